@@ -1,0 +1,80 @@
+// Store: the one place where state lives. Reads come from snapshots; every change goes through commit(), which checks
+// the preconditions, stamps a revision, adds the audit record, syncs one batch and only then answers. Any thread.
+// Records are typed one level up (tables.h); here a record is a key and the bytes of its message.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "base/time.h"
+
+namespace freshet {
+
+// Grows by one with every audited commit; 0 before the first.
+using Revision = uint64_t;
+
+struct StoredValue {
+  std::string payload;
+  Revision revision = 0;  // of the commit that wrote it
+  Time commit_time;
+};
+
+struct KeyValue {
+  std::string key;
+  StoredValue value;
+};
+
+class Snapshot {
+ public:
+  virtual ~Snapshot() = default;
+  virtual Revision revision() const = 0;
+  // nullopt: no such key. Corrupt when the bytes on disk are not what was written.
+  virtual Result<std::optional<StoredValue>> get(std::string_view key) const = 0;
+  // Keys that start with `prefix`, in ascending byte order (descending when `reverse`), strictly after `after` in that
+  // order (empty: from the start), at most `limit` (0: all).
+  virtual Result<std::vector<KeyValue>> scan(std::string_view prefix, std::string_view after = {}, size_t limit = 0,
+                                             bool reverse = false) const = 0;
+};
+
+// Holds when the key's record was written by exactly this revision; 0: there is no such record.
+struct Precondition {
+  std::string key;
+  Revision revision = 0;
+};
+
+struct Write {
+  std::string key;
+  std::optional<std::string> payload;  // nullopt: delete
+};
+
+struct Change {
+  std::vector<Precondition> preconditions;
+  std::vector<Write> writes;
+  // Who, what and why, for the audit log.
+  std::string actor;
+  std::string action;
+  std::string reason;
+  // Metric points, heartbeats and leases are synced but get neither a revision nor an audit record.
+  bool audited = true;
+};
+
+struct Committed {
+  Revision revision = 0;
+  Time commit_time;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+  virtual std::unique_ptr<Snapshot> snapshot() const = 0;
+  // Blocks until the batch is synced. kConflict: a precondition failed, nothing was written; read again and retry.
+  // kResourceExhausted: the disk is full, nothing was written.
+  virtual Result<Committed> commit(Change change) = 0;
+};
+
+}  // namespace freshet
