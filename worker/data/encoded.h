@@ -1,0 +1,25 @@
+// Rows as the model eats them: one integer code per categorical feature and one standardised float per numeric
+// feature, column by column, with the label and the entry each row came from. Plain memory; owned by the caller;
+// immutable while a training or evaluation reads it from several threads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace freshet::worker {
+
+struct EncodedRows {
+  size_t rows = 0;
+  // [feature][row], in the order of the recipe's categorical features. Code 0 is "unknown or missing".
+  std::vector<std::vector<int32_t>> categorical;
+  // [feature][row], in the order of the recipe's numeric features; a missing value is 0 (the mean).
+  std::vector<std::vector<float>> numeric;
+  // BINARY: 0 or 1. REGRESSION: the standardised target (Transform keeps mean and standard deviation).
+  std::vector<float> label;
+  // Index into `entry_uris` per row.
+  std::vector<uint32_t> entry;
+  std::vector<std::string> entry_uris;
+};
+
+}  // namespace freshet::worker
