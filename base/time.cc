@@ -21,10 +21,17 @@ std::string to_iso8601(Time time) {
   return text;
 }
 
-Time SystemClock::now() const {
+namespace {
+
+Time read_clock(clockid_t id) {
   std::timespec ts{};
-  clock_gettime(CLOCK_REALTIME, &ts);
+  clock_gettime(id, &ts);
   return Time{static_cast<int64_t>(ts.tv_sec) * 1'000'000 + ts.tv_nsec / 1000};
 }
+
+}  // namespace
+
+Time SystemClock::now() const { return read_clock(CLOCK_REALTIME); }
+Time SystemClock::monotonic() const { return read_clock(CLOCK_MONOTONIC); }
 
 }  // namespace freshet

@@ -41,12 +41,15 @@ class Clock {
   virtual ~Clock() = default;
   // Wall time. May jump; anything stored compares through the store's commit time, never through two calls here.
   virtual Time now() const = 0;
+  // Time since some fixed point, never backwards. For durations and deadlines: leases, debounce, timeouts.
+  virtual Time monotonic() const = 0;
 };
 
-// The machine's wall clock. Any thread.
+// The machine's clocks. Any thread.
 class SystemClock final : public Clock {
  public:
   Time now() const override;
+  Time monotonic() const override;
 };
 
 }  // namespace freshet
