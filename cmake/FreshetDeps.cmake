@@ -8,3 +8,7 @@ else()
   set(_freshet_deps_default "${_freshet_root}/.deps")
 endif()
 set(FRESHET_DEPS_DIR "${_freshet_deps_default}" CACHE PATH "What scripts/setup has downloaded")
+
+# For the test of /metrics; Debian's where it is installed.
+find_program(FRESHET_PROMTOOL promtool HINTS "${FRESHET_DEPS_DIR}/bin")
+mark_as_advanced(FRESHET_PROMTOOL)
