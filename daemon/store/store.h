@@ -15,7 +15,9 @@
 
 namespace freshet {
 
-// Grows by one with every audited commit; 0 before the first.
+// The number of a commit: grows by one with every commit, audited or not; 0 before the first. There is one sequence for
+// both, so a precondition sees every change; the audit log therefore has gaps where unaudited commits lie, and its
+// chain of digests, not the numbers, shows that none of its records is missing.
 using Revision = uint64_t;
 
 struct StoredValue {
@@ -32,6 +34,7 @@ struct KeyValue {
 class Snapshot {
  public:
   virtual ~Snapshot() = default;
+  // Of the newest commit that this snapshot holds.
   virtual Revision revision() const = 0;
   // nullopt: no such key. Corrupt when the bytes on disk are not what was written.
   virtual Result<std::optional<StoredValue>> get(std::string_view key) const = 0;
@@ -59,7 +62,8 @@ struct Change {
   std::string actor;
   std::string action;
   std::string reason;
-  // Metric points, heartbeats and leases are synced but get neither a revision nor an audit record.
+  // Metric points, heartbeats and leases: false. They are synced and numbered but leave no audit record. A key is
+  // written by audited changes only or by unaudited ones only.
   bool audited = true;
 };
 
@@ -73,7 +77,9 @@ class Store {
   virtual ~Store() = default;
   virtual std::unique_ptr<Snapshot> snapshot() const = 0;
   // Blocks until the batch is synced. kConflict: a precondition failed, nothing was written; read again and retry.
-  // kResourceExhausted: the disk is full, nothing was written.
+  // kResourceExhausted: the disk is full, nothing was written. kInvalidArgument: no writes, an empty key, or one that
+  // belongs to the writer. Any other code: the disk failed and it is not known whether the change is stored; read
+  // again.
   virtual Result<Committed> commit(Change change) = 0;
 };
 

@@ -1,0 +1,207 @@
+#include "daemon/store/keys.h"
+
+#include <cctype>
+#include <cstdio>
+#include <initializer_list>
+
+namespace freshet::keys {
+namespace {
+
+bool is_plain(unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_' || c == '~'; }
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+std::string number(uint64_t value) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%020llu", static_cast<unsigned long long>(value));
+  return digits;
+}
+
+std::string number(Time time) { return number(static_cast<uint64_t>(time.us < 0 ? 0 : time.us)); }
+
+std::string join(std::string_view kind, std::initializer_list<std::string_view> parts) {
+  std::string key(kind);
+  for (std::string_view part : parts) {
+    key += '/';
+    key += escape(part);
+  }
+  return key;
+}
+
+std::string prefix(std::string_view kind, std::initializer_list<std::string_view> parts = {}) {
+  return join(kind, parts) + '/';
+}
+
+}  // namespace
+
+std::string escape(std::string_view part) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out;
+  out.reserve(part.size());
+  for (char c : part) {
+    auto byte = static_cast<unsigned char>(c);
+    if (is_plain(byte)) {
+      out += c;
+    } else {
+      out += '%';
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    }
+  }
+  return out;
+}
+
+std::string unescape(std::string_view part) {
+  std::string out;
+  out.reserve(part.size());
+  for (size_t i = 0; i < part.size(); ++i) {
+    if (part[i] == '%' && i + 2 < part.size() && hex_value(part[i + 1]) >= 0 && hex_value(part[i + 2]) >= 0) {
+      out += static_cast<char>(hex_value(part[i + 1]) * 16 + hex_value(part[i + 2]));
+      i += 2;
+    } else {
+      out += part[i];
+    }
+  }
+  return out;
+}
+
+std::string last_part(std::string_view key) { return unescape(key.substr(key.rfind('/') + 1)); }
+
+std::string pipelines() { return prefix("pipeline"); }
+std::string pipelines(std::string_view project) { return prefix("pipeline", {project}); }
+std::string pipeline(std::string_view project, std::string_view name) { return join("pipeline", {project, name}); }
+std::string pipeline_versions(std::string_view project, std::string_view name) {
+  return prefix("pipeline_version", {project, name});
+}
+std::string pipeline_version(std::string_view project, std::string_view name, uint64_t version) {
+  return join("pipeline_version", {project, name, number(version)});
+}
+std::string pipeline_codes() { return prefix("pipeline_code"); }
+std::string pipeline_code(std::string_view project, std::string_view name) {
+  return join("pipeline_code", {project, name});
+}
+std::string sources() { return prefix("source"); }
+std::string sources(std::string_view project) { return prefix("source", {project}); }
+std::string source(std::string_view project, std::string_view name) { return join("source", {project, name}); }
+std::string source_status(std::string_view project, std::string_view name) {
+  return join("source_status", {project, name});
+}
+std::string triggers() { return prefix("trigger"); }
+std::string triggers(std::string_view project) { return prefix("trigger", {project}); }
+std::string trigger(std::string_view project, std::string_view name) { return join("trigger", {project, name}); }
+std::string trigger_state(std::string_view project, std::string_view name) {
+  return join("trigger_state", {project, name});
+}
+
+std::string datasets(std::string_view project) { return prefix("dataset", {project}); }
+std::string dataset(std::string_view project, std::string_view digest) { return join("dataset", {project, digest}); }
+std::string entries(std::string_view project, std::string_view pipeline, std::string_view input) {
+  return prefix("entry", {project, pipeline, input});
+}
+std::string entries_of_uri(std::string_view project, std::string_view pipeline, std::string_view input,
+                           std::string_view uri) {
+  return prefix("entry", {project, pipeline, input, uri});
+}
+std::string entry(std::string_view project, std::string_view pipeline, std::string_view input, std::string_view uri,
+                  std::string_view sha256) {
+  return join("entry", {project, pipeline, input, uri, sha256});
+}
+std::string entry_counter(std::string_view project, std::string_view pipeline, std::string_view input) {
+  return join("entry_counter", {project, pipeline, input});
+}
+std::string inspections(std::string_view project) { return prefix("inspection", {project}); }
+std::string inspection(std::string_view project, std::string_view id) { return join("inspection", {project, id}); }
+std::string pending_inspections() { return prefix("pending_inspection"); }
+std::string pending_inspection(std::string_view project, std::string_view id) {
+  return join("pending_inspection", {project, id});
+}
+
+std::string runs(std::string_view project) { return prefix("run", {project}); }
+std::string run(std::string_view project, std::string_view id) { return join("run", {project, id}); }
+std::string runs_by_time(std::string_view project) { return prefix("run_by_time", {project}); }
+std::string run_by_time(std::string_view project, Time created, std::string_view id) {
+  return join("run_by_time", {project, number(created), id});
+}
+std::string runs_by_pipeline(std::string_view project, std::string_view pipeline) {
+  return prefix("run_by_pipeline", {project, pipeline});
+}
+std::string run_by_pipeline(std::string_view project, std::string_view pipeline, Time created, std::string_view id) {
+  return join("run_by_pipeline", {project, pipeline, number(created), id});
+}
+std::string active_runs() { return prefix("active_run"); }
+std::string active_runs(std::string_view project) { return prefix("active_run", {project}); }
+std::string active_run(std::string_view project, std::string_view id) { return join("active_run", {project, id}); }
+
+std::string work(const v1::WorkRef& work) {
+  if (!work.inspection_id().empty()) {
+    return escape(work.project()) + join("/inspection", {work.inspection_id()});
+  }
+  return escape(work.project()) + join("/run", {work.run_id(), work.step()});
+}
+std::string attempts(const v1::WorkRef& work) { return "attempt/" + keys::work(work) + "/"; }
+std::string attempt(const v1::WorkRef& work, uint64_t epoch) { return attempts(work) + number(epoch); }
+std::string attempts_of_run(std::string_view project, std::string_view run_id) {
+  return prefix("attempt", {project, "run", run_id});
+}
+std::string active_attempts() { return prefix("active_attempt"); }
+std::string active_attempt(const v1::WorkRef& work, uint64_t epoch) {
+  return active_attempts() + keys::work(work) + "/" + number(epoch);
+}
+
+std::string metric_chunks(std::string_view project, std::string_view run_id) {
+  return prefix("metric", {project, run_id});
+}
+std::string metric_chunk(std::string_view project, std::string_view run_id, uint64_t sequence) {
+  return join("metric", {project, run_id, number(sequence)});
+}
+std::string latest_metrics(std::string_view project, std::string_view run_id) {
+  return join("latest_metrics", {project, run_id});
+}
+
+std::string nodes() { return prefix("node"); }
+std::string node(std::string_view name) { return join("node", {name}); }
+std::string gangs() { return prefix("gang"); }
+std::string gang(std::string_view gang_id) { return join("gang", {gang_id}); }
+
+std::string artifacts() { return prefix("artifact"); }
+std::string artifact(std::string_view digest) { return join("artifact", {digest}); }
+std::string models(std::string_view project) { return prefix("model", {project}); }
+std::string model(std::string_view project, std::string_view name) { return join("model", {project, name}); }
+std::string model_versions(std::string_view project, std::string_view model) {
+  return prefix("model_version", {project, model});
+}
+std::string model_version(std::string_view project, std::string_view model, uint64_t version) {
+  return join("model_version", {project, model, number(version)});
+}
+std::string aliases(std::string_view project, std::string_view model) { return prefix("alias", {project, model}); }
+std::string alias(std::string_view project, std::string_view model, std::string_view alias) {
+  return join("alias", {project, model, alias});
+}
+std::string alias_moves(std::string_view project, std::string_view model) {
+  return prefix("alias_move", {project, model});
+}
+std::string alias_moves(std::string_view project, std::string_view model, std::string_view alias) {
+  return prefix("alias_move", {project, model, alias});
+}
+std::string alias_move(std::string_view project, std::string_view model, std::string_view alias, uint64_t revision) {
+  return join("alias_move", {project, model, alias, number(revision)});
+}
+
+std::string idempotency(std::string_view project, std::string_view key) { return join("idempotency", {project, key}); }
+std::string counter(std::string_view name) { return join("counter", {name}); }
+std::string daemon_term() { return "daemon/term"; }
+
+std::string audits() { return prefix("audit"); }
+std::string audit(uint64_t revision) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(revision));
+  return prefix("audit") + digits;
+}
+std::string last_commit() { return "meta/last"; }
+bool is_reserved(std::string_view key) { return key.starts_with("audit/") || key.starts_with("meta/"); }
+
+}  // namespace freshet::keys

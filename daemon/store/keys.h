@@ -1,0 +1,112 @@
+// Every key of the store, built in one place. A key is a kind, then its parts, separated by '/'; each part is
+// percent-encoded, so a URI or an odd name can't break out of its place, and numbers are 20 digits, so byte order is
+// numeric order. A name in the plural is the prefix of a listing and ends in '/'. Pure functions, any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/time.h"
+#include "proto/attempt.pb.h"
+
+namespace freshet::keys {
+
+// Bytes other than letters, digits, '-', '.', '_' and '~' become %XX; unescape is its inverse for what escape made.
+std::string escape(std::string_view part);
+std::string unescape(std::string_view part);
+// The last part of a key, unescaped: the id in "run/default/4f..".
+std::string last_part(std::string_view key);
+
+// ---- what an operator applied ----
+std::string pipelines();  // PipelineRecord, current
+std::string pipelines(std::string_view project);
+std::string pipeline(std::string_view project, std::string_view name);
+std::string pipeline_versions(std::string_view project, std::string_view name);  // PipelineRecord
+std::string pipeline_version(std::string_view project, std::string_view name, uint64_t version);
+std::string pipeline_codes();  // PipelineCode
+std::string pipeline_code(std::string_view project, std::string_view name);
+std::string sources();  // SourceRecord
+std::string sources(std::string_view project);
+std::string source(std::string_view project, std::string_view name);
+std::string source_status(std::string_view project, std::string_view name);  // SourceStatus
+std::string triggers();                                                      // TriggerRecord
+std::string triggers(std::string_view project);
+std::string trigger(std::string_view project, std::string_view name);
+std::string trigger_state(std::string_view project, std::string_view name);  // TriggerState
+
+// ---- data ----
+std::string datasets(std::string_view project);  // DatasetVersion
+std::string dataset(std::string_view project, std::string_view digest);
+std::string entries(std::string_view project, std::string_view pipeline, std::string_view input);  // EntryRecord
+std::string entries_of_uri(std::string_view project, std::string_view pipeline, std::string_view input,
+                           std::string_view uri);
+std::string entry(std::string_view project, std::string_view pipeline, std::string_view input, std::string_view uri,
+                  std::string_view sha256);
+std::string entry_counter(std::string_view project, std::string_view pipeline, std::string_view input);  // Counter
+std::string inspections(std::string_view project);                                                       // Inspection
+std::string inspection(std::string_view project, std::string_view id);
+std::string pending_inspections();  // reference to inspection
+std::string pending_inspection(std::string_view project, std::string_view id);
+
+// ---- runs ----
+std::string runs(std::string_view project);  // Run
+std::string run(std::string_view project, std::string_view id);
+// References to runs, ascending by creation time: list in reverse for the newest first.
+std::string runs_by_time(std::string_view project);
+std::string run_by_time(std::string_view project, Time created, std::string_view id);
+std::string runs_by_pipeline(std::string_view project, std::string_view pipeline);
+std::string run_by_pipeline(std::string_view project, std::string_view pipeline, Time created, std::string_view id);
+// References to the runs that have not ended.
+std::string active_runs();
+std::string active_runs(std::string_view project);
+std::string active_run(std::string_view project, std::string_view id);
+
+// The parts that name a piece of work: "PROJECT/run/ID/STEP" or "PROJECT/inspection/ID". Also the scheduler's key.
+std::string work(const v1::WorkRef& work);
+std::string attempts(const v1::WorkRef& work);  // Attempt, by epoch
+std::string attempt(const v1::WorkRef& work, uint64_t epoch);
+std::string attempts_of_run(std::string_view project, std::string_view run_id);  // of all its steps
+// References to the attempts that have not ended.
+std::string active_attempts();
+std::string active_attempt(const v1::WorkRef& work, uint64_t epoch);
+
+// MetricHistory: chunks of a run's points in the order in which they came; the newest value of each metric.
+std::string metric_chunks(std::string_view project, std::string_view run_id);
+std::string metric_chunk(std::string_view project, std::string_view run_id, uint64_t sequence);
+std::string latest_metrics(std::string_view project, std::string_view run_id);
+
+// ---- cluster ----
+std::string nodes();  // NodeRecord
+std::string node(std::string_view name);
+std::string gangs();  // reference to attempt
+std::string gang(std::string_view gang_id);
+
+// ---- registry ----
+std::string artifacts();  // ArtifactRecord
+std::string artifact(std::string_view digest);
+std::string models(std::string_view project);  // Model
+std::string model(std::string_view project, std::string_view name);
+std::string model_versions(std::string_view project, std::string_view model);  // ModelVersion
+std::string model_version(std::string_view project, std::string_view model, uint64_t version);
+std::string aliases(std::string_view project, std::string_view model);  // Alias
+std::string alias(std::string_view project, std::string_view model, std::string_view alias);
+// AliasMove. With the alias' precondition in the same change, Snapshot::revision() + 1 is a number that grows from
+// move to move.
+std::string alias_moves(std::string_view project, std::string_view model);
+std::string alias_moves(std::string_view project, std::string_view model, std::string_view alias);
+std::string alias_move(std::string_view project, std::string_view model, std::string_view alias, uint64_t revision);
+
+// ---- the daemon itself ----
+std::string idempotency(std::string_view project, std::string_view key);  // reference to what it made
+std::string counter(std::string_view name);                               // Counter
+std::string daemon_term();                                                // DaemonTerm
+
+// ---- written by the writer alone ----
+std::string audits();                  // AuditRecord
+std::string audit(uint64_t revision);  // 16 hex digits
+std::string last_commit();             // LastCommit
+// Whether only the writer may write this key.
+bool is_reserved(std::string_view key);
+
+}  // namespace freshet::keys
