@@ -1,0 +1,31 @@
+// Addresses of the daemon: parsing "http://host:port/path", and percent coding of path segments and query values. Pure
+// functions, any thread. Does not do relative references, user info or any scheme but http.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace freshet::net {
+
+struct Url {
+  std::string host;  // without brackets for IPv6
+  uint16_t port = 80;
+  std::string target = "/";  // path and query, as it goes on the request line
+
+  // "host:port", for the Host header and messages.
+  std::string authority() const;
+};
+
+// invalid_argument says what is wrong with the text. A fragment is refused, as is any scheme but http.
+Result<Url> parse_url(std::string_view text);
+
+// Every byte that is not unreserved (RFC 3986) becomes %XX: safe as one path segment or one query value.
+std::string percent_encode(std::string_view text);
+
+// Refuses a '%' without two hex digits. `plus_is_space` is for query strings of forms.
+Result<std::string> percent_decode(std::string_view text, bool plus_is_space = false);
+
+}  // namespace freshet::net
