@@ -1,0 +1,267 @@
+#include "daemon/store/rocks_kv.h"
+
+#include <fcntl.h>
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/options.h>
+#include <rocksdb/write_batch.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+
+#include "base/file.h"
+#include "base/log.h"
+
+namespace freshet {
+namespace {
+
+// Small enough that what recovery writes out fits in the ballast.
+constexpr size_t kWriteBufferBytes = 16 << 20;
+constexpr uint64_t kReopenBytesMin = 2 * kWriteBufferBytes;
+
+// RocksDB's own info log would lie on the same disk and ends the process when that is full.
+class LogForwarder final : public rocksdb::Logger {
+ public:
+  LogForwarder() : rocksdb::Logger(rocksdb::InfoLogLevel::WARN_LEVEL) {}
+  using rocksdb::Logger::Logv;
+  void Logv(const char* format, va_list arguments) override { forward(LogLevel::kDebug, format, arguments); }
+  void Logv(const rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
+    if (level < rocksdb::InfoLogLevel::WARN_LEVEL || level == rocksdb::InfoLogLevel::HEADER_LEVEL) return;
+    forward(level == rocksdb::InfoLogLevel::WARN_LEVEL ? LogLevel::kWarning : LogLevel::kError, format, arguments);
+  }
+
+ private:
+  static void forward(LogLevel level, const char* format, va_list arguments) {
+    char line[1024];
+    std::vsnprintf(line, sizeof line, format, arguments);
+    log(level, "rocksdb", line);
+  }
+};
+
+Status to_status(const rocksdb::Status& status, std::string_view what) {
+  if (status.ok()) return Status::ok();
+  std::string message = std::string(what) + ": " + status.ToString();
+  if (status.IsNoSpace()) return resource_exhausted("the disk is full: " + message);
+  if (status.IsCorruption()) return corrupt(message);
+  return internal(message);
+}
+
+rocksdb::Slice slice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+
+uint64_t free_bytes(const std::filesystem::path& directory) {
+  struct statvfs info {};
+  if (::statvfs(directory.c_str(), &info) != 0) return 0;
+  return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+}
+
+rocksdb::Options database_options() {
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  options.info_log = std::make_shared<LogForwarder>();
+  // The default drops what lies behind a flipped bit and says nothing.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.track_and_verify_wals_in_manifest = true;
+  options.paranoid_checks = true;
+  options.write_buffer_size = kWriteBufferBytes;
+  options.max_write_buffer_number = 2;
+  options.max_background_jobs = 2;
+  options.max_open_files = 256;
+  return options;
+}
+
+Status check_directory(const std::filesystem::path& directory) {
+  std::string name = "data directory " + directory.string();
+  Status made = make_directories(directory);
+  struct stat info {};
+  if (::stat(directory.c_str(), &info) != 0) {
+    int error = errno;
+    if (error == EACCES || error == EPERM) return permission_denied(name + " can't be reached: permission denied");
+    return (made.is_ok() ? errno_status("stat", error) : made).with_context(name + " can't be made");
+  }
+  if (!S_ISDIR(info.st_mode)) return invalid_argument(name + " is not a directory");
+  if (::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
+    int error = errno;
+    if (error == EROFS) return permission_denied(name + " is on a read-only file system");
+    if (error == EACCES) return permission_denied(name + " is not writable by this user");
+    return errno_status(name, error);
+  }
+  return Status::ok();
+}
+
+}  // namespace
+
+class RocksKv::Database {
+ public:
+  explicit Database(rocksdb::DB* db) : db_(db) {}
+  rocksdb::DB& operator*() const { return *db_; }
+  rocksdb::DB* operator->() const { return db_.get(); }
+
+ private:
+  std::unique_ptr<rocksdb::DB> db_;
+};
+
+class RocksKv::View final : public KvSnapshot {
+ public:
+  // A null database (a reopen failed) makes a view that can only say so.
+  explicit View(std::shared_ptr<Database> database) : database_(std::move(database)) {
+    if (database_) snapshot_ = (*database_)->GetSnapshot();
+  }
+  ~View() override {
+    if (database_) (*database_)->ReleaseSnapshot(snapshot_);
+  }
+
+  Result<std::optional<std::string>> get(std::string_view key) const override {
+    if (!database_) return closed();
+    std::string value;
+    rocksdb::Status status = (*database_)->Get(read_options(), slice(key), &value);
+    if (status.IsNotFound()) return std::optional<std::string>();
+    RETURN_IF_ERROR(to_status(status, "reading " + std::string(key)));
+    return std::optional<std::string>(std::move(value));
+  }
+
+  Result<std::vector<KvPair>> scan(std::string_view prefix, std::string_view after, size_t limit,
+                                   bool reverse) const override {
+    if (!database_) return closed();
+    std::string end = prefix_end(prefix);
+    // Bounds: [low, high), high empty: none.
+    std::string low(prefix);
+    std::string high = end;
+    if (!after.empty()) {
+      if (reverse) {
+        if (high.empty() || after < high) high = after;
+      } else if (after >= low) {
+        low = std::string(after) + '\0';
+      }
+    }
+    if (!high.empty() && low >= high) return std::vector<KvPair>();
+    rocksdb::Slice lower(low);
+    rocksdb::Slice upper(high);
+    rocksdb::ReadOptions options = read_options();
+    options.iterate_lower_bound = &lower;
+    if (!high.empty()) options.iterate_upper_bound = &upper;
+    std::unique_ptr<rocksdb::Iterator> iterator((*database_)->NewIterator(options));
+    std::vector<KvPair> found;
+    for (reverse ? iterator->SeekToLast() : iterator->Seek(lower); iterator->Valid();
+         reverse ? iterator->Prev() : iterator->Next()) {
+      found.push_back({iterator->key().ToString(), iterator->value().ToString()});
+      if (limit != 0 && found.size() == limit) break;
+    }
+    RETURN_IF_ERROR(to_status(iterator->status(), "listing " + std::string(prefix)));
+    return found;
+  }
+
+ private:
+  static Status closed() { return unavailable("the store is closed: reopening it after a full disk failed"); }
+  rocksdb::ReadOptions read_options() const {
+    rocksdb::ReadOptions options;
+    options.snapshot = snapshot_;
+    return options;
+  }
+
+  std::shared_ptr<Database> database_;
+  const rocksdb::Snapshot* snapshot_ = nullptr;
+};
+
+Result<std::unique_ptr<RocksKv>> RocksKv::open(RocksKvOptions options) {
+  RETURN_IF_ERROR(check_directory(options.data_directory));
+  std::unique_ptr<RocksKv> kv(new RocksKv(std::move(options)));
+  ASSIGN_OR_RETURN(kv->database_, kv->open_database());
+  kv->make_ballast();
+  return kv;
+}
+
+RocksKv::~RocksKv() { CHECK_MSG(!database_ || database_.use_count() == 1, "a snapshot outlives its store"); }
+
+// Opens; when the disk is full, again without the ballast.
+Result<std::shared_ptr<RocksKv::Database>> RocksKv::open_database() {
+  std::filesystem::path directory = options_.data_directory / "db";
+  rocksdb::DB* db = nullptr;
+  rocksdb::Status status = rocksdb::DB::Open(database_options(), directory.string(), &db);
+  if (status.IsNoSpace() && drop_ballast()) {
+    log_warning("store", "the disk is full: gave up the ballast to open " + directory.string());
+    status = rocksdb::DB::Open(database_options(), directory.string(), &db);
+  }
+  if (status.ok()) return std::make_shared<Database>(db);
+  std::string text = status.ToString();
+  if (status.IsIOError() && text.find("LOCK") != std::string::npos &&
+      (text.find("lock hold by current process") != std::string::npos ||
+       text.find("While lock file") != std::string::npos)) {
+    return unavailable("data directory " + options_.data_directory.string() +
+                       " is already used by another freshetd (lock held)");
+  }
+  return to_status(status, "opening the store in " + directory.string());
+}
+
+std::unique_ptr<KvSnapshot> RocksKv::snapshot() const {
+  std::shared_ptr<Database> database;
+  {
+    std::lock_guard lock(mutex_);
+    database = database_;
+  }
+  return std::make_unique<View>(std::move(database));
+}
+
+Status RocksKv::write(const std::vector<KvWrite>& batch) {
+  if (failed_) RETURN_IF_ERROR(recover());
+  rocksdb::WriteBatch writes;
+  for (const KvWrite& write : batch) {
+    rocksdb::Status status =
+        write.value ? writes.Put(slice(write.key), slice(*write.value)) : writes.Delete(slice(write.key));
+    RETURN_IF_ERROR(to_status(status, "collecting a batch"));
+  }
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  Status status = to_status((*database_)->Write(options, &writes), "writing a batch");
+  if (!status.is_ok()) failed_ = true;
+  return status;
+}
+
+// After a failed write RocksDB refuses all others until it has resumed, which it may put off for seconds after space
+// is back; reopening works at once but needs that nobody reads. Whichever comes first.
+Status RocksKv::recover() {
+  std::lock_guard lock(mutex_);
+  if (database_) {
+    if (free_bytes(options_.data_directory) < kReopenBytesMin) {
+      return resource_exhausted("the disk with " + options_.data_directory.string() + " is full: free at least " +
+                                std::to_string(kReopenBytesMin >> 20) + " MiB");
+    }
+    rocksdb::Status resumed = (*database_)->Resume();
+    if (!resumed.ok()) {
+      if (database_.use_count() > 1) {
+        return resource_exhausted("the disk was full and the store has not recovered yet: " + resumed.ToString());
+      }
+      database_.reset();
+    }
+  }
+  if (!database_) {
+    ASSIGN_OR_RETURN(database_, open_database());
+  }
+  failed_ = false;
+  make_ballast();
+  log_info("store", "writes work again after a failure of the disk");
+  return Status::ok();
+}
+
+void RocksKv::make_ballast() {
+  std::filesystem::path path = ballast_path();
+  uint64_t size = options_.ballast_bytes;
+  std::error_code ignored;
+  if (size == 0 || std::filesystem::exists(path, ignored)) return;
+  if (free_bytes(options_.data_directory) / 4 < size) {
+    log_warning("store", "too little free space for the ballast file " + path.string());
+    return;
+  }
+  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  int error = fd.is_open() ? ::posix_fallocate(fd.get(), 0, static_cast<off_t>(size)) : errno;
+  if (error == 0) return;
+  log_warning("store", errno_status("making the ballast file " + path.string(), error).message());
+  ::unlink(path.c_str());
+}
+
+bool RocksKv::drop_ballast() { return ::unlink(ballast_path().c_str()) == 0; }
+
+}  // namespace freshet
