@@ -12,8 +12,8 @@ namespace freshet::scheduler {
 
 class CronSchedule {
  public:
-  // Fields hold '*', numbers, names (jan, mon), ranges, lists and steps ("*/15", "8-18/2", "5/10" = from 5 on); Sunday is
-  // 0 or 7. As in every cron, when both days are restricted one of them must match. Also @hourly, @daily, @weekly,
+  // Fields hold '*', numbers, names (jan, mon), ranges, lists and steps ("*/15", "8-18/2", "5/10" = from 5 on); Sunday
+  // is 0 or 7. As in every cron, when both days are restricted one of them must match. Also @hourly, @daily, @weekly,
   // @monthly and @yearly. invalid_argument names the field and what is wrong; a date that never comes is refused.
   static Result<CronSchedule> parse(std::string_view text);
 

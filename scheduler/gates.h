@@ -12,9 +12,9 @@
 
 namespace freshet::scheduler {
 
-// Judges every gate, also after one has failed, and explains each with the numbers it saw. Passes when all pass, so with
-// no gates at all too. A number that is not finite, a metric or a column that the report lacks fails its gate. Relative
-// and slice gates pass when the report has no champion. The caller sets report_digest.
+// Judges every gate, also after one has failed, and explains each with the numbers it saw. Passes when all pass, so
+// with no gates at all too. A number that is not finite, a metric or a column that the report lacks fails its gate.
+// Relative and slice gates pass when the report has no champion. The caller sets report_digest.
 v1::Verdict judge(const google::protobuf::RepeatedPtrField<v1::Gate>& gates, const v1::EvaluationReport& report);
 
 // One block of the paired bootstrap: all rows of one entry.
@@ -30,8 +30,8 @@ struct BootstrapInterval {
 };
 
 // The percentile interval of the mean difference per row when whole blocks are drawn with replacement. `blocks` is not
-// empty and has rows; resample r draws its i-th block with counter r * blocks + i of Philox(seed). Nearest rank, so each
-// end is a value that some resample had.
+// empty and has rows; resample r draws its i-th block with counter r * blocks + i of Philox(seed). Nearest rank, so
+// each end is a value that some resample had.
 BootstrapInterval paired_bootstrap(const std::vector<PairedLoss>& blocks, double confidence, uint32_t resamples,
                                    uint64_t seed);
 

@@ -1,5 +1,6 @@
-// The graph of a run: which steps may start, which can't any more, and how the run stands. Also the moves that the states
-// of runs, steps and attempts allow. Pure; any thread. It changes no record: control's run loop writes what it says.
+// The graph of a run: which steps may start, which can't any more, and how the run stands. Also the moves that the
+// states of runs, steps and attempts allow. Pure; any thread. It changes no record: control's run loop writes what it
+// says.
 #pragma once
 
 #include <string>
@@ -19,8 +20,8 @@ std::vector<std::string> newly_ready(const v1::Recipe& recipe, const v1::Run& ru
 std::vector<std::string> newly_skipped(const v1::Recipe& recipe, const v1::Run& run);
 
 // The state that the run's steps (of run.recipe) imply. A run that has ended stays so. SUCCEEDED when all steps have;
-// FAILED when one has failed and all others have ended or never can start; CANCELLED when steps were skipped though none
-// failed; RUNNING once any step has moved past READY; else QUEUED.
+// FAILED when one has failed and all others have ended or never can start; CANCELLED when steps were skipped though
+// none failed; RUNNING once any step has moved past READY; else QUEUED.
 v1::Run::State settled_state(const v1::Run& run);
 
 // Whether the state has no way out.

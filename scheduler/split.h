@@ -18,9 +18,9 @@ struct Split {
   uint64_t rows = 0;                      // of all entries
 };
 
-// The newest holdout_newest_entries (at least 1) are held out; of those before them the newest window_newest_entries (0:
-// all) are trained on. A URI that was replaced counts once, with the content of the highest order; content that lies
-// under several URIs counts once, under the lowest. invalid_argument when nothing is left to train on.
+// The newest holdout_newest_entries (at least 1) are held out; of those before them the newest window_newest_entries
+// (0: all) are trained on. A URI that was replaced counts once, with the content of the highest order; content that
+// lies under several URIs counts once, under the lowest. invalid_argument when nothing is left to train on.
 Result<Split> split_entries(const v1::InputSpec& input, std::vector<v1::EntryRecord> accepted);
 
 }  // namespace freshet::scheduler

@@ -40,13 +40,13 @@ struct TriggerDecision {
   v1::TriggerState state;  // what to store; equal to the given state when nothing changed
 };
 
-// new_data fires when enough was accepted, nothing is being inspected, nothing arrived for the debounce and no run of the
-// pipeline is active. min_rows and min_entries must both be reached; without either one entry is enough.
-// new_commit records the first head that it sees (applying a pipeline is no commit) and fires for a later one that
-// changes a file at or below one of the paths (whole components: "model" does not match "models/x").
-// cron fires at each due time. The first evaluation only records the time. Due times that pass while a run is active
-// become one firing after it. When several have passed unseen, and the newest more than a minute ago, catch_up decides.
-// The caller sets project, name and last_run_id of the state.
+// new_data fires when enough was accepted, nothing is being inspected, nothing arrived for the debounce and no run of
+// the pipeline is active. min_rows and min_entries must both be reached; without either one entry is enough. new_commit
+// records the first head that it sees (applying a pipeline is no commit) and fires for a later one that changes a file
+// at or below one of the paths (whole components: "model" does not match "models/x"). cron fires at each due time. The
+// first evaluation only records the time. Due times that pass while a run is active become one firing after it. When
+// several have passed unseen, and the newest more than a minute ago, catch_up decides. The caller sets project, name
+// and last_run_id of the state.
 TriggerDecision evaluate_trigger(const v1::TriggerSpec& spec, const TriggerObservation& observation,
                                  const v1::TriggerState& state, Time now);
 
