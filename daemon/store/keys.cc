@@ -147,6 +147,9 @@ std::string attempt(const v1::WorkRef& work, uint64_t epoch) { return attempts(w
 std::string attempts_of_run(std::string_view project, std::string_view run_id) {
   return prefix("attempt", {project, "run", run_id});
 }
+std::string attempt_spec(const v1::WorkRef& work, uint64_t epoch) {
+  return "attempt_spec/" + keys::work(work) + "/" + number(epoch);
+}
 std::string active_attempts() { return prefix("active_attempt"); }
 std::string active_attempt(const v1::WorkRef& work, uint64_t epoch) {
   return active_attempts() + keys::work(work) + "/" + number(epoch);
@@ -166,6 +169,7 @@ std::string nodes() { return prefix("node"); }
 std::string node(std::string_view name) { return join("node", {name}); }
 std::string gangs() { return prefix("gang"); }
 std::string gang(std::string_view gang_id) { return join("gang", {gang_id}); }
+std::string journal_position(std::string_view gang_id) { return join("journal_position", {gang_id}); }
 
 std::string artifacts() { return prefix("artifact"); }
 std::string artifact(std::string_view digest) { return join("artifact", {digest}); }

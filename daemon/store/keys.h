@@ -67,6 +67,7 @@ std::string work(const v1::WorkRef& work);
 std::string attempts(const v1::WorkRef& work);  // Attempt, by epoch
 std::string attempt(const v1::WorkRef& work, uint64_t epoch);
 std::string attempts_of_run(std::string_view project, std::string_view run_id);  // of all its steps
+std::string attempt_spec(const v1::WorkRef& work, uint64_t epoch);               // AttemptSpec
 // References to the attempts that have not ended.
 std::string active_attempts();
 std::string active_attempt(const v1::WorkRef& work, uint64_t epoch);
@@ -81,6 +82,7 @@ std::string nodes();  // NodeRecord
 std::string node(std::string_view name);
 std::string gangs();  // reference to attempt
 std::string gang(std::string_view gang_id);
+std::string journal_position(std::string_view gang_id);  // Counter: last applied
 
 // ---- registry ----
 std::string artifacts();  // ArtifactRecord

@@ -1,0 +1,34 @@
+// What every reconciler and service of the control plane works with: interfaces only, so that the simulator can run
+// the same code on a simulated world. Everything referred to outlives control.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "base/random.h"
+#include "base/time.h"
+#include "daemon/control/agent_link.h"
+#include "daemon/sources/source.h"
+#include "daemon/store/artifact_store.h"
+#include "daemon/store/store.h"
+
+namespace freshet::control {
+
+struct Context {
+  Store& store;
+  const Clock& clock;
+  Random& random;
+  SourceHub& sources;
+  ArtifactStore& artifacts;
+  AgentLink& agents;
+  // Asks the loop to run soon; any thread.
+  std::function<void()> wake;
+  // Of this daemon; on disk before anything else happens.
+  uint64_t term = 0;
+  std::string version;
+  uint32_t heartbeat_ms = 1000;
+  uint32_t lease_ms = 15000;
+};
+
+}  // namespace freshet::control

@@ -1,0 +1,131 @@
+#include "daemon/control/model_service.h"
+
+#include "daemon/control/promotion.h"
+#include "daemon/control/work.h"
+#include "daemon/store/keys.h"
+
+namespace freshet::control {
+namespace {
+
+constexpr char kChampion[] = "champion";
+
+template <class Response>
+Status add_aliases(const Snapshot& snapshot, const std::string& project, const std::string& model,
+                   Response* response) {
+  ASSIGN_OR_RETURN(auto aliases, list<v1::Alias>(snapshot, keys::aliases(project, model)));
+  for (auto& alias : aliases) *response->add_aliases() = std::move(alias.value);
+  return Status::ok();
+}
+
+}  // namespace
+
+Result<v1::ListModelsResponse> ModelService::list_models(const std::string& project, const PageRequest& page) {
+  const std::string prefix = keys::models(project);
+  ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto models, list<v1::Model>(*snapshot, prefix, page.token, size + 1));
+  v1::ListModelsResponse response;
+  response.set_next_page_token(cut_page(&models, size));
+  for (auto& model : models) {
+    auto* view = response.add_models();
+    RETURN_IF_ERROR(add_aliases(*snapshot, project, model.value.name(), view));
+    *view->mutable_model() = std::move(model.value);
+  }
+  return response;
+}
+
+Result<v1::ListModelVersionsResponse> ModelService::list_versions(const std::string& project, const std::string& model,
+                                                                  const PageRequest& page) {
+  const std::string prefix = keys::model_versions(project, model);
+  ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
+  auto snapshot = context_.store.snapshot();
+  RETURN_IF_ERROR(require<v1::Model>(*snapshot, keys::model(project, model), "model " + model).status());
+  ASSIGN_OR_RETURN(auto versions, list<v1::ModelVersion>(*snapshot, prefix, page.token, size + 1, true));
+  v1::ListModelVersionsResponse response;
+  response.set_next_page_token(cut_page(&versions, size));
+  for (auto& version : versions) *response.add_versions() = std::move(version.value);
+  RETURN_IF_ERROR(add_aliases(*snapshot, project, model, &response));
+  return response;
+}
+
+Result<v1::ModelVersion> ModelService::get_version(const std::string& project, const std::string& model,
+                                                   uint64_t version) {
+  ASSIGN_OR_RETURN(auto record, require<v1::ModelVersion>(*context_.store.snapshot(),
+                                                          keys::model_version(project, model, version),
+                                                          "model version " + version_name(model, version)));
+  return std::move(record.value);
+}
+
+Result<v1::ListAliasMovesResponse> ModelService::list_moves(const std::string& project, const std::string& model,
+                                                            const std::string& alias) {
+  const std::string prefix =
+      alias.empty() ? keys::alias_moves(project, model) : keys::alias_moves(project, model, alias);
+  ASSIGN_OR_RETURN(auto moves, list<v1::AliasMove>(*context_.store.snapshot(), prefix, "", kPageSizeMax, true));
+  v1::ListAliasMovesResponse response;
+  for (auto& move : moves) *response.add_moves() = std::move(move.value);
+  return response;
+}
+
+Result<v1::Alias> ModelService::commit_move(const Snapshot& snapshot, const std::optional<Record<v1::Alias>>& current,
+                                            v1::Alias next, const std::string& action) {
+  next.set_moved_us(context_.clock.now().us);
+  Change change;
+  change.actor = next.actor();
+  change.action = action + " " + version_name(next.model(), next.version()) + " as " + next.alias();
+  change.reason = next.reason();
+  next.set_previous_version(current ? current->value.version() : 0);
+  move_alias(snapshot, current, next, &change);
+  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
+  context_.wake();
+  return next;
+}
+
+Result<v1::Alias> ModelService::promote(const std::string& actor, const std::string& project, const std::string& model,
+                                        const v1::PromoteRequest& request) {
+  const std::string alias = request.alias().empty() ? kChampion : request.alias();
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto version, require<v1::ModelVersion>(*snapshot,
+                                                           keys::model_version(project, model, request.version()),
+                                                           "model version " + version_name(model, request.version())));
+  ASSIGN_OR_RETURN(auto current, get<v1::Alias>(*snapshot, keys::alias(project, model, alias)));
+  const uint64_t current_version = current ? current->value.version() : 0;
+  if (request.expected_current_version() != 0 && request.expected_current_version() != current_version) {
+    return conflict("alias " + alias + " of model " + model + " is at version " + std::to_string(current_version) +
+                    ", not at " + std::to_string(request.expected_current_version()));
+  }
+  if (!version.value.verdict().passed() && !request.override_gates()) {
+    return conflict("version " + version_name(model, request.version()) +
+                    " did not pass its gates; override_gates (--override-gates) promotes it all the same, with the " +
+                    "reason in the audit log");
+  }
+  if (request.reason().empty()) return invalid_argument("a promotion by a person needs a reason (--reason)");
+  if (current_version == request.version()) return std::move(current->value);
+  v1::Alias next;
+  next.set_project(project);
+  next.set_model(model);
+  next.set_alias(alias);
+  next.set_version(request.version());
+  next.set_actor(actor);
+  next.set_reason(request.reason());
+  return commit_move(*snapshot, current, next,
+                     version.value.verdict().passed() ? "promote" : "promote against the gates");
+}
+
+Result<v1::Alias> ModelService::rollback(const std::string& actor, const std::string& project,
+                                         const std::string& model, const v1::RollbackRequest& request) {
+  const std::string alias = request.alias().empty() ? kChampion : request.alias();
+  if (request.reason().empty()) return invalid_argument("a rollback needs a reason (--reason)");
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto current, require<v1::Alias>(*snapshot, keys::alias(project, model, alias),
+                                                    "alias " + alias + " of model " + model));
+  if (current.value.previous_version() == 0) {
+    return conflict("alias " + alias + " of model " + model + " has never pointed to another version");
+  }
+  v1::Alias next = current.value;
+  next.set_version(current.value.previous_version());
+  next.set_actor(actor);
+  next.set_reason(request.reason());
+  return commit_move(*snapshot, current, next, "roll back to");
+}
+
+}  // namespace freshet::control

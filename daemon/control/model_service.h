@@ -1,0 +1,37 @@
+// ModelService: the registry as people see it, and the moves of aliases that a person makes. Called by API handlers,
+// from any thread.
+#pragma once
+
+#include <string>
+
+#include "daemon/control/context.h"
+#include "daemon/control/paging.h"
+#include "proto/api.pb.h"
+
+namespace freshet::control {
+
+class ModelService {
+ public:
+  explicit ModelService(Context& context) : context_(context) {}
+
+  Result<v1::ListModelsResponse> list_models(const std::string& project, const PageRequest& page);
+  Result<v1::ListModelVersionsResponse> list_versions(const std::string& project, const std::string& model,
+                                                      const PageRequest& page);
+  Result<v1::ModelVersion> get_version(const std::string& project, const std::string& model, uint64_t version);
+  Result<v1::ListAliasMovesResponse> list_moves(const std::string& project, const std::string& model,
+                                                const std::string& alias);
+  // Refuses (conflict) a version whose verdict did not pass, unless the request overrides the gates.
+  Result<v1::Alias> promote(const std::string& actor, const std::string& project, const std::string& model,
+                            const v1::PromoteRequest& request);
+  // Back to where the alias pointed before its last move to another version.
+  Result<v1::Alias> rollback(const std::string& actor, const std::string& project, const std::string& model,
+                             const v1::RollbackRequest& request);
+
+ private:
+  Result<v1::Alias> commit_move(const Snapshot& snapshot, const std::optional<Record<v1::Alias>>& current,
+                                v1::Alias next, const std::string& action);
+
+  Context& context_;
+};
+
+}  // namespace freshet::control

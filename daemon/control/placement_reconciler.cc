@@ -1,0 +1,154 @@
+#include "daemon/control/placement_reconciler.h"
+
+#include <map>
+
+#include "base/log.h"
+#include "daemon/control/task_builder.h"
+#include "daemon/control/work.h"
+#include "daemon/store/keys.h"
+#include "proto/record.pb.h"
+
+namespace freshet::control {
+namespace {
+
+constexpr Duration kRetry = Duration::seconds(1);
+// New data is looked at before more of the old is trained on.
+constexpr int32_t kInspectionPriority = 1'000'000;
+
+// Adds the attempt, its stored spec, its indexes and nothing else; the caller updates what the attempt is for.
+void add_attempt(Context& context, const std::string& node, uint64_t epoch, uint32_t slots, BuiltTask built, Time now,
+                 Change* change) {
+  v1::Attempt attempt;
+  *attempt.mutable_work() = built.spec.work();
+  attempt.set_epoch(epoch);
+  attempt.set_gang_id(new_id(context.random));
+  attempt.set_node(node);
+  attempt.set_ranks(built.spec.ranks());
+  attempt.set_slots(slots);
+  attempt.set_state(v1::Attempt::PLACED);
+  attempt.set_placed_us(now.us);
+  attempt.set_term(context.term);
+  attempt.set_champion_version(built.champion_version);
+  built.spec.set_epoch(epoch);
+  built.spec.set_term(context.term);
+  built.spec.set_gang_id(attempt.gang_id());
+  const std::string key = keys::attempt(attempt.work(), epoch);
+  create(*change, key, attempt);
+  create(*change, keys::attempt_spec(attempt.work(), epoch), built.spec);
+  put_reference(*change, keys::active_attempt(attempt.work(), epoch), key);
+  put_reference(*change, keys::gang(attempt.gang_id()), key);
+  change->actor = "control/placement";
+  change->action = "place attempt " + std::to_string(epoch) + " of " + keys::work(attempt.work());
+  change->reason = "node " + node + " has " + std::to_string(slots) + " free slots";
+}
+
+}  // namespace
+
+std::string step_item_key(const std::string& run_key, const std::string& step) { return run_key + "#" + step; }
+
+Result<scheduler::Snapshot> scheduling_snapshot(const Snapshot& snapshot) {
+  scheduler::Snapshot scheduling;
+  std::map<std::string, uint32_t> used;
+  ASSIGN_OR_RETURN(auto attempts, active_attempts(snapshot));
+  for (const auto& attempt : attempts) used[attempt.value.node()] += attempt.value.slots();
+  ASSIGN_OR_RETURN(auto nodes, list<v1::NodeRecord>(snapshot, keys::nodes()));
+  for (const auto& node : nodes) {
+    scheduler::NodeState state;
+    state.name = node.value.name();
+    state.slots = node.value.slots();
+    state.slots_used = used[state.name];
+    state.placeable = node.value.liveness() == v1::NodeRecord::ALIVE;
+    scheduling.nodes.push_back(state);
+  }
+  ASSIGN_OR_RETURN(auto runs, active_runs(snapshot));
+  for (const auto& run : runs) {
+    ASSIGN_OR_RETURN(v1::PipelineRecord pipeline, pipeline_of(snapshot, run.value));
+    const v1::PipelineSpec& spec = pipeline.pipeline().spec();
+    for (const auto& status : run.value.steps()) {
+      if (status.state() != v1::StepStatus::READY) continue;
+      if (find_step(run.value.recipe(), status.name()).has_promote()) continue;
+      scheduler::WorkItem item;
+      item.key = step_item_key(run.key, status.name());
+      item.priority = spec.priority();
+      item.ready_since = Time{status.ready_us()};
+      item.slots = resources_of(spec, status.name()).slots();
+      scheduling.waiting.push_back(item);
+    }
+  }
+  ASSIGN_OR_RETURN(auto inspections, pending_inspections(snapshot));
+  for (const auto& inspection : inspections) {
+    if (inspection.value.state() != v1::Inspection::PENDING) continue;
+    scheduler::WorkItem item;
+    item.key = inspection.key;
+    item.priority = kInspectionPriority;
+    item.ready_since = Time{inspection.value.created_us()};
+    scheduling.waiting.push_back(item);
+  }
+  return scheduling;
+}
+
+Time PlacementReconciler::reconcile(Time now) {
+  auto snapshot = context_.store.snapshot();
+  auto scheduling = scheduling_snapshot(*snapshot);
+  if (!scheduling.is_ok()) {
+    log_warning("placement", scheduling.status().to_string());
+    return now + kRetry;
+  }
+  Time wake = Time::never();
+  auto plan = scheduler::make_plan(*scheduling, {}, now);
+  for (const auto& placement : plan.placements) {
+    size_t mark = placement.key.find('#');
+    Status status = mark == std::string::npos
+                        ? place_inspection(*snapshot, placement.key, placement.node, now)
+                        : place_step(*snapshot, placement.key.substr(0, mark), placement.key.substr(mark + 1),
+                                     placement.node, now);
+    // A conflict means that what was planned for has changed: the next round plans afresh.
+    if (status.is_ok() || status.code() == Code::kConflict) continue;
+    log_warning("placement", placement.key + ": " + status.to_string());
+    wake = now + kRetry;
+  }
+  return wake;
+}
+
+Status PlacementReconciler::place_step(const Snapshot& snapshot, const std::string& run_key, const std::string& step,
+                                       const std::string& node, Time now) {
+  ASSIGN_OR_RETURN(auto run, require<v1::Run>(snapshot, run_key, run_key));
+  v1::StepStatus* status = find_status(&run.value, step);
+  CHECK(status != nullptr);
+  Change change;
+  auto built = build_step_task(snapshot, run.value, step);
+  if (built.is_ok()) {
+    ASSIGN_OR_RETURN(v1::PipelineRecord pipeline, pipeline_of(snapshot, run.value));
+    status->set_epoch(status->epoch() + 1);
+    status->set_state(v1::StepStatus::RUNNING);
+    run.value.set_state(v1::Run::RUNNING);
+    uint32_t slots = resources_of(pipeline.pipeline().spec(), step).slots();
+    add_attempt(context_, node, status->epoch(), slots, std::move(*built), now, &change);
+  } else if (built.status().code() == Code::kInvalidArgument) {
+    // The recipe asks for what can't be: no retry will help.
+    status->set_state(v1::StepStatus::FAILED);
+    status->set_message(built.status().message());
+    status->set_finished_us(now.us);
+    change.actor = "control/placement";
+    change.action = "refuse step " + step + " of run " + run.value.id();
+    change.reason = built.status().message();
+  } else {
+    return built.status();
+  }
+  update(change, run);
+  return context_.store.commit(std::move(change)).status();
+}
+
+Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std::string& key,
+                                             const std::string& node, Time now) {
+  ASSIGN_OR_RETURN(auto inspection, require<v1::Inspection>(snapshot, key, key));
+  ASSIGN_OR_RETURN(BuiltTask built, build_inspection_task(snapshot, inspection.value));
+  Change change;
+  inspection.value.set_epoch(inspection.value.epoch() + 1);
+  inspection.value.set_state(v1::Inspection::RUNNING);
+  add_attempt(context_, node, inspection.value.epoch(), 1, std::move(built), now, &change);
+  update(change, inspection);
+  return context_.store.commit(std::move(change)).status();
+}
+
+}  // namespace freshet::control

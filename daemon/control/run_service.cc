@@ -1,0 +1,211 @@
+#include "daemon/control/run_service.h"
+
+#include <algorithm>
+
+#include "daemon/control/placement_reconciler.h"
+#include "daemon/control/run_factory.h"
+#include "daemon/control/work.h"
+#include "daemon/store/keys.h"
+#include "proto/digest.h"
+#include "scheduler/run_graph.h"
+
+namespace freshet::control {
+namespace {
+
+constexpr size_t kIdPrefixMin = 4;
+
+Result<v1::MetricHistory> latest_metrics(const Snapshot& snapshot, const v1::Run& run) {
+  ASSIGN_OR_RETURN(auto latest, get<v1::MetricHistory>(snapshot, keys::latest_metrics(run.project(), run.id())));
+  return latest ? latest->value : v1::MetricHistory();
+}
+
+// Why a step of the run waits, by the same plan that the placement makes.
+Result<std::string> waiting_reason(const Snapshot& snapshot, const std::string& run_key, Time now) {
+  ASSIGN_OR_RETURN(auto scheduling, scheduling_snapshot(snapshot));
+  auto plan = scheduler::make_plan(scheduling, {}, now);
+  for (const auto& waiting : plan.waiting) {
+    if (waiting.key.starts_with(run_key + "#")) return waiting.reason;
+  }
+  return std::string();
+}
+
+}  // namespace
+
+Result<v1::Run> RunService::submit(const std::string& actor, const v1::SubmitRequest& request) {
+  const std::string project = request.project().empty() ? "default" : request.project();
+  auto snapshot = context_.store.snapshot();
+  const std::string key = keys::idempotency(project, request.idempotency_key());
+  if (!request.idempotency_key().empty()) {
+    ASSIGN_OR_RETURN(auto made, get_reference(*snapshot, key));
+    if (made) {
+      ASSIGN_OR_RETURN(auto run, require<v1::Run>(*snapshot, made->target, "run"));
+      if (run.value.pipeline() == request.pipeline()) return std::move(run.value);
+      return conflict("idempotency_key was used for a run of pipeline " + run.value.pipeline());
+    }
+  }
+  ASSIGN_OR_RETURN(auto pipeline, require<v1::PipelineRecord>(*snapshot, keys::pipeline(project, request.pipeline()),
+                                                              "pipeline " + request.pipeline()));
+  RunRequest made_by;
+  made_by.cause = "submitted by " + actor;
+  made_by.idempotency_key = request.idempotency_key();
+  made_by.commit = request.commit();
+  Change change;
+  change.actor = actor;
+  change.reason = made_by.cause;
+  ASSIGN_OR_RETURN(v1::Run run, add_run(*snapshot, context_, pipeline.value, made_by, &change));
+  change.action = "create run " + run.id();
+  if (!request.idempotency_key().empty()) {
+    expect_absent(change, key);
+    put_reference(change, key, keys::run(project, run.id()));
+  }
+  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
+  context_.wake();
+  return run;
+}
+
+Result<v1::ListRunsResponse> RunService::list_runs(const std::string& project, const RunFilter& filter,
+                                                   const PageRequest& page) {
+  v1::Run::State state = v1::Run::STATE_UNSPECIFIED;
+  if (!filter.state.empty() && !v1::Run::State_Parse(filter.state, &state)) {
+    return invalid_argument("state '" + filter.state + "' is not one of QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED");
+  }
+  const std::string prefix =
+      filter.pipeline.empty() ? keys::runs_by_time(project) : keys::runs_by_pipeline(project, filter.pipeline);
+  ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
+  auto snapshot = context_.store.snapshot();
+  v1::ListRunsResponse response;
+  std::string after = page.token;
+  for (;;) {
+    ASSIGN_OR_RETURN(auto references, list_references(*snapshot, prefix, after, size, true));
+    for (const auto& reference : references) {
+      after = reference.key;
+      ASSIGN_OR_RETURN(auto run, require<v1::Run>(*snapshot, reference.target, reference.target));
+      if (state != v1::Run::STATE_UNSPECIFIED && run.value.state() != state) continue;
+      *response.add_runs() = std::move(run.value);
+      if (static_cast<uint32_t>(response.runs_size()) < size) continue;
+      response.set_next_page_token(after);
+      return response;
+    }
+    if (references.size() < size) return response;
+  }
+}
+
+Result<Record<v1::Run>> RunService::find(const Snapshot& snapshot, const std::string& project, const std::string& id) {
+  ASSIGN_OR_RETURN(auto exact, get<v1::Run>(snapshot, keys::run(project, id)));
+  if (exact) return std::move(*exact);
+  if (id.size() >= kIdPrefixMin) {
+    ASSIGN_OR_RETURN(auto matches, list<v1::Run>(snapshot, keys::runs(project) + id, "", 2));
+    if (matches.size() == 1) return std::move(matches[0]);
+    if (matches.size() > 1) return invalid_argument("run id " + id + " is ambiguous; give more digits");
+  }
+  return not_found("run " + id + " does not exist");
+}
+
+Result<v1::RunView> RunService::get_run(const std::string& project, const std::string& id) {
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto run, find(*snapshot, project, id));
+  v1::RunView view;
+  ASSIGN_OR_RETURN(auto attempts,
+                   list<v1::Attempt>(*snapshot, keys::attempts_of_run(project, run.value.id())));
+  for (auto& attempt : attempts) *view.add_attempts() = std::move(attempt.value);
+  ASSIGN_OR_RETURN(v1::MetricHistory latest, latest_metrics(*snapshot, run.value));
+  for (const auto& sample : latest.samples()) {
+    if (sample.name() == "total_steps") view.set_total_steps(static_cast<uint64_t>(sample.value()));
+  }
+  *view.mutable_latest() = latest.samples();
+  if (!scheduler::is_final(run.value.state())) {
+    ASSIGN_OR_RETURN(std::string reason, waiting_reason(*snapshot, run.key, context_.clock.now()));
+    view.set_waiting_reason(reason);
+  }
+  *view.mutable_run() = std::move(run.value);
+  return view;
+}
+
+Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& project, const std::string& id,
+                                   const std::string& reason) {
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto run, find(*snapshot, project, id));
+  if (run.value.state() == v1::Run::CANCELLED) return std::move(run.value);
+  if (scheduler::is_final(run.value.state())) {
+    return conflict("run " + run.value.id() + " has already ended: " + v1::Run::State_Name(run.value.state()));
+  }
+  const Time now = context_.clock.now();
+  for (auto& step : *run.value.mutable_steps()) {
+    if (scheduler::is_final(step.state())) continue;
+    step.set_state(v1::StepStatus::SKIPPED);
+    step.set_finished_us(now.us);
+  }
+  run.value.set_state(v1::Run::CANCELLED);
+  run.value.set_finished_us(now.us);
+  run.value.set_message("cancelled by " + actor + (reason.empty() ? "" : ": " + reason));
+  Change change;
+  change.actor = actor;
+  change.action = "cancel run " + run.value.id();
+  change.reason = reason;
+  update(change, run);
+  erase(change, keys::active_run(project, run.value.id()));
+  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
+  context_.wake();
+  return std::move(run.value);
+}
+
+Result<v1::RunMetricsResponse> RunService::metrics(const std::string& project, const std::string& id,
+                                                   const std::string& name, const PageRequest& page) {
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto run, find(*snapshot, project, id));
+  const std::string prefix = keys::metric_chunks(project, run.value.id());
+  ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
+  ASSIGN_OR_RETURN(auto chunks, list<v1::MetricHistory>(*snapshot, prefix, page.token, size + 1));
+  v1::RunMetricsResponse response;
+  response.set_next_page_token(cut_page(&chunks, size));
+  for (const auto& chunk : chunks) {
+    for (const auto& sample : chunk.value.samples()) {
+      if (name.empty() || sample.name() == name) *response.add_samples() = sample;
+    }
+  }
+  return response;
+}
+
+Result<LogChunk> RunService::logs(const std::string& project, const std::string& id, const std::string& step,
+                                  const std::string& stream, uint64_t offset) {
+  if (stream != "stdout" && stream != "stderr") {
+    return invalid_argument("stream '" + stream + "' is not one of stdout, stderr");
+  }
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto run, find(*snapshot, project, id));
+  ASSIGN_OR_RETURN(auto attempts, list<v1::Attempt>(*snapshot, keys::attempts_of_run(project, run.value.id())));
+  const v1::Attempt* newest = nullptr;
+  for (const auto& attempt : attempts) {
+    if (!step.empty() && attempt.value.work().step() != step) continue;
+    if (newest == nullptr || attempt.value.placed_us() >= newest->placed_us()) newest = &attempt.value;
+  }
+  LogChunk chunk;
+  chunk.next_offset = offset;
+  if (newest == nullptr) {
+    if (!step.empty() && find_status(&run.value, step) == nullptr) {
+      return not_found("run " + run.value.id() + " has no step " + step);
+    }
+    chunk.complete = scheduler::is_final(run.value.state());
+    return chunk;
+  }
+  auto text = logs_.read(newest->gang_id(), stream, offset);
+  if (!text.is_ok() && text.status().code() != Code::kNotFound) return text.status();
+  if (text.is_ok()) chunk.text = std::move(*text);
+  chunk.next_offset = offset + chunk.text.size();
+  chunk.complete = chunk.text.empty() && scheduler::is_final(newest->state()) &&
+                   (!step.empty() || scheduler::is_final(run.value.state()));
+  return chunk;
+}
+
+Result<RunService::Event> RunService::event(const std::string& project, const std::string& id) {
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto run, find(*snapshot, project, id));
+  ASSIGN_OR_RETURN(v1::MetricHistory latest, latest_metrics(*snapshot, run.value));
+  Event result;
+  *result.event.mutable_run() = std::move(run.value);
+  *result.event.mutable_samples() = latest.samples();
+  result.fingerprint = message_digest(result.event);
+  return result;
+}
+
+}  // namespace freshet::control
