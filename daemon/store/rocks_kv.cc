@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/write_batch.h>
 #include <sys/stat.h>
@@ -12,6 +13,8 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <set>
+#include <shared_mutex>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -42,6 +45,15 @@ class LogForwarder final : public rocksdb::Logger {
   }
 };
 
+// After a full disk RocksDB 7.8 resumes by itself, and then trips an assertion on the next write to its old log. So it
+// may not; reopening is sound, and RocksKv does that.
+class NoSelfRecovery final : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+};
+
 Status to_status(const rocksdb::Status& status, std::string_view what) {
   if (status.ok()) return Status::ok();
   std::string message = std::string(what) + ": " + status.ToString();
@@ -66,6 +78,7 @@ rocksdb::Options database_options() {
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.track_and_verify_wals_in_manifest = true;
   options.paranoid_checks = true;
+  options.listeners.push_back(std::make_shared<NoSelfRecovery>());
   options.write_buffer_size = kWriteBufferBytes;
   options.max_write_buffer_number = 2;
   options.max_background_jobs = 2;
@@ -94,38 +107,62 @@ Status check_directory(const std::filesystem::path& directory) {
 
 }  // namespace
 
+// One opening of the database. It can be closed under its readers, who then get kUnavailable.
 class RocksKv::Database {
  public:
   explicit Database(rocksdb::DB* db) : db_(db) {}
-  rocksdb::DB& operator*() const { return *db_; }
-  rocksdb::DB* operator->() const { return db_.get(); }
+  ~Database() { close(); }
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  // Null when closed.
+  const rocksdb::Snapshot* take_snapshot() {
+    std::unique_lock lock(mutex_);
+    if (!db_) return nullptr;
+    return *snapshots_.insert(db_->GetSnapshot()).first;
+  }
+  void release(const rocksdb::Snapshot* snapshot) {
+    std::unique_lock lock(mutex_);
+    if (snapshots_.erase(snapshot) != 0) db_->ReleaseSnapshot(snapshot);
+  }
+  void close() {
+    std::unique_lock lock(mutex_);
+    for (const rocksdb::Snapshot* snapshot : snapshots_) db_->ReleaseSnapshot(snapshot);
+    snapshots_.clear();
+    db_.reset();
+  }
+  // Calls `use` with the database, which stays open as long as that runs.
+  template <class Use>
+  auto with(Use use) -> decltype(use(std::declval<rocksdb::DB&>())) {
+    std::shared_lock lock(mutex_);
+    if (!db_) return unavailable("the store was reopened after a failure of the disk; read again");
+    return use(*db_);
+  }
 
  private:
+  std::shared_mutex mutex_;  // guards all below; exclusive to close
   std::unique_ptr<rocksdb::DB> db_;
+  std::set<const rocksdb::Snapshot*> snapshots_;
 };
 
 class RocksKv::View final : public KvSnapshot {
  public:
-  // A null database (a reopen failed) makes a view that can only say so.
-  explicit View(std::shared_ptr<Database> database) : database_(std::move(database)) {
-    if (database_) snapshot_ = (*database_)->GetSnapshot();
-  }
-  ~View() override {
-    if (database_) (*database_)->ReleaseSnapshot(snapshot_);
-  }
+  explicit View(std::shared_ptr<Database> database)
+      : database_(std::move(database)), snapshot_(database_->take_snapshot()) {}
+  ~View() override { database_->release(snapshot_); }
 
   Result<std::optional<std::string>> get(std::string_view key) const override {
-    if (!database_) return closed();
-    std::string value;
-    rocksdb::Status status = (*database_)->Get(read_options(), slice(key), &value);
-    if (status.IsNotFound()) return std::optional<std::string>();
-    RETURN_IF_ERROR(to_status(status, "reading " + std::string(key)));
-    return std::optional<std::string>(std::move(value));
+    return database_->with([&](rocksdb::DB& db) -> Result<std::optional<std::string>> {
+      std::string value;
+      rocksdb::Status status = db.Get(read_options(), slice(key), &value);
+      if (status.IsNotFound()) return std::optional<std::string>();
+      RETURN_IF_ERROR(to_status(status, "reading " + std::string(key)));
+      return std::optional<std::string>(std::move(value));
+    });
   }
 
   Result<std::vector<KvPair>> scan(std::string_view prefix, std::string_view after, size_t limit,
                                    bool reverse) const override {
-    if (!database_) return closed();
     std::string end = prefix_end(prefix);
     // Bounds: [low, high), high empty: none.
     std::string low(prefix);
@@ -143,19 +180,20 @@ class RocksKv::View final : public KvSnapshot {
     rocksdb::ReadOptions options = read_options();
     options.iterate_lower_bound = &lower;
     if (!high.empty()) options.iterate_upper_bound = &upper;
-    std::unique_ptr<rocksdb::Iterator> iterator((*database_)->NewIterator(options));
-    std::vector<KvPair> found;
-    for (reverse ? iterator->SeekToLast() : iterator->Seek(lower); iterator->Valid();
-         reverse ? iterator->Prev() : iterator->Next()) {
-      found.push_back({iterator->key().ToString(), iterator->value().ToString()});
-      if (limit != 0 && found.size() == limit) break;
-    }
-    RETURN_IF_ERROR(to_status(iterator->status(), "listing " + std::string(prefix)));
-    return found;
+    return database_->with([&](rocksdb::DB& db) -> Result<std::vector<KvPair>> {
+      std::unique_ptr<rocksdb::Iterator> iterator(db.NewIterator(options));
+      std::vector<KvPair> found;
+      for (reverse ? iterator->SeekToLast() : iterator->Seek(lower); iterator->Valid();
+           reverse ? iterator->Prev() : iterator->Next()) {
+        found.push_back({iterator->key().ToString(), iterator->value().ToString()});
+        if (limit != 0 && found.size() == limit) break;
+      }
+      RETURN_IF_ERROR(to_status(iterator->status(), "listing " + std::string(prefix)));
+      return found;
+    });
   }
 
  private:
-  static Status closed() { return unavailable("the store is closed: reopening it after a full disk failed"); }
   rocksdb::ReadOptions read_options() const {
     rocksdb::ReadOptions options;
     options.snapshot = snapshot_;
@@ -163,7 +201,7 @@ class RocksKv::View final : public KvSnapshot {
   }
 
   std::shared_ptr<Database> database_;
-  const rocksdb::Snapshot* snapshot_ = nullptr;
+  const rocksdb::Snapshot* snapshot_;
 };
 
 Result<std::unique_ptr<RocksKv>> RocksKv::open(RocksKvOptions options) {
@@ -174,11 +212,14 @@ Result<std::unique_ptr<RocksKv>> RocksKv::open(RocksKvOptions options) {
   return kv;
 }
 
-RocksKv::~RocksKv() { CHECK_MSG(!database_ || database_.use_count() == 1, "a snapshot outlives its store"); }
+RocksKv::~RocksKv() {
+  if (database_) database_->close();
+}
 
 // Opens; when the disk is full, again without the ballast.
 Result<std::shared_ptr<RocksKv::Database>> RocksKv::open_database() {
   std::filesystem::path directory = options_.data_directory / "db";
+  RETURN_IF_ERROR(make_directories(directory));
   rocksdb::DB* db = nullptr;
   rocksdb::Status status = rocksdb::DB::Open(database_options(), directory.string(), &db);
   if (status.IsNoSpace() && drop_ballast()) {
@@ -196,14 +237,12 @@ Result<std::shared_ptr<RocksKv::Database>> RocksKv::open_database() {
   return to_status(status, "opening the store in " + directory.string());
 }
 
-std::unique_ptr<KvSnapshot> RocksKv::snapshot() const {
-  std::shared_ptr<Database> database;
-  {
-    std::lock_guard lock(mutex_);
-    database = database_;
-  }
-  return std::make_unique<View>(std::move(database));
+std::shared_ptr<RocksKv::Database> RocksKv::current() const {
+  std::lock_guard lock(mutex_);
+  return database_;
 }
+
+std::unique_ptr<KvSnapshot> RocksKv::snapshot() const { return std::make_unique<View>(current()); }
 
 Status RocksKv::write(const std::vector<KvWrite>& batch) {
   if (failed_) RETURN_IF_ERROR(recover());
@@ -215,30 +254,24 @@ Status RocksKv::write(const std::vector<KvWrite>& batch) {
   }
   rocksdb::WriteOptions options;
   options.sync = true;
-  Status status = to_status((*database_)->Write(options, &writes), "writing a batch");
+  Status status =
+      current()->with([&](rocksdb::DB& db) { return to_status(db.Write(options, &writes), "writing a batch"); });
   if (!status.is_ok()) failed_ = true;
   return status;
 }
 
-// After a failed write RocksDB refuses all others until it has resumed, which it may put off for seconds after space
-// is back; reopening works at once but needs that nobody reads. Whichever comes first.
+// After a failed write RocksDB refuses all others, so it is closed and opened again: at once when there is space, and
+// under those who read, who are told to read again. Until then reads go on.
 Status RocksKv::recover() {
-  std::lock_guard lock(mutex_);
-  if (database_) {
-    if (free_bytes(options_.data_directory) < kReopenBytesMin) {
-      return resource_exhausted("the disk with " + options_.data_directory.string() + " is full: free at least " +
-                                std::to_string(kReopenBytesMin >> 20) + " MiB");
-    }
-    rocksdb::Status resumed = (*database_)->Resume();
-    if (!resumed.ok()) {
-      if (database_.use_count() > 1) {
-        return resource_exhausted("the disk was full and the store has not recovered yet: " + resumed.ToString());
-      }
-      database_.reset();
-    }
+  if (free_bytes(options_.data_directory) < kReopenBytesMin) {
+    return resource_exhausted("the disk with " + options_.data_directory.string() + " is full: free at least " +
+                              std::to_string(kReopenBytesMin >> 20) + " MiB");
   }
-  if (!database_) {
-    ASSIGN_OR_RETURN(database_, open_database());
+  current()->close();
+  ASSIGN_OR_RETURN(std::shared_ptr<Database> opened, open_database());
+  {
+    std::lock_guard lock(mutex_);
+    database_ = std::move(opened);
   }
   failed_ = false;
   make_ballast();

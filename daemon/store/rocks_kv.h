@@ -1,6 +1,7 @@
 // RocksKv: the Kv on disk, in DATA_DIR/db, with the settings that were measured to lose nothing silently: every write
 // synced, a flipped bit in the log refuses to open, a torn tail opens. A full disk makes writes fail and nothing else;
-// a ballast file in DATA_DIR is given up when there is no room even to open. Any thread may read; one writes.
+// once there is space the next write reopens the database, and a snapshot from before that answers kUnavailable. A
+// ballast file in DATA_DIR is given up when there is no room even to open. Any thread may read; one writes.
 #pragma once
 
 #include <cstdint>
@@ -32,15 +33,16 @@ class RocksKv final : public Kv {
 
   explicit RocksKv(RocksKvOptions options) : options_(std::move(options)) {}
   Result<std::shared_ptr<Database>> open_database();
+  std::shared_ptr<Database> current() const;
   Status recover();
   void make_ballast();
   bool drop_ballast();
   std::filesystem::path ballast_path() const { return options_.data_directory / "ballast"; }
 
   RocksKvOptions options_;
-  bool failed_ = false;                 // the last write failed: recover before the next
-  mutable std::mutex mutex_;            // guards database_; held while reopening
-  std::shared_ptr<Database> database_;  // also held by each View; null after a reopen that failed
+  bool failed_ = false;                 // the last write failed: recover before the next; the writer's alone
+  mutable std::mutex mutex_;            // guards the pointer
+  std::shared_ptr<Database> database_;  // shared with each View
 };
 
 }  // namespace freshet

@@ -249,4 +249,9 @@ WriterStats Writer::stats() const {
   return stats_;
 }
 
+size_t Writer::waiting() const {
+  std::lock_guard lock(mutex_);
+  return queue_.size();
+}
+
 }  // namespace freshet

@@ -30,6 +30,8 @@ class Writer final : public Store {
   Result<Committed> commit(Change change) override;
 
   WriterStats stats() const;
+  // Changes that are queued or being written now.
+  size_t waiting() const;
 
  private:
   struct Waiter;
