@@ -30,6 +30,10 @@ std::string champion_name(const v1::EvaluationReport& report) {
   return report.champion_version().empty() ? "the champion" : "champion " + report.champion_version();
 }
 
+std::string better_by(double difference) {
+  return (difference < 0 ? "worse by " : "better by ") + rounded(std::abs(difference));
+}
+
 std::string shown_metrics(const v1::ModelScores& scores) {
   std::vector<std::string> names;
   for (const auto& metric : scores.metrics()) names.push_back(metric.name());
@@ -111,8 +115,8 @@ void judge_relative(const v1::RelativeGate& gate, const v1::EvaluationReport& re
   bool passed = interval.lower >= bound;
   decide(result, passed,
          report.loss() + " " + rounded_against(candidate / total, champion / total) + " against " +
-             rounded_against(champion / total, candidate / total) + " of " + champion_name(report) + ", better by " +
-             rounded(interval.mean) + "; the lower end of the " + rounded(confidence * 100) + " % interval, " +
+             rounded_against(champion / total, candidate / total) + " of " + champion_name(report) + ", " +
+             better_by(interval.mean) + "; the lower end of the " + rounded(confidence * 100) + " % interval, " +
              rounded_against(interval.lower, bound) + ", is " + (passed ? "not below " : "below ") + exact(bound) +
              " (" + counted(blocks.size(), "entry") + ", " + counted(rows, "row") + ")");
 }
@@ -160,8 +164,8 @@ void judge_slices(const v1::SliceGate& gate, const v1::EvaluationReport& report,
                                (too_bad == 1 ? " is" : " are") + " worse by more than ";
   text += exact(gate.margin()) + "; the worst is " + worst->value() + ": " + report.loss() + " " +
           rounded_against(means.candidate, means.champion) + " against " +
-          rounded_against(means.champion, means.candidate) + ", " + (means.worse > 0 ? "worse by " : "better by ") +
-          rounded_against(std::abs(means.worse), gate.margin()) + " (" + counted(worst->rows(), "row") + ")";
+          rounded_against(means.champion, means.candidate) + ", " + better_by(-means.worse) + " (" +
+          counted(worst->rows(), "row") + ")";
   decide(result, too_bad == 0, std::move(text));
 }
 
