@@ -6,6 +6,7 @@
 
 #include "daemon/control/context.h"
 #include "daemon/control/paging.h"
+#include "daemon/store/tables.h"
 #include "proto/api.pb.h"
 
 namespace freshet::control {

@@ -8,6 +8,7 @@
 #include "daemon/control/context.h"
 #include "daemon/control/log_reader.h"
 #include "daemon/control/paging.h"
+#include "daemon/store/tables.h"
 #include "proto/api.pb.h"
 
 namespace freshet::control {

@@ -1,0 +1,192 @@
+#include "daemon/control/control_metrics.h"
+
+#include <map>
+#include <set>
+
+#include "daemon/control/placement_reconciler.h"
+#include "daemon/control/work.h"
+#include "daemon/store/keys.h"
+
+namespace freshet::control {
+namespace {
+
+using Labels = std::vector<prometheus::ClientMetric::Label>;
+
+class Families {
+ public:
+  void gauge(const std::string& name, const std::string& help, const Labels& labels, double value) {
+    prometheus::ClientMetric metric;
+    metric.label = labels;
+    metric.gauge.value = value;
+    family(name, help, prometheus::MetricType::Gauge).metric.push_back(metric);
+  }
+  void counter(const std::string& name, const std::string& help, const Labels& labels, double value) {
+    prometheus::ClientMetric metric;
+    metric.label = labels;
+    metric.counter.value = value;
+    family(name, help, prometheus::MetricType::Counter).metric.push_back(metric);
+  }
+  std::vector<prometheus::MetricFamily> take() { return std::move(families_); }
+
+ private:
+  prometheus::MetricFamily& family(const std::string& name, const std::string& help, prometheus::MetricType type) {
+    for (auto& known : families_) {
+      if (known.name == name) return known;
+    }
+    auto& added = families_.emplace_back();
+    added.name = name;
+    added.help = help;
+    added.type = type;
+    return added;
+  }
+  std::vector<prometheus::MetricFamily> families_;
+};
+
+// The training metrics a pipeline shows for its newest live run.
+struct RunMetric {
+  const char* sample;
+  const char* name;
+  const char* help;
+};
+constexpr RunMetric kRunMetrics[] = {
+    {"loss", "freshet_run_loss", "Training loss of the pipeline's newest live run."},
+    {"examples_per_second", "freshet_run_examples_per_second", "Training rows per second of the newest live run."},
+    {"step_seconds", "freshet_run_step_seconds", "Duration of an optimizer step of the newest live run."},
+    {"gradient_norm", "freshet_run_gradient_norm", "Global gradient norm of the newest live run."},
+    {"learning_rate", "freshet_run_learning_rate", "Learning rate of the newest live run."},
+};
+
+Status add_runs(const Snapshot& snapshot, Families* families) {
+  std::map<std::string, uint64_t> by_state;
+  ASSIGN_OR_RETURN(auto runs, active_runs(snapshot));
+  std::map<std::string, const v1::Run*> newest;
+  for (const auto& run : runs) {
+    ++by_state[v1::Run::State_Name(run.value.state())];
+    const v1::Run*& best = newest[run.value.pipeline()];
+    if (run.value.state() == v1::Run::RUNNING && (best == nullptr || best->created_us() < run.value.created_us())) {
+      best = &run.value;
+    }
+  }
+  for (const char* state : {"QUEUED", "RUNNING"}) {
+    families->gauge("freshet_runs", "Runs that have not ended, by state.", {{"state", state}},
+                    static_cast<double>(by_state[state]));
+  }
+  for (const auto& [pipeline, run] : newest) {
+    if (run == nullptr) continue;
+    ASSIGN_OR_RETURN(auto latest, get<v1::MetricHistory>(snapshot, keys::latest_metrics(run->project(), run->id())));
+    if (!latest) continue;
+    for (const auto& metric : kRunMetrics) {
+      for (const auto& sample : latest->value.samples()) {
+        if (sample.name() != metric.sample) continue;
+        families->gauge(metric.name, metric.help, {{"pipeline", pipeline}}, sample.value());
+      }
+    }
+  }
+  return Status::ok();
+}
+
+Status add_queue(const Snapshot& snapshot, Families* families) {
+  ASSIGN_OR_RETURN(auto scheduling, scheduling_snapshot(snapshot));
+  families->gauge("freshet_queue_waiting", "Steps and inspections that wait for a place.", {},
+                  static_cast<double>(scheduling.waiting.size()));
+  double slots = 0, used = 0;
+  for (const auto& node : scheduling.nodes) {
+    if (node.placeable) slots += node.slots;
+    used += node.slots_used;
+  }
+  families->gauge("freshet_slots", "CPU slots of the nodes that are alive.", {}, slots);
+  families->gauge("freshet_slots_used", "CPU slots given to attempts.", {}, used);
+  std::map<std::string, uint64_t> by_liveness;
+  ASSIGN_OR_RETURN(auto nodes, list<v1::NodeRecord>(snapshot, keys::nodes()));
+  for (const auto& node : nodes) ++by_liveness[v1::NodeRecord::Liveness_Name(node.value.liveness())];
+  for (const char* liveness : {"ALIVE", "UNKNOWN", "DEAD"}) {
+    families->gauge("freshet_nodes", "Nodes by liveness.", {{"liveness", liveness}},
+                    static_cast<double>(by_liveness[liveness]));
+  }
+  return Status::ok();
+}
+
+Status add_triggers_and_sources(const Snapshot& snapshot, Families* families) {
+  ASSIGN_OR_RETURN(auto triggers, list<v1::TriggerRecord>(snapshot, keys::triggers()));
+  for (const auto& trigger : triggers) {
+    const auto& metadata = trigger.value.trigger().metadata();
+    ASSIGN_OR_RETURN(auto state,
+                     get<v1::TriggerState>(snapshot, keys::trigger_state(metadata.project(), metadata.name())));
+    families->counter("freshet_trigger_fired_total", "Runs that the trigger has created.",
+                      {{"trigger", metadata.name()}}, state ? static_cast<double>(state->value.fired()) : 0);
+  }
+  ASSIGN_OR_RETURN(auto sources, list<v1::SourceRecord>(snapshot, keys::sources()));
+  for (const auto& source : sources) {
+    const auto& metadata = source.value.source().metadata();
+    ASSIGN_OR_RETURN(auto status,
+                     get<v1::SourceStatus>(snapshot, keys::source_status(metadata.project(), metadata.name())));
+    families->gauge("freshet_source_degraded", "1 while the source can't be read.", {{"source", metadata.name()}},
+                    status && status->value.degraded() ? 1 : 0);
+  }
+  return Status::ok();
+}
+
+Status add_entries(const Snapshot& snapshot, Families* families) {
+  ASSIGN_OR_RETURN(auto pipelines, list<v1::PipelineRecord>(snapshot, keys::pipelines()));
+  for (const auto& pipeline : pipelines) {
+    const auto& metadata = pipeline.value.pipeline().metadata();
+    for (const auto& input : pipeline.value.pipeline().spec().inputs()) {
+      std::map<v1::EntryRecord::State, uint64_t> by_state;
+      ASSIGN_OR_RETURN(auto entries, list<v1::EntryRecord>(
+                                         snapshot, keys::entries(metadata.project(), metadata.name(), input.name())));
+      for (const auto& entry : entries) ++by_state[entry.value.state()];
+      for (auto state : {v1::EntryRecord::ARRIVED, v1::EntryRecord::ACCEPTED, v1::EntryRecord::QUARANTINED,
+                         v1::EntryRecord::DISCARDED}) {
+        families->gauge(
+            "freshet_entries", "Entries of a pipeline's input, by state.",
+            {{"pipeline", metadata.name()}, {"input", input.name()}, {"state", v1::EntryRecord::State_Name(state)}},
+            static_cast<double>(by_state[state]));
+      }
+    }
+  }
+  return Status::ok();
+}
+
+Status add_models(const Snapshot& snapshot, Families* families) {
+  std::set<std::string> projects;
+  ASSIGN_OR_RETURN(auto pipelines, list<v1::PipelineRecord>(snapshot, keys::pipelines()));
+  for (const auto& pipeline : pipelines) projects.insert(pipeline.value.pipeline().metadata().project());
+  for (const auto& project : projects) {
+    ASSIGN_OR_RETURN(auto models, list<v1::Model>(snapshot, keys::models(project)));
+    for (const auto& model : models) {
+      const std::string& name = model.value.name();
+      ASSIGN_OR_RETURN(auto versions, list<v1::ModelVersion>(snapshot, keys::model_versions(project, name)));
+      uint64_t refused = 0;
+      for (const auto& version : versions) refused += version.value.verdict().passed() ? 0 : 1;
+      ASSIGN_OR_RETURN(auto moves, list<v1::AliasMove>(snapshot, keys::alias_moves(project, name)));
+      const Labels labels = {{"model", name}};
+      families->counter("freshet_model_versions_total", "Candidates registered as versions.", labels,
+                        static_cast<double>(versions.size()));
+      families->counter("freshet_gate_refusals_total", "Candidates that a gate refused.", labels,
+                        static_cast<double>(refused));
+      families->counter("freshet_promotions_total", "Moves of the model's aliases.", labels,
+                        static_cast<double>(moves.size()));
+    }
+  }
+  return Status::ok();
+}
+
+}  // namespace
+
+Result<std::vector<prometheus::MetricFamily>> collect_metrics(const Context& context) {
+  auto snapshot = context.store.snapshot();
+  Families families;
+  families.gauge("freshet_build_info", "1, with the daemon's version.", {{"version", context.version}}, 1);
+  families.gauge("freshet_store_revision", "Revision of the newest commit.", {},
+                 static_cast<double>(snapshot->revision()));
+  families.gauge("freshet_daemon_term", "How often the daemon has started on this data directory.", {},
+                 static_cast<double>(context.term));
+  RETURN_IF_ERROR(add_runs(*snapshot, &families));
+  RETURN_IF_ERROR(add_queue(*snapshot, &families));
+  RETURN_IF_ERROR(add_triggers_and_sources(*snapshot, &families));
+  RETURN_IF_ERROR(add_entries(*snapshot, &families));
+  RETURN_IF_ERROR(add_models(*snapshot, &families));
+  return families.take();
+}
+
+}  // namespace freshet::control
