@@ -15,11 +15,14 @@ struct EncodedRows {
   std::vector<std::vector<int32_t>> categorical;
   // [feature][row], in the order of the recipe's numeric features; a missing value is 0 (the mean).
   std::vector<std::vector<float>> numeric;
-  // BINARY: 0 or 1. REGRESSION: the standardised target (Transform keeps mean and standard deviation).
+  // BINARY: 0 or 1. REGRESSION: the standardised target (Transform keeps mean and standard deviation). Empty when only
+  // features were encoded.
   std::vector<float> label;
   // Index into `entry_uris` per row.
   std::vector<uint32_t> entry;
   std::vector<std::string> entry_uris;
+  // Rows of the table that are left out because their label is missing.
+  size_t dropped = 0;
 };
 
 }  // namespace freshet::worker

@@ -1,5 +1,6 @@
 // Transform: what turns raw columns into EncodedRows. It is fitted on the training rows only, stored with the model
 // (transform.json) and used unchanged wherever that model is scored, so training and serving can't drift apart.
+// Immutable once made; any thread. It reads no file (Table does).
 #pragma once
 
 #include <cstdint>
@@ -9,31 +10,43 @@
 
 #include "base/status.h"
 #include "proto/recipe.pb.h"
+#include "worker/data/column.h"
 #include "worker/data/encoded.h"
 
 namespace freshet::worker {
 
-class Table;  // worker/data/table.h: decoded Arrow columns of some entries
+class Table;  // worker/data/table.h: the raw columns of some entries
+
+// What a Table must be read with: to encode features, and to fit or encode with labels. Sorted, without doubles.
+std::vector<ColumnRequest> feature_columns(const v1::TabularModel& model);
+std::vector<ColumnRequest> required_columns(const v1::TabularModel& model);
 
 class Transform {
  public:
-  // Fits vocabularies (sorted by bytes) and means / standard deviations. `previous` (may be null) is the transform of
-  // the model that training is warm-started from: its codes and scaling are kept, new categories get the next codes.
+  // Fits vocabularies (sorted by bytes) and means / standard deviations over the rows that have a label. `previous` (may
+  // be null) is the transform of the model that training is warm-started from: its codes and scaling are kept, new
+  // categories get the next codes. invalid_argument for a constant label, no rows, NaN or infinite values, a label that
+  // is also a feature; conflict when `previous` has other features.
   static Result<Transform> fit(const v1::TabularModel& model, const Table& training, const Transform* previous);
 
-  // transform.json and back; from_json(to_json()) is the identity, and the bytes are canonical.
+  // transform.json (canonical JSON of v1::TransformState) and back; from_json(to_json()) is the identity.
   std::string to_json() const;
   static Result<Transform> from_json(const std::string& json);
 
-  // Encodes the rows of `table` in their order. invalid_argument names a missing column or a wrong type; a non-finite
-  // value is an error that names column and entry.
+  // Encodes the rows of `table` in their order, leaving out rows without a label. invalid_argument names a missing
+  // column or a wrong type; a non-finite value is an error that names column and entry.
   Result<EncodedRows> encode(const Table& table) const;
+  // Encodes all rows, without labels (scoring; the table needs no label column).
+  Result<EncodedRows> encode_features(const Table& table) const;
 
-  // The features and label it was fitted for (what the model's inputs mean).
+  // The features and label it was fitted for (what the model's inputs mean), with embedding widths filled in.
   const v1::TabularModel& model() const;
-  // Number of codes (vocabulary + 1 for unknown) and embedding width per categorical feature.
+  // Number of codes (vocabulary + 1 for unknown) and embedding width, both per categorical feature.
   std::vector<uint32_t> cardinalities() const;
-  // Whether a model with the features of `other` can start from this one's weights.
+  std::vector<uint32_t> embedding_dims() const;
+  size_t numeric_features() const;
+  // Whether a model of `other` can start from this one's weights: the same features in the same order, the same label
+  // and the same hidden layers.
   bool same_features(const v1::TabularModel& other) const;
   // REGRESSION: raw = standardised * scale + mean. BINARY: 0 and 1.
   double label_mean() const;

@@ -1,0 +1,49 @@
+// Raw columns as plain memory, free of Arrow: what the files hold after decoding and before any transform. A caller
+// asks for a column by name and use, and the reader converts it once, whatever the file's type. Values only; no
+// threads of its own; immutable once read.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace freshet::worker {
+
+// What a column is needed as. The same column may be needed in several ways.
+enum class ColumnUse {
+  kText,    // categories: strings, integers (as their decimal text) and booleans ("true", "false")
+  kNumber,  // integers, floats, decimals, and booleans as 0 and 1
+  kTime,    // timestamps and dates; a timestamp without a zone is taken as UTC
+};
+
+struct ColumnRequest {
+  std::string name;
+  ColumnUse use = ColumnUse::kText;
+
+  auto operator<=>(const ColumnRequest&) const = default;
+};
+
+struct TextColumn {
+  std::vector<std::string> values;  // distinct, each used by at least one row, in order of first use
+  std::vector<int32_t> codes;       // [row] index into `values`, -1: missing
+};
+
+struct NumberColumn {
+  std::vector<double> values;  // [row] 0 where missing
+  std::vector<uint8_t> valid;  // [row] 0: missing; empty: no row is missing
+
+  bool is_valid(size_t row) const { return valid.empty() || valid[row] != 0; }
+};
+
+struct TimeColumn {
+  std::vector<int64_t> values;  // [row] microseconds since 1970, UTC; 0 where missing
+  std::vector<uint8_t> valid;
+
+  bool is_valid(size_t row) const { return valid.empty() || valid[row] != 0; }
+};
+
+using Column = std::variant<TextColumn, NumberColumn, TimeColumn>;
+
+}  // namespace freshet::worker

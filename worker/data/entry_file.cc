@@ -1,0 +1,113 @@
+#include "worker/data/entry_file.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/sha256.h"
+#include "worker/data/arrow_column.h"
+#include "worker/data/decoder.h"
+
+namespace freshet::worker {
+namespace {
+
+constexpr std::string_view kScheme = "file://";
+constexpr size_t kNamesShown = 40;
+
+std::string joined_names(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < names.size() && i < kNamesShown; ++i) text += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > kNamesShown) text += " and " + std::to_string(names.size() - kNamesShown) + " more";
+  return text;
+}
+
+// A URI of an entry may name files below its source only.
+Status check_relative(const std::string& uri) {
+  std::filesystem::path path(uri);
+  if (uri.empty() || path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end()) {
+    return invalid_argument("entry '" + uri + "' is not a path below its source");
+  }
+  return Status::ok();
+}
+
+Status verify(const v1::DatasetEntry& entry, std::string_view bytes) {
+  if (entry.sha256().empty()) return Status::ok();
+  std::string digest = Sha256::hex_of(bytes);
+  if (digest == entry.sha256()) return Status::ok();
+  return conflict("the file has changed since it was registered: its SHA-256 was " + entry.sha256() + " and is " +
+                  digest);
+}
+
+Result<std::unique_ptr<EntryFile::Decoder>> open_bytes(const std::string& uri, std::string bytes,
+                                                       const std::vector<ColumnRequest>& requests) {
+  if (bytes.empty()) return corrupt("the file is empty");
+  if (bytes.starts_with("PAR1")) return open_parquet(std::move(bytes), requests);
+  const auto extension = std::filesystem::path(uri).extension();
+  if (extension == ".csv") return open_csv(std::move(bytes), ',', requests);
+  if (extension == ".tsv") return open_csv(std::move(bytes), '\t', requests);
+  if (extension == ".parquet") return corrupt("not a Parquet file (no PAR1 at its start)");
+  return corrupt("neither a Parquet file (no PAR1 at its start) nor named .csv or .tsv");
+}
+
+}  // namespace
+
+Result<EntryFile> EntryFile::open(const std::filesystem::path& directory, const v1::DatasetEntry& entry,
+                                  const std::vector<ColumnRequest>& requests) {
+  RETURN_IF_ERROR(check_relative(entry.uri()));
+  auto bytes = read_file(directory / entry.uri());
+  if (!bytes.is_ok()) {
+    if (bytes.status().code() != Code::kNotFound) return bytes.status().with_context(entry.uri());
+    return not_found("the file is no longer there").with_context(entry.uri());
+  }
+  RETURN_IF_ERROR(verify(entry, *bytes).with_context(entry.uri()));
+  auto decoder = open_bytes(entry.uri(), std::move(bytes).value(), requests);
+  if (!decoder.is_ok()) return decoder.status().with_context(entry.uri());
+  return EntryFile(entry.uri(), std::move(decoder).value());
+}
+
+uint64_t EntryFile::rows() const { return decoder_->rows; }
+
+const std::vector<std::string>& EntryFile::column_names() const { return decoder_->column_names; }
+
+bool EntryFile::has_column(const std::string& name) const {
+  return std::find(column_names().begin(), column_names().end(), name) != column_names().end();
+}
+
+Result<Column> EntryFile::read(const ColumnRequest& request) const {
+  const auto count = std::count(column_names().begin(), column_names().end(), request.name);
+  if (count == 0) {
+    return invalid_argument("column '" + request.name + "' is missing in " + uri_ + ", which has: " +
+                            joined_names(column_names()));
+  }
+  if (count > 1) {
+    return invalid_argument("column '" + request.name + "' is there " + std::to_string(count) + " times in " + uri_);
+  }
+  auto array = decoder_->column(request);
+  if (!array.is_ok()) return array.status().with_context("column '" + request.name + "' in " + uri_);
+  auto column = convert_column(**array, request.use);
+  if (!column.is_ok()) {
+    return Status(column.status().code(), "column '" + request.name + "' in " + uri_ + " " + column.status().message());
+  }
+  return column;
+}
+
+Result<std::string> EntryFile::type_name(const ColumnRequest& request) const {
+  auto array = decoder_->column(request);
+  if (!array.is_ok()) return array.status().with_context("column '" + request.name + "' in " + uri_);
+  return decoder_->type_name(*(*array)->type(), request.use);
+}
+
+EntryFile::EntryFile(std::string uri, std::unique_ptr<Decoder> decoder)
+    : uri_(std::move(uri)), decoder_(std::move(decoder)) {}
+EntryFile::EntryFile(EntryFile&&) noexcept = default;
+EntryFile& EntryFile::operator=(EntryFile&&) noexcept = default;
+EntryFile::~EntryFile() = default;
+
+Result<std::filesystem::path> source_directory(const std::string& source_uri) {
+  std::string_view text = source_uri;
+  if (!text.starts_with(kScheme)) return invalid_argument("the source '" + source_uri + "' is not a file:// URI");
+  text.remove_prefix(kScheme.size());
+  if (!text.starts_with('/')) return invalid_argument("the source '" + source_uri + "' names no absolute path");
+  return std::filesystem::path(text);
+}
+
+}  // namespace freshet::worker

@@ -1,0 +1,110 @@
+#include "worker/data/table.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "worker/data/parallel.h"
+
+namespace freshet::worker {
+namespace {
+
+std::string use_name(ColumnUse use) {
+  switch (use) {
+    case ColumnUse::kText: return "categories";
+    case ColumnUse::kNumber: return "numbers";
+    case ColumnUse::kTime: return "times";
+  }
+  return "";
+}
+
+Result<Table::Entry> read_columns(const EntryFile& file, const std::string& uri,
+                                  const std::vector<ColumnRequest>& requests) {
+  Table::Entry entry;
+  entry.uri = uri;
+  entry.rows = file.rows();
+  for (const auto& request : requests) {
+    ASSIGN_OR_RETURN(auto column, file.read(request));
+    const size_t rows = std::visit(
+        [](const auto& c) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(c)>, TextColumn>) {
+            return c.codes.size();
+          } else {
+            return c.values.size();
+          }
+        },
+        column);
+    if (rows != entry.rows) {
+      return corrupt("column '" + request.name + "' in " + uri + " has " + std::to_string(rows) + " rows, the file " +
+                     std::to_string(entry.rows));
+    }
+    entry.columns.push_back(std::move(column));
+  }
+  return entry;
+}
+
+Result<v1::DatasetVersion> selected_entries(const v1::DatasetVersion& data, const std::vector<std::string>& uris,
+                                            bool keep) {
+  std::set<std::string> left(uris.begin(), uris.end());
+  const std::set<std::string> named = left;
+  v1::DatasetVersion selected = data;
+  selected.clear_entries();
+  selected.clear_digest();
+  selected.clear_rows();
+  for (const auto& entry : data.entries()) {
+    left.erase(entry.uri());
+    if (named.contains(entry.uri()) == keep) *selected.add_entries() = entry;
+  }
+  if (!left.empty()) return invalid_argument("entry '" + *left.begin() + "' is not in the dataset version");
+  return selected;
+}
+
+}  // namespace
+
+Result<Table> Table::read(const v1::DatasetVersion& data, const std::vector<ColumnRequest>& requests,
+                          unsigned threads) {
+  ASSIGN_OR_RETURN(auto directory, source_directory(data.source_uri()));
+  std::vector<Entry> entries(static_cast<size_t>(data.entries_size()));
+  RETURN_IF_ERROR(for_each_index(entries.size(), threads, [&](size_t index) -> Status {
+    const auto& entry = data.entries(static_cast<int>(index));
+    ASSIGN_OR_RETURN(auto file, EntryFile::open(directory, entry, requests));
+    ASSIGN_OR_RETURN(entries[index], read_columns(file, entry.uri(), requests));
+    return Status::ok();
+  }));
+  return Table(requests, std::move(entries));
+}
+
+Result<Table> Table::of_entry(const EntryFile& file, const std::string& uri,
+                              const std::vector<ColumnRequest>& requests) {
+  std::vector<Entry> entries(1);
+  ASSIGN_OR_RETURN(entries[0], read_columns(file, uri, requests));
+  return Table(requests, std::move(entries));
+}
+
+Result<size_t> Table::find(const ColumnRequest& request) const {
+  auto found = std::find(requests_.begin(), requests_.end(), request);
+  if (found != requests_.end()) return static_cast<size_t>(found - requests_.begin());
+  return invalid_argument("column '" + request.name + "' was not read as " + use_name(request.use));
+}
+
+Table::Table(std::vector<ColumnRequest> requests, std::vector<Entry> entries)
+    : requests_(std::move(requests)), entries_(std::move(entries)) {
+  for (const auto& entry : entries_) rows_ += entry.rows;
+}
+
+std::vector<ColumnRequest> merged_requests(std::vector<ColumnRequest> a, const std::vector<ColumnRequest>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  std::sort(a.begin(), a.end());
+  a.erase(std::unique(a.begin(), a.end()), a.end());
+  return a;
+}
+
+Result<v1::DatasetVersion> without_entries(const v1::DatasetVersion& data, const std::vector<std::string>& uris) {
+  return selected_entries(data, uris, false);
+}
+
+Result<v1::DatasetVersion> only_entries(const v1::DatasetVersion& data, const std::vector<std::string>& uris) {
+  return selected_entries(data, uris, true);
+}
+
+}  // namespace freshet::worker
