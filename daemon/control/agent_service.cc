@@ -121,7 +121,6 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_frame(std::string* node, c
     default:
       return invalid_argument("unknown frame from agent " + *node + "; its version may be newer than the daemon's");
   }
-  context_.wake();
   return replies;
 }
 
@@ -196,7 +195,7 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_hello(const v1::AgentHello
     finish_attempt(&attempt.value, v1::Attempt::LOST, now, &change);
     update(change, attempt);
   }
-  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
+  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   {
     std::lock_guard lock(mutex_);
     last_heard_[hello.node()] = context_.clock.monotonic();
@@ -223,7 +222,7 @@ Status AgentService::on_prepared(const std::string& node, const v1::PrepareReply
     finish_attempt(&attempt->value, v1::Attempt::FAILED, context_.clock.now(), &change);
   }
   update(change, *attempt);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Status AgentService::on_launched(const std::string& node, const v1::LaunchReply& reply) {
@@ -239,7 +238,7 @@ Status AgentService::on_launched(const std::string& node, const v1::LaunchReply&
   attempt->value.mutable_exit()->set_message("node " + node + " could not start it: " + reply.error());
   finish_attempt(&attempt->value, v1::Attempt::FAILED, context_.clock.now(), &change);
   update(change, *attempt);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string& node, const v1::JournalChunk& chunk) {
@@ -285,7 +284,7 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
   } else {
     change.audited = false;
   }
-  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
+  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   replies.push_back(ack_frame(chunk.gang_id(), position.value()));
   if (ends && position.value() == last) replies.push_back(forget_frame(context_.term, chunk.gang_id()));
   return replies;
@@ -357,7 +356,7 @@ Status AgentService::store_metrics(const v1::Attempt& attempt, const std::vector
   v1::MetricHistory newest;
   for (auto& [name, sample] : latest) *newest.add_samples() = sample;
   put(change, latest_key, newest);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 }  // namespace freshet::control

@@ -75,7 +75,7 @@ Status AttemptReconciler::check_nodes(const Snapshot& snapshot, Time now, Time* 
       }
     }
     log_warning("attempt", change.action + ": " + change.reason);
-    RETURN_IF_ERROR(context_.store.commit(std::move(change)).status());
+    RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   }
   return Status::ok();
 }
@@ -117,7 +117,7 @@ Status AttemptReconciler::drive(const Snapshot& snapshot, Record<v1::Attempt> re
     change.reason = "it was not started yet";
     finish_attempt(&attempt, v1::Attempt::STOPPED, now, &change);
     update(change, record);
-    return context_.store.commit(std::move(change)).status();
+    return context_.commit(std::move(change)).status();
   }
   v1::DaemonFrame frame;
   if (attempt.state() == v1::Attempt::PLACED) {

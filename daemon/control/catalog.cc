@@ -106,7 +106,7 @@ Status CatalogReconciler::record_source_status(const Snapshot& snapshot, const v
   expect(change, key, stored ? stored->revision : 0);
   put(change, key, status);
   if (seen.degraded) log_warning("catalog", "source " + metadata.name() + " is degraded: " + seen.message);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Status CatalogReconciler::adopt_recipe(const Snapshot& snapshot, const v1::PipelineRecord& record) {
@@ -153,7 +153,7 @@ Status CatalogReconciler::adopt_recipe(const Snapshot& snapshot, const v1::Pipel
   change.reason = recipe.is_ok() ? "revision " + commit : recipe.status().message();
   expect(change, key, stored ? stored->revision : 0);
   put(change, key, code);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Status CatalogReconciler::record_entries(const Snapshot& snapshot, const v1::PipelineRecord& pipeline,
@@ -212,7 +212,7 @@ Status CatalogReconciler::record_entries(const Snapshot& snapshot, const v1::Pip
   }
   change.action = "record entries of " + name + "/" + input.name();
   change.reason = std::to_string(arrived) + " arrived, " + std::to_string(gone) + " gone";
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Status CatalogReconciler::start_inspection(const Snapshot& snapshot, const v1::PipelineRecord& pipeline,
@@ -250,7 +250,7 @@ Status CatalogReconciler::start_inspection(const Snapshot& snapshot, const v1::P
   const std::string key = keys::inspection(project, inspection.id());
   create(change, key, inspection);
   put_reference(change, keys::pending_inspection(project, inspection.id()), key);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Status CatalogReconciler::judge_inspection(const Snapshot& snapshot, const Record<v1::Inspection>& record, Time now) {
@@ -314,7 +314,7 @@ Status CatalogReconciler::judge_inspection(const Snapshot& snapshot, const Recor
   change.reason = inspection.message();
   update(change, changed);
   erase(change, keys::pending_inspection(inspection.project(), inspection.id()));
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 }  // namespace freshet::control

@@ -29,6 +29,14 @@ struct Context {
   std::string version;
   uint32_t heartbeat_ms = 1000;
   uint32_t lease_ms = 15000;
+
+  // Commits, and wakes the loop so that whoever reads what changed comes round. All of control commits through here.
+  Result<Committed> commit(Change change) {
+    const bool audited = change.audited;
+    auto result = store.commit(std::move(change));
+    if (result.is_ok() && audited) wake();
+    return result;
+  }
 };
 
 }  // namespace freshet::control

@@ -79,8 +79,7 @@ Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, co
     return not_found("no quarantined entry " + *missing.begin() + " in input " + input + " of pipeline " + pipeline);
   }
   if (response.entries_size() == 0) return response;
-  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
-  context_.wake();
+  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   return response;
 }
 

@@ -75,8 +75,7 @@ Result<v1::Alias> ModelService::commit_move(const Snapshot& snapshot, const std:
   change.reason = next.reason();
   next.set_previous_version(current ? current->value.version() : 0);
   move_alias(snapshot, current, next, &change);
-  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
-  context_.wake();
+  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   return next;
 }
 

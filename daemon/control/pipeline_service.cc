@@ -185,8 +185,7 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
     if (applied.change() == "unchanged") continue;
     change.reason += (change.reason.empty() ? "" : ", ") + applied.kind() + " " + applied.name() + " " + applied.change();
   }
-  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
-  context_.wake();
+  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   return response;
 }
 
@@ -252,8 +251,7 @@ Result<v1::TriggerView> PipelineService::set_paused(const std::string& actor, co
     change.actor = actor;
     change.action = (paused ? "pause trigger " : "resume trigger ") + name;
     update(change, record);
-    ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
-    context_.wake();
+    RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   }
   *view.mutable_trigger() = record.value.trigger();
   ASSIGN_OR_RETURN(auto state, get<v1::TriggerState>(*snapshot, keys::trigger_state(project, name)));

@@ -136,7 +136,7 @@ Status PlacementReconciler::place_step(const Snapshot& snapshot, const std::stri
     return built.status();
   }
   update(change, run);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std::string& key,
@@ -148,7 +148,7 @@ Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std
   inspection.value.set_state(v1::Inspection::RUNNING);
   add_attempt(context_, node, inspection.value.epoch(), 1, std::move(built), now, &change);
   update(change, inspection);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 }  // namespace freshet::control

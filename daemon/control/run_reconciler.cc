@@ -132,7 +132,7 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
   if (serialize(run) == before) return Status::ok();
   change.action = "advance run " + run.id();
   update(change, record);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 Status RunReconciler::advance_inspection(const Snapshot& snapshot, Record<v1::Inspection> record, Time now) {
@@ -165,7 +165,7 @@ Status RunReconciler::advance_inspection(const Snapshot& snapshot, Record<v1::In
     }
   }
   update(change, record);
-  return context_.store.commit(std::move(change)).status();
+  return context_.commit(std::move(change)).status();
 }
 
 }  // namespace freshet::control

@@ -58,8 +58,7 @@ Result<v1::Run> RunService::submit(const std::string& actor, const v1::SubmitReq
     expect_absent(change, key);
     put_reference(change, key, keys::run(project, run.id()));
   }
-  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
-  context_.wake();
+  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   return run;
 }
 
@@ -144,8 +143,7 @@ Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& 
   change.reason = reason;
   update(change, run);
   erase(change, keys::active_run(project, run.value.id()));
-  ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
-  context_.wake();
+  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   return std::move(run.value);
 }
 

@@ -51,25 +51,4 @@ Result<v1::VersionResponse> SystemService::version() {
   return response;
 }
 
-Result<v1::ArtifactRecord> SystemService::seal_artifact(const std::string& actor, const std::string& digest,
-                                                        const std::string& manifest) {
-  const std::string key = keys::artifact(digest);
-  ASSIGN_OR_RETURN(auto known, get<v1::ArtifactRecord>(*context_.store.snapshot(), key));
-  if (known) return std::move(known->value);
-  ASSIGN_OR_RETURN(v1::ArtifactManifest parsed, context_.artifacts.seal(digest, manifest));
-  v1::ArtifactRecord record;
-  record.set_digest(digest);
-  *record.mutable_manifest() = std::move(parsed);
-  record.set_sealed_us(context_.clock.now().us);
-  Change change;
-  change.actor = actor;
-  change.action = "seal artifact " + digest;
-  create(change, key, record);
-  auto committed = context_.store.commit(std::move(change));
-  // Somebody sealed the same bytes at the same time: that is what was asked for.
-  if (!committed.is_ok() && committed.status().code() != Code::kConflict) return committed.status();
-  context_.wake();
-  return record;
-}
-
 }  // namespace freshet::control

@@ -1,4 +1,4 @@
-// SystemService: the cluster's nodes, the audit log, sealed artifacts and the daemon itself. Called by API handlers,
+// SystemService: the cluster's nodes, the audit log and the daemon itself. Called by API handlers,
 // from any thread.
 #pragma once
 
@@ -7,7 +7,6 @@
 #include "daemon/control/context.h"
 #include "daemon/control/paging.h"
 #include "proto/api.pb.h"
-#include "proto/artifact.pb.h"
 
 namespace freshet::control {
 
@@ -18,9 +17,6 @@ class SystemService {
   Result<v1::ListNodesResponse> list_nodes();
   Result<v1::ListAuditResponse> list_audit(const PageRequest& page);
   Result<v1::VersionResponse> version();
-  // Seals the artifact and records it; sealing twice is one seal.
-  Result<v1::ArtifactRecord> seal_artifact(const std::string& actor, const std::string& digest,
-                                           const std::string& manifest);
 
  private:
   Context& context_;

@@ -116,7 +116,7 @@ Result<Time> TriggerReconciler::reconcile_one(const v1::TriggerRecord& record, T
       change.reason = request.cause;
       decision.state.set_last_run_id(run->id());
       put(change, state_key, decision.state);
-      ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
+      RETURN_IF_ERROR(context_.commit(std::move(change)).status());
       log_info("trigger", name + " fired: " + decision.reason + "; run " + run->id());
       return decision.wake_at;
     }
@@ -130,7 +130,7 @@ Result<Time> TriggerReconciler::reconcile_one(const v1::TriggerRecord& record, T
   if (!stored || serialize(decision.state) != serialize(stored->value)) {
     change.reason = decision.reason;
     put(change, state_key, decision.state);
-    ASSIGN_OR_RETURN([[maybe_unused]] auto committed, context_.store.commit(std::move(change)));
+    RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   }
   return decision.wake_at;
 }

@@ -1,0 +1,36 @@
+// Entries of a pipeline's inputs with their validation, what is in quarantine, and dataset manifests.
+#include "daemon/api/services.h"
+#include "daemon/http/json_handler.h"
+
+namespace freshet::api {
+
+using http::Permission;
+using http::Principal;
+using http::Request;
+
+void add_data_routes(http::Router& router, const Services& services) {
+  control::DataService& data = services.data;
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/data/{pipeline}/{input}",
+      http::json_handler([&data](const Principal&, const Request& request) -> Result<v1::ListEntriesResponse> {
+        ASSIGN_OR_RETURN(auto page, page_of(request));
+        return data.list_entries(project_of(request), request.param("pipeline"), request.param("input"),
+                                 request.query_or("state", ""), page);
+      }),
+      {.query = list_query({"state"})});
+  router.route<Permission::kOperate>(
+      "POST", "/api/v1/data/{pipeline}/{input}/decide",
+      http::json_handler<v1::DecideEntriesRequest>(
+          [&data](const Principal& who, const Request& request, const v1::DecideEntriesRequest& body) {
+            return data.decide(who.name(), project_of(request), request.param("pipeline"), request.param("input"),
+                               body);
+          }),
+      {.query = {"project"}});
+  router.route<Permission::kRead>("GET", "/api/v1/datasets/{digest}",
+                                  http::json_handler([&data](const Principal&, const Request& request) {
+                                    return data.get_dataset(project_of(request), request.param("digest"));
+                                  }),
+                                  {.query = {"project"}});
+}
+
+}  // namespace freshet::api

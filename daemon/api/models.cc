@@ -1,0 +1,69 @@
+// The registry: models, versions, aliases and their moves.
+#include <charconv>
+
+#include "daemon/api/services.h"
+#include "daemon/http/json_handler.h"
+
+namespace freshet::api {
+namespace {
+
+using http::Permission;
+using http::Principal;
+using http::Request;
+
+Result<uint64_t> version_param(const Request& request) {
+  const std::string& text = request.param("version");
+  uint64_t version = 0;
+  auto parsed = std::from_chars(text.data(), text.data() + text.size(), version);
+  if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && version > 0) return version;
+  return invalid_argument("'" + text + "' is not a version; versions are whole numbers from 1");
+}
+
+}  // namespace
+
+void add_model_routes(http::Router& router, const Services& services) {
+  control::ModelService& models = services.models;
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/models",
+      http::json_handler([&models](const Principal&, const Request& request) -> Result<v1::ListModelsResponse> {
+        ASSIGN_OR_RETURN(auto page, page_of(request));
+        return models.list_models(project_of(request), page);
+      }),
+      {.query = list_query()});
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/models/{model}/versions",
+      http::json_handler([&models](const Principal&, const Request& request) -> Result<v1::ListModelVersionsResponse> {
+        ASSIGN_OR_RETURN(auto page, page_of(request));
+        return models.list_versions(project_of(request), request.param("model"), page);
+      }),
+      {.query = list_query()});
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/models/{model}/versions/{version}",
+      http::json_handler([&models](const Principal&, const Request& request) -> Result<v1::ModelVersion> {
+        ASSIGN_OR_RETURN(uint64_t version, version_param(request));
+        return models.get_version(project_of(request), request.param("model"), version);
+      }),
+      {.query = {"project"}});
+  router.route<Permission::kRead>("GET", "/api/v1/models/{model}/moves",
+                                  http::json_handler([&models](const Principal&, const Request& request) {
+                                    return models.list_moves(project_of(request), request.param("model"),
+                                                             request.query_or("alias", ""));
+                                  }),
+                                  {.query = {"project", "alias"}});
+  router.route<Permission::kPromote>(
+      "POST", "/api/v1/models/{model}/promote",
+      http::json_handler<v1::PromoteRequest>(
+          [&models](const Principal& who, const Request& request, const v1::PromoteRequest& body) {
+            return models.promote(who.name(), project_of(request), request.param("model"), body);
+          }),
+      {.query = {"project"}});
+  router.route<Permission::kPromote>(
+      "POST", "/api/v1/models/{model}/rollback",
+      http::json_handler<v1::RollbackRequest>(
+          [&models](const Principal& who, const Request& request, const v1::RollbackRequest& body) {
+            return models.rollback(who.name(), project_of(request), request.param("model"), body);
+          }),
+      {.query = {"project"}});
+}
+
+}  // namespace freshet::api
