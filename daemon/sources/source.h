@@ -26,7 +26,8 @@ struct SourceObservation {
   bool known = false;  // false: the hub has no such source, or has not looked yet; nothing else is then meaningful
   bool degraded = false;
   std::string message;  // why it is degraded, and what is retried; else empty
-  // Directory: all complete files now there, by name. While degraded these are the last known ones.
+  // Directory: all complete files now there, by name. While degraded these are the last known ones, so that a file is
+  // absent says nothing then.
   std::vector<ObservedFile> files;
   // Files that are still being written or digested: more is to come without another event.
   uint64_t pending_files = 0;
@@ -50,7 +51,8 @@ class SourceHub {
   virtual Result<std::vector<std::string>> changed_paths(const std::string& project, const std::string& name,
                                                          const std::string& from, const std::string& to) const = 0;
 
-  // Called, from any thread and without a lock held, after an observation has changed. Set once, before set_sources().
+  // Called, from any thread and without a lock held, after an observation has changed; it must not block. Set once,
+  // before set_sources().
   virtual void set_wake(std::function<void()> wake) = 0;
 };
 
