@@ -52,29 +52,36 @@ Result<T> call_guarded(const std::function<Result<T>()>& work) {
 
 }  // namespace detail
 
-// deadline: not done in time. resource_exhausted or unavailable: the pool did not take it. internal: it threw.
-template <class T>
-boost::asio::awaitable<Result<T>> run_on(WorkerPool& pool, std::function<Result<T>()> work,
-                                         std::chrono::steady_clock::time_point limit,
-                                         Admission admission = Admission::kBounded) {
+// `submit` is Status(std::function<void()>) and hands the job to whatever runs it. deadline: not done in time. internal: it
+// threw. Any other code: what `submit` said.
+template <class T, class Submit>
+boost::asio::awaitable<Result<T>> run_via(Submit submit, std::function<Result<T>()> work,
+                                          std::chrono::steady_clock::time_point limit) {
   namespace asio = boost::asio;
   asio::any_io_executor executor = co_await asio::this_coro::executor;
   auto job = std::make_shared<detail::PendingJob<T>>(executor, limit);
   detail::AbandonOnExit<T> abandon{job};
-  Status queued = pool.submit(
-      [job, executor, work = std::move(work)] {
-        if (job->is_abandoned) return;
-        asio::post(executor, [job, result = detail::call_guarded<T>(work)]() mutable {
-          job->result.emplace(std::move(result));
-          job->done.cancel();
-        });
-      },
-      admission);
+  Status queued = submit([job, executor, work = std::move(work)] {
+    if (job->is_abandoned) return;
+    asio::post(executor, [job, result = detail::call_guarded<T>(work)]() mutable {
+      job->result.emplace(std::move(result));
+      job->done.cancel();
+    });
+  });
   if (!queued.is_ok()) co_return queued;
   // The result is posted to this executor, so it cannot come before the wait has begun.
   co_await job->done.async_wait(asio::as_tuple(asio::use_awaitable));
   if (job->result) co_return std::move(*job->result);
   co_return deadline("not done in time; it may still be carried out");
+}
+
+// On the pool: resource_exhausted or unavailable when it does not take the job.
+template <class T>
+boost::asio::awaitable<Result<T>> run_on(WorkerPool& pool, std::function<Result<T>()> work,
+                                         std::chrono::steady_clock::time_point limit,
+                                         Admission admission = Admission::kBounded) {
+  auto submit = [&pool, admission](std::function<void()> job) { return pool.submit(std::move(job), admission); };
+  return run_via<T>(submit, std::move(work), limit);
 }
 
 }  // namespace freshet::async
