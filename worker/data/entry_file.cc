@@ -72,7 +72,7 @@ bool EntryFile::has_column(const std::string& name) const {
   return std::find(column_names().begin(), column_names().end(), name) != column_names().end();
 }
 
-Result<Column> EntryFile::read(const ColumnRequest& request) const {
+Result<std::shared_ptr<arrow::ChunkedArray>> EntryFile::raw(const ColumnRequest& request) const {
   const auto count = std::count(column_names().begin(), column_names().end(), request.name);
   if (count == 0) {
     return invalid_argument("column '" + request.name + "' is missing in " + uri_ + ", which has: " +
@@ -82,18 +82,24 @@ Result<Column> EntryFile::read(const ColumnRequest& request) const {
     return invalid_argument("column '" + request.name + "' is there " + std::to_string(count) + " times in " + uri_);
   }
   auto array = decoder_->column(request);
-  if (!array.is_ok()) return array.status().with_context("column '" + request.name + "' in " + uri_);
-  auto column = convert_column(**array, request.use);
-  if (!column.is_ok()) {
-    return Status(column.status().code(), "column '" + request.name + "' in " + uri_ + " " + column.status().message());
+  if (!array.is_ok()) return array.status().with_context(uri_ + ": column '" + request.name + "'");
+  if (static_cast<uint64_t>((*array)->length()) != rows()) {
+    return corrupt(uri_ + ": column '" + request.name + "' has " + std::to_string((*array)->length()) +
+                   " rows and the file " + std::to_string(rows()));
   }
-  return column;
+  return array;
 }
 
-Result<std::string> EntryFile::type_name(const ColumnRequest& request) const {
-  auto array = decoder_->column(request);
-  if (!array.is_ok()) return array.status().with_context("column '" + request.name + "' in " + uri_);
-  return decoder_->type_name(*(*array)->type(), request.use);
+Result<Column> EntryFile::read(const ColumnRequest& request) const {
+  ASSIGN_OR_RETURN(const auto array, raw(request));
+  auto column = convert_column(*array, request.use);
+  if (column.is_ok()) return column;
+  return Status(column.status().code(), "column '" + request.name + "' in " + uri_ + " " + column.status().message());
+}
+
+Result<EntryFile::RawColumn> EntryFile::describe(const ColumnRequest& request) const {
+  ASSIGN_OR_RETURN(const auto array, raw(request));
+  return RawColumn{decoder_->type_name(*array->type(), request.use), static_cast<uint64_t>(array->null_count())};
 }
 
 EntryFile::EntryFile(std::string uri, std::unique_ptr<Decoder> decoder)

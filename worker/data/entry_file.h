@@ -12,6 +12,10 @@
 #include "proto/dataset.pb.h"
 #include "worker/data/column.h"
 
+namespace arrow {
+class ChunkedArray;
+}
+
 namespace freshet::worker {
 
 class EntryFile {
@@ -26,11 +30,17 @@ class EntryFile {
   const std::vector<std::string>& column_names() const;
   bool has_column(const std::string& name) const;
 
-  // A column that was named to open(). invalid_argument when it is missing (naming those present), is there twice, or
-  // can't be used like that; corrupt when its bytes can't be decoded.
+  // A column that was named to open(), with rows() rows. invalid_argument when it is missing (naming those present), is
+  // there twice, or can't be used like that; corrupt when its bytes can't be decoded.
   Result<Column> read(const ColumnRequest& request) const;
-  // The name of the column's type as the file has it (CSV: as its values read).
-  Result<std::string> type_name(const ColumnRequest& request) const;
+
+  // Arrow's name of the column's type as the file has it (CSV: as its values read), and the rows without a value. Also
+  // for a column that can't be used as requested.
+  struct RawColumn {
+    std::string type;
+    uint64_t missing = 0;
+  };
+  Result<RawColumn> describe(const ColumnRequest& request) const;
 
   EntryFile(EntryFile&&) noexcept;
   EntryFile& operator=(EntryFile&&) noexcept;
@@ -40,6 +50,7 @@ class EntryFile {
 
  private:
   EntryFile(std::string uri, std::unique_ptr<Decoder> decoder);
+  Result<std::shared_ptr<arrow::ChunkedArray>> raw(const ColumnRequest& request) const;
   std::string uri_;
   std::unique_ptr<Decoder> decoder_;
 };

@@ -20,24 +20,9 @@ std::string use_name(ColumnUse use) {
 
 Result<Table::Entry> read_columns(const EntryFile& file, const std::string& uri,
                                   const std::vector<ColumnRequest>& requests) {
-  Table::Entry entry;
-  entry.uri = uri;
-  entry.rows = file.rows();
+  Table::Entry entry{uri, static_cast<size_t>(file.rows()), {}};
   for (const auto& request : requests) {
     ASSIGN_OR_RETURN(auto column, file.read(request));
-    const size_t rows = std::visit(
-        [](const auto& c) {
-          if constexpr (std::is_same_v<std::decay_t<decltype(c)>, TextColumn>) {
-            return c.codes.size();
-          } else {
-            return c.values.size();
-          }
-        },
-        column);
-    if (rows != entry.rows) {
-      return corrupt("column '" + request.name + "' in " + uri + " has " + std::to_string(rows) + " rows, the file " +
-                     std::to_string(entry.rows));
-    }
     entry.columns.push_back(std::move(column));
   }
   return entry;
@@ -71,13 +56,6 @@ Result<Table> Table::read(const v1::DatasetVersion& data, const std::vector<Colu
     ASSIGN_OR_RETURN(entries[index], read_columns(file, entry.uri(), requests));
     return Status::ok();
   }));
-  return Table(requests, std::move(entries));
-}
-
-Result<Table> Table::of_entry(const EntryFile& file, const std::string& uri,
-                              const std::vector<ColumnRequest>& requests) {
-  std::vector<Entry> entries(1);
-  ASSIGN_OR_RETURN(entries[0], read_columns(file, uri, requests));
   return Table(requests, std::move(entries));
 }
 

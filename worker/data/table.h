@@ -23,9 +23,8 @@ class Table {
   // Reads all entries of `data` below its source_uri. The error of the first entry that has one: see EntryFile.
   static Result<Table> read(const v1::DatasetVersion& data, const std::vector<ColumnRequest>& requests,
                             unsigned threads);
-  // The table of one file that is open already.
-  static Result<Table> of_entry(const EntryFile& file, const std::string& uri,
-                                const std::vector<ColumnRequest>& requests);
+  // A table of columns that were read already: each entry holds one for every request, with all its rows.
+  Table(std::vector<ColumnRequest> requests, std::vector<Entry> entries);
 
   const std::vector<ColumnRequest>& requests() const { return requests_; }
   const std::vector<Entry>& entries() const { return entries_; }
@@ -35,7 +34,6 @@ class Table {
   Result<size_t> find(const ColumnRequest& request) const;
 
  private:
-  Table(std::vector<ColumnRequest> requests, std::vector<Entry> entries);
   std::vector<ColumnRequest> requests_;
   std::vector<Entry> entries_;
   size_t rows_ = 0;
