@@ -53,9 +53,11 @@ uint64_t SystemRandom::next() {
 }
 
 std::string new_id(Random& random) {
+  // One after the other: the order in which arguments are evaluated is the compiler's, and ids of a seed must not be.
+  auto high = static_cast<unsigned long long>(random.next());
+  auto low = static_cast<unsigned long long>(random.next());
   char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(random.next()),
-                static_cast<unsigned long long>(random.next()));
+  std::snprintf(text, sizeof text, "%016llx%016llx", high, low);
   return text;
 }
 
