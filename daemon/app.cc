@@ -1,0 +1,184 @@
+#include "daemon/app.h"
+
+#include <atomic>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "daemon/api/agent_hub.h"
+#include "daemon/api/services.h"
+#include "daemon/async/loop_runner.h"
+#include "daemon/control/attempt_reconciler.h"
+#include "daemon/control/catalog.h"
+#include "daemon/control/placement_reconciler.h"
+#include "daemon/control/run_reconciler.h"
+#include "daemon/control/trigger_reconciler.h"
+#include "daemon/http/http_server.h"
+#include "daemon/prometheus_metrics.h"
+#include "daemon/providers/local.h"
+#include "daemon/providers/local_log_reader.h"
+#include "daemon/sources/local_source_hub.h"
+#include "daemon/store/artifact_store.h"
+#include "daemon/store/keys.h"
+#include "daemon/store/rocks_kv.h"
+#include "daemon/store/tables.h"
+#include "daemon/store/writer.h"
+
+namespace freshet {
+namespace {
+
+constexpr size_t kIoThreads = 1;
+constexpr size_t kHandlerThreads = 8;
+constexpr size_t kHandlerQueue = 1024;
+constexpr Duration kDrain = Duration::seconds(2);
+
+// This start's number, on disk before anything is done in its name.
+Result<uint64_t> raise_term(Store& store, Time now) {
+  auto snapshot = store.snapshot();
+  ASSIGN_OR_RETURN(auto stored, get<v1::DaemonTerm>(*snapshot, keys::daemon_term()));
+  v1::DaemonTerm term;
+  term.set_term(stored ? stored->value.term() + 1 : 1);
+  term.set_started_us(now.us);
+  Change change;
+  change.actor = "freshetd";
+  change.action = "start";
+  change.reason = "term " + std::to_string(term.term());
+  expect(change, keys::daemon_term(), stored ? stored->revision : 0);
+  put(change, keys::daemon_term(), term);
+  RETURN_IF_ERROR(store.commit(std::move(change)).status());
+  return term.term();
+}
+
+}  // namespace
+
+// Members are destroyed from the last to the first: what serves others stands before them.
+struct App::Impl {
+  Impl(const v1::DaemonConfig& configuration, std::unique_ptr<RocksKv> database,
+       std::unique_ptr<LocalArtifactStore> artifact_files)
+      : config(configuration),
+        data_dir(configuration.data_dir()),
+        kv(std::move(database)),
+        store(*kv, clock),
+        artifacts(std::move(artifact_files)),
+        sources(data_dir / "git"),
+        logs(data_dir / "agent"),
+        authenticator(clock),
+        context{store,
+                clock,
+                random,
+                sources,
+                *artifacts,
+                agent_hub,
+                [this] { wake(); },
+                0,
+                kVersion,
+                config.heartbeat_ms(),
+                config.lease_ms()},
+        agents(context),
+        pipelines(context),
+        runs(context, logs),
+        models(context),
+        data(context),
+        system(context),
+        artifact_service(context),
+        catalog(context),
+        triggers(context),
+        run_loop(context),
+        placement(context),
+        attempts(context, agents),
+        loop({&catalog, &triggers, &run_loop, &placement, &attempts}, clock),
+        pool("handlers", kHandlerThreads, kHandlerQueue),
+        io(kIoThreads) {
+    agent_hub.set_service(agents);
+    sources.set_wake([this] { wake(); });
+  }
+
+  ~Impl() {
+    if (server != nullptr) server->stop(kDrain);
+    io.stop();
+    pool.stop();
+    loop.stop();
+    sources.set_sources({});
+    log_info("freshetd", "stopped");
+  }
+
+  void wake() {
+    loop.wake();
+    if (http::HttpServer* listening = serving.load()) listening->wake_streams();
+  }
+
+  Status serve() {
+    ASSIGN_OR_RETURN(context.term, raise_term(store, clock.now()));
+    ASSIGN_OR_RETURN(std::string token, http::load_or_create_token(data_dir / "admin.token", "admin", random));
+    authenticator.add_token("admin", token, http::PermissionSet::all());
+    api::Services services{pipelines, runs, models, data, system, artifact_service,
+                           [this] { return metrics.text(context); },
+                           [this] { return context.store.snapshot() ? Status::ok() : unavailable("the store is closed"); }};
+    api::add_routes(router, services, agent_hub);
+    io.start();
+    http::HttpServerOptions options;
+    options.listen = config.listen();
+    ASSIGN_OR_RETURN(server, http::HttpServer::start(options, router, authenticator, io, pool, &metrics));
+    serving = server.get();
+    RETURN_IF_ERROR(write_file_durably(data_dir / "address", server->url() + "\n"));
+    loop.start();
+    if (!config.no_local_agent()) {
+      RETURN_IF_ERROR(ensure_local_agent(data_dir, server->url(), config.local_slots()).with_context("local agent"));
+    }
+    return Status::ok();
+  }
+
+  const v1::DaemonConfig config;
+  const std::filesystem::path data_dir;
+  SystemClock clock;
+  SystemRandom random;
+  std::unique_ptr<RocksKv> kv;
+  Writer store;
+  std::unique_ptr<LocalArtifactStore> artifacts;
+  LocalSourceHub sources;
+  LocalLogReader logs;
+  api::AgentHub agent_hub;
+  http::Authenticator authenticator;
+  PrometheusMetrics metrics;
+  control::Context context;
+  control::AgentService agents;
+  control::PipelineService pipelines;
+  control::RunService runs;
+  control::ModelService models;
+  control::DataService data;
+  control::SystemService system;
+  control::ArtifactService artifact_service;
+  control::CatalogReconciler catalog;
+  control::TriggerReconciler triggers;
+  control::RunReconciler run_loop;
+  control::PlacementReconciler placement;
+  control::AttemptReconciler attempts;
+  http::Router router;
+  async::LoopRunner loop;
+  async::WorkerPool pool;
+  async::IoThreads io;
+  std::unique_ptr<http::HttpServer> server;
+  std::atomic<http::HttpServer*> serving = nullptr;
+};
+
+App::App(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+App::~App() = default;
+
+std::string App::url() const { return impl_->server->url(); }
+
+Result<std::unique_ptr<App>> App::start(const v1::DaemonConfig& config) {
+  const std::filesystem::path data_dir = config.data_dir();
+  RETURN_IF_ERROR(make_directories(data_dir));
+  RocksKvOptions options;
+  options.data_directory = data_dir / "store";
+  ASSIGN_OR_RETURN(auto kv, RocksKv::open(options));
+  ASSIGN_OR_RETURN(auto artifacts, LocalArtifactStore::open(data_dir / "artifacts"));
+  auto impl = std::make_unique<Impl>(config, std::move(kv), std::move(artifacts));
+  RETURN_IF_ERROR(impl->serve());
+  log_info("freshetd", "version " + std::string(kVersion) + " serves " + data_dir.string() + " at " +
+                           impl->server->url() + ", term " + std::to_string(impl->context.term));
+  return std::unique_ptr<App>(new App(std::move(impl)));
+}
+
+}  // namespace freshet

@@ -1,0 +1,97 @@
+// freshetd: the daemon's entry point. Reads the configuration, starts the App and waits for SIGTERM or SIGINT.
+#include <csignal>
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "daemon/app.h"
+#include "daemon/config.h"
+#include "proto/json.h"
+#include "proto/yaml.h"
+
+namespace {
+
+using freshet::v1::DaemonConfig;
+
+freshet::LogLevel log_level(const std::string& name) {
+  if (name == "debug") return freshet::LogLevel::kDebug;
+  if (name == "warning") return freshet::LogLevel::kWarning;
+  if (name == "error") return freshet::LogLevel::kError;
+  return freshet::LogLevel::kInfo;
+}
+
+// The file's settings with the flags that were given laid over them.
+freshet::Result<DaemonConfig> read_config(const std::string& file, const DaemonConfig& flags) {
+  DaemonConfig config;
+  if (!file.empty()) {
+    ASSIGN_OR_RETURN(std::string text, freshet::read_file(file));
+    ASSIGN_OR_RETURN(config, freshet::load_config(text, file));
+  }
+  config.MergeFrom(flags);
+  RETURN_IF_ERROR(freshet::complete_config(&config));
+  return config;
+}
+
+int run(const DaemonConfig& config) {
+  // Signals are taken by sigwait below, in this thread; all others inherit the block.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  freshet::set_log_level(log_level(config.log_level()));
+  freshet::log_info("freshetd", "configuration: " + freshet::to_json(config));
+  auto app = freshet::App::start(config);
+  if (!app.is_ok()) {
+    std::fprintf(stderr, "freshetd: %s\n", app.status().message().c_str());
+    return 1;
+  }
+  int signal = 0;
+  sigwait(&signals, &signal);
+  freshet::log_info("freshetd", std::string("got ") + strsignal(signal) + ", stopping; agents and their gangs go on");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App cli{"freshetd: watches data and code, trains, judges and promotes models"};
+  cli.footer(
+      "Examples:\n"
+      "  freshetd                                  serve ~/.freshet on 127.0.0.1:7070 with a local agent\n"
+      "  freshetd --data-dir /srv/freshet --listen 127.0.0.1:0\n"
+      "  freshetd --config /etc/freshet/freshetd.yaml --log-level debug");
+  std::string file;
+  DaemonConfig flags;
+  std::string data_dir, listen, level;
+  uint32_t slots = 0, heartbeat_ms = 0, lease_ms = 0;
+  bool no_local_agent = false;
+  cli.add_option("--config", file, "YAML file with these settings; flags win over it");
+  cli.add_option("--data-dir", data_dir, "where all state is kept (default $FRESHET_DATA_DIR or ~/.freshet)");
+  cli.add_option("--listen", listen, "address of the API (default 127.0.0.1:7070; port 0 takes a free one)");
+  cli.add_option("--local-slots", slots, "CPU slots of the local agent (default: the machine's cores)");
+  cli.add_flag("--no-local-agent", no_local_agent, "do not start an agent on this machine");
+  cli.add_option("--heartbeat-ms", heartbeat_ms, "how often agents report (default 1000)");
+  cli.add_option("--lease-ms", lease_ms, "a node silent for so long is dead (default 15000)");
+  cli.add_option("--log-level", level, "debug, info, warning or error (default info)");
+  cli.set_version_flag("--version", freshet::kVersion);
+  CLI11_PARSE(cli, argc, argv);
+  flags.set_data_dir(data_dir);
+  flags.set_listen(listen);
+  flags.set_local_slots(slots);
+  flags.set_no_local_agent(no_local_agent);
+  flags.set_heartbeat_ms(heartbeat_ms);
+  flags.set_lease_ms(lease_ms);
+  flags.set_log_level(level);
+  auto config = read_config(file, flags);
+  if (!config.is_ok()) {
+    std::fprintf(stderr, "freshetd: %s\n", config.status().message().c_str());
+    return 2;
+  }
+  return run(*config);
+}
