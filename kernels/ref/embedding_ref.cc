@@ -1,0 +1,24 @@
+#include "kernels/embedding.h"
+
+#include <vector>
+
+namespace freshet::kernels::ref {
+
+void embedding_forward(size_t rows, size_t dim, const int32_t* codes, const float* table, float* out, size_t stride) {
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t d = 0; d < dim; ++d) out[r * stride + d] = table[static_cast<size_t>(codes[r]) * dim + d];
+  }
+}
+
+void embedding_gradient(size_t rows, size_t dim, const int32_t* codes, const float* dout, size_t stride, float* dtable,
+                        size_t codes_count) {
+  std::vector<double> sums(codes_count * dim);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t d = 0; d < dim; ++d) {
+      sums[static_cast<size_t>(codes[r]) * dim + d] += static_cast<double>(dout[r * stride + d]);
+    }
+  }
+  for (size_t i = 0; i < sums.size(); ++i) dtable[i] = static_cast<float>(sums[i]);
+}
+
+}  // namespace freshet::kernels::ref
