@@ -140,11 +140,11 @@ void append_value(const Message& message, const FieldDescriptor* field, int inde
   const bool repeated = field->is_repeated();
   std::string scratch;
   switch (field->cpp_type()) {
-#define FRESHET_SCALAR(kind, getter, append)                                                     \
-  case FieldDescriptor::CPPTYPE_##kind:                                                          \
-    append(repeated ? reflection->GetRepeated##getter(message, field, index)                     \
-                    : reflection->Get##getter(message, field),                                   \
-           out);                                                                                 \
+#define FRESHET_SCALAR(kind, getter, append)                                                                         \
+  case FieldDescriptor::CPPTYPE_##kind:                                                                              \
+    append(                                                                                                          \
+        repeated ? reflection->GetRepeated##getter(message, field, index) : reflection->Get##getter(message, field), \
+        out);                                                                                                        \
     return;
     FRESHET_SCALAR(INT32, Int32, append_number)
     FRESHET_SCALAR(INT64, Int64, append_number)
@@ -160,15 +160,13 @@ void append_value(const Message& message, const FieldDescriptor* field, int inde
                   : "false";
       return;
     case FieldDescriptor::CPPTYPE_ENUM:
-      append_string((repeated ? reflection->GetRepeatedEnum(message, field, index)
-                              : reflection->GetEnum(message, field))
-                        ->name(),
-                    out);
+      append_string(
+          (repeated ? reflection->GetRepeatedEnum(message, field, index) : reflection->GetEnum(message, field))->name(),
+          out);
       return;
     case FieldDescriptor::CPPTYPE_STRING: {
-      const std::string& text = repeated
-                                    ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
-                                    : reflection->GetStringReference(message, field, &scratch);
+      const std::string& text = repeated ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
+                                         : reflection->GetStringReference(message, field, &scratch);
       if (field->type() == FieldDescriptor::TYPE_BYTES) {
         append_bytes(text, out);
       } else {
@@ -223,8 +221,8 @@ Status from_json(std::string_view text, Message* message) {
   if (error) return invalid_argument("not JSON: " + error.message() + " at byte " + std::to_string(used));
   google::protobuf::util::JsonParseOptions options;
   message->Clear();
-  auto status = google::protobuf::util::JsonStringToMessage(
-      google::protobuf::StringPiece(text.data(), text.size()), message, options);
+  auto status = google::protobuf::util::JsonStringToMessage(google::protobuf::StringPiece(text.data(), text.size()),
+                                                            message, options);
   if (!status.ok()) return invalid_argument(std::string(status.message()));
   return Status::ok();
 }

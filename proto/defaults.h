@@ -1,0 +1,16 @@
+// Fills in what a document leaves out, with the values that the comments of the schema name. Idempotent: a document
+// with its defaults stays as it is. Digests are made after this, so writing a default out changes nothing. Any thread.
+#pragma once
+
+#include "proto/pipeline.pb.h"
+#include "proto/recipe.pb.h"
+
+namespace freshet {
+
+void apply_defaults(v1::Pipeline* pipeline);
+void apply_defaults(v1::Source* source);
+void apply_defaults(v1::Trigger* trigger);
+// Without what depends on the pipeline: steps that name no input keep none, unless the whole Pipeline is given.
+void apply_defaults(v1::Recipe* recipe);
+
+}  // namespace freshet

@@ -1,0 +1,216 @@
+// The rules of a recipe: its graph, and what each kind of step needs.
+#include <map>
+#include <set>
+
+#include "proto/validate.h"
+#include "proto/validate_rules.h"
+
+namespace freshet {
+namespace {
+
+constexpr uint32_t kWidthMax = 4096;
+constexpr uint32_t kEmbeddingMax = 1024;
+constexpr uint32_t kMicroBatchesMax = 1024;
+
+void check_feature(const v1::Feature& feature, const std::string& path, Mistakes* mistakes) {
+  mistakes->require(!feature.column().empty(), path + ".column",
+                    "is missing; name the column the feature is read from");
+  mistakes->require(feature.kind() != v1::Feature::KIND_UNSPECIFIED, path + ".kind",
+                    "is missing; use NUMERIC or CATEGORICAL");
+  if (feature.kind() == v1::Feature::CATEGORICAL) {
+    mistakes->range(uint64_t{feature.embedding_dim()}, 1, kEmbeddingMax, path + ".embedding_dim");
+  } else {
+    mistakes->require(feature.embedding_dim() == 0, path + ".embedding_dim",
+                      "belongs to CATEGORICAL features; remove it or change the kind");
+  }
+}
+
+void check_label(const v1::Label& label, const std::string& path, Mistakes* mistakes) {
+  mistakes->require(!label.column().empty(), path + ".column", "is missing; name the column to predict");
+  mistakes->require(label.task() != v1::Label::TASK_UNSPECIFIED, path + ".task",
+                    "is missing; use BINARY or REGRESSION");
+  if (!label.has_positive_above()) return;
+  mistakes->require(label.task() != v1::Label::REGRESSION, path + ".positive_above",
+                    "belongs to BINARY labels; remove it or change the task");
+  mistakes->require(std::isfinite(label.positive_above()), path + ".positive_above", "must be a finite number");
+}
+
+void check_tabular(const v1::TabularModel& model, const std::string& path, Mistakes* mistakes) {
+  mistakes->require(model.features_size() > 0, path + ".features", "is empty; a model needs at least one feature");
+  std::set<std::pair<std::string, int>> seen;
+  for (int i = 0; i < model.features_size(); ++i) {
+    const v1::Feature& feature = model.features(i);
+    const std::string here = at(path + ".features", i);
+    check_feature(feature, here, mistakes);
+    mistakes->require(seen.insert({feature.column(), feature.derive()}).second, here,
+                      "column '" + feature.column() + "' is already a feature in the same way; remove one");
+    mistakes->require(feature.column().empty() || feature.column() != model.label().column(), here + ".column",
+                      "'" + feature.column() + "' is the label, which would give the answer away; remove it");
+  }
+  if (mistakes->require(model.has_label(), path + ".label", "is missing; say which column to predict")) {
+    check_label(model.label(), path + ".label", mistakes);
+  }
+  for (int i = 0; i < model.hidden_layers_size(); ++i) {
+    mistakes->range(uint64_t{model.hidden_layers(i)}, 1, kWidthMax, at(path + ".hidden_layers", i));
+  }
+  mistakes->require(model.hidden_layers_size() <= 64, path + ".hidden_layers", "has more than 64 layers");
+}
+
+void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* mistakes) {
+  if (mistakes->require(train.has_tabular(), path, "names no model family; add `tabular:`")) {
+    check_tabular(train.tabular(), path + ".tabular", mistakes);
+  }
+  const v1::Optimizer& optimizer = train.optimizer();
+  const std::string where = path + ".optimizer";
+  mistakes->positive(optimizer.learning_rate(), where + ".learning_rate");
+  mistakes->not_negative(optimizer.weight_decay(), where + ".weight_decay");
+  for (const auto& [value, name] : {std::pair{optimizer.beta1(), ".beta1"}, std::pair{optimizer.beta2(), ".beta2"}}) {
+    mistakes->require(value > 0 && value < 1, where + name,
+                      number_text(value) + " is out of range; use more than 0 and less than 1");
+  }
+  mistakes->positive(optimizer.epsilon(), where + ".epsilon");
+  mistakes->not_negative(optimizer.clip_norm(), where + ".clip_norm");
+  mistakes->range(uint64_t{train.batch().micro_batch_rows()}, 1, 1u << 20, path + ".batch.micro_batch_rows");
+  mistakes->range(uint64_t{train.batch().micro_batches()}, 1, kMicroBatchesMax, path + ".batch.micro_batches");
+  mistakes->range(uint64_t{train.epochs()}, 1, 100'000, path + ".epochs");
+}
+
+void check_command(const v1::CommandStep& command, const std::string& path, Mistakes* mistakes) {
+  mistakes->require(command.argv_size() > 0 && !command.argv(0).empty(), path + ".argv",
+                    "is empty; give the program and its arguments");
+  for (int i = 0; i < command.environment_size(); ++i) {
+    const std::string& name = command.environment(i).name();
+    mistakes->require(!name.empty() && name.find('=') == std::string::npos, at(path + ".environment", i) + ".name",
+                      "'" + name + "' is no name of an environment variable");
+  }
+  static const std::set<std::string> kTypes = {"dataset", "files", "model", "report"};
+  std::set<std::string> seen;
+  for (int i = 0; i < command.outputs_size(); ++i) {
+    const v1::CommandOutput& output = command.outputs(i);
+    const std::string here = at(path + ".outputs", i);
+    mistakes->name(output.name(), here + ".name");
+    mistakes->require(seen.insert(output.name()).second, here + ".name",
+                      "'" + output.name() + "' is the name of another output of the step");
+    mistakes->require(kTypes.contains(output.type()), here + ".type",
+                      "'" + output.type() + "' is no type of output; use one of " + listed(kTypes));
+  }
+}
+
+using Steps = std::map<std::string, const v1::Step*>;
+
+bool makes_model(const v1::Step& step) {
+  if (step.has_train()) return true;
+  for (const auto& output : step.command().outputs()) {
+    if (output.type() == "model") return true;
+  }
+  return false;
+}
+
+void check_needs(const v1::Step& step, const Steps& steps, const std::string& path, Mistakes* mistakes) {
+  std::set<std::string> seen;
+  int models = 0;
+  int evaluations = 0;
+  for (int i = 0; i < step.needs_size(); ++i) {
+    const std::string& need = step.needs(i);
+    const std::string here = at(path + ".needs", i);
+    auto found = steps.find(need);
+    if (found == steps.end()) {
+      std::vector<std::string> names;
+      for (const auto& [name, unused] : steps) names.push_back(name);
+      mistakes->add(here, "there is no step '" + need + "'; the steps are " + listed(names));
+      continue;
+    }
+    mistakes->require(need != step.name(), here, "a step can't need itself");
+    mistakes->require(seen.insert(need).second, here, "'" + need + "' is named twice");
+    models += makes_model(*found->second) ? 1 : 0;
+    evaluations += found->second->has_evaluate() ? 1 : 0;
+  }
+  if (step.has_evaluate()) {
+    mistakes->require(models == 1, path + ".needs",
+                      "an evaluate step scores the model of exactly one step; name the train step in it");
+  }
+  if (step.has_promote()) {
+    mistakes->require(evaluations == 1, path + ".needs",
+                      "a promote step decides on exactly one report; name the evaluate step in it");
+  }
+}
+
+// The names on one cycle, in order; empty when there is none.
+std::vector<std::string> find_cycle(const Steps& steps) {
+  enum class Mark { kOpen, kDone };
+  std::map<std::string, Mark> marks;
+  // Depth first by hand: a graph from outside must not decide how deep our stack goes.
+  for (const auto& [start, unused] : steps) {
+    if (marks.contains(start)) continue;
+    std::vector<std::pair<const v1::Step*, int>> path = {{steps.at(start), 0}};
+    marks[start] = Mark::kOpen;
+    while (!path.empty()) {
+      auto& [step, next] = path.back();
+      if (next == step->needs_size()) {
+        marks[step->name()] = Mark::kDone;
+        path.pop_back();
+        continue;
+      }
+      const std::string& need = step->needs(next++);
+      auto found = steps.find(need);
+      if (found == steps.end()) continue;
+      auto mark = marks.find(need);
+      if (mark == marks.end()) {
+        marks[need] = Mark::kOpen;
+        path.emplace_back(found->second, 0);
+      } else if (mark->second == Mark::kOpen) {
+        std::vector<std::string> cycle;
+        for (const auto& entry : path) {
+          if (!cycle.empty() || entry.first->name() == need) cycle.push_back(entry.first->name());
+        }
+        cycle.push_back(need);
+        return cycle;
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+const v1::Step* train_step_of(const v1::Recipe& recipe) {
+  for (const auto& step : recipe.steps()) {
+    if (step.has_train()) return &step;
+  }
+  return nullptr;
+}
+
+std::vector<Mistake> mistakes_of(const v1::Recipe& recipe, const std::string& path) {
+  Mistakes mistakes;
+  mistakes.require(recipe.steps_size() > 0, path + ".steps", "is empty; a recipe needs at least one step");
+  Steps steps;
+  int trains = 0;
+  for (int i = 0; i < recipe.steps_size(); ++i) {
+    const v1::Step& step = recipe.steps(i);
+    const std::string here = at(path + ".steps", i);
+    mistakes.name(step.name(), here + ".name");
+    mistakes.require(steps.emplace(step.name(), &step).second, here + ".name",
+                     "'" + step.name() + "' is the name of another step; names are unique");
+    if (step.has_train()) {
+      check_train(step.train(), here + ".train", &mistakes);
+      mistakes.require(++trains == 1, here + ".train", "is the second train step; a recipe trains one model");
+    }
+    if (step.has_command()) check_command(step.command(), here + ".command", &mistakes);
+    mistakes.require(step.action_case() != v1::Step::ACTION_NOT_SET, here,
+                     "says nothing to do; add one of train, evaluate, promote, command");
+  }
+  for (int i = 0; i < recipe.steps_size(); ++i) {
+    check_needs(recipe.steps(i), steps, at(path + ".steps", i), &mistakes);
+    mistakes.require(!recipe.steps(i).has_evaluate() || trains > 0, at(path + ".steps", i) + ".evaluate",
+                     "needs a train step in the recipe, which says how the data is read");
+  }
+  auto cycle = find_cycle(steps);
+  if (cycle.size() > 2) {
+    std::string text;
+    for (const auto& name : cycle) text += (text.empty() ? "" : " -> ") + name;
+    mistakes.add(path + ".steps", "the steps need each other in a circle: " + text);
+  }
+  return mistakes.take();
+}
+
+}  // namespace freshet
