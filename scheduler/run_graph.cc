@@ -108,8 +108,8 @@ bool may_move(v1::Run::State from, v1::Run::State to) {
   switch (from) {
     case Run::STATE_UNSPECIFIED:
       return to == Run::QUEUED;
-    case Run::QUEUED:
-      return to == Run::RUNNING || to == Run::FAILED || to == Run::CANCELLED;
+    case Run::QUEUED:  // to SUCCEEDED when all happened between two looks at it
+      return to == Run::RUNNING || is_final(to);
     case Run::RUNNING:
       return is_final(to);
     default:

@@ -49,9 +49,10 @@ TEST(Plan, FillsTheNodeThatFitsBest) {
 }
 
 TEST(Plan, GoesByPriorityThenReadySinceThenKey) {
-  auto result = plan({node("a", 4)}, {item("late", 1, 9), item("b", 1, 5), item("a", 1, 5), item("urgent", 1, 99, 7)});
-  EXPECT_THAT(result.placements,
-              ElementsAre(Placement{"urgent", "a"}, Placement{"a", "a"}, Placement{"b", "a"}, Placement{"late", "a"}));
+  auto result =
+      plan({node("a", 4)}, {item("0-late", 1, 9), item("b", 1, 5), item("a", 1, 5), item("urgent", 1, 99, 7)});
+  EXPECT_THAT(result.placements, ElementsAre(Placement{"urgent", "a"}, Placement{"a", "a"}, Placement{"b", "a"},
+                                             Placement{"0-late", "a"}));
 }
 
 TEST(Plan, SaysWhyWorkWaits) {
