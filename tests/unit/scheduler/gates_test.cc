@@ -47,6 +47,7 @@ TEST(AbsoluteGate, ComparesWithItsBounds) {
   EXPECT_EQ(said("absolute { metric: 'auc' min: 0.6 }", kScores), "fail: auc 0.5812 < 0.6");
   EXPECT_EQ(said("absolute { metric: 'auc' max: 0.58 }", kScores), "fail: auc 0.5812 > 0.58");
   EXPECT_EQ(said("absolute { metric: 'auc' min: 0.5812 }", kScores), "pass: auc 0.5812 >= 0.5812");
+  EXPECT_EQ(said("absolute { metric: 'auc' max: 0.5812 }", kScores), "pass: auc 0.5812 <= 0.5812");
   EXPECT_EQ(said("absolute { metric: 'auc' min: 0.58120001 }", kScores), "fail: auc 0.5812 < 0.58120001");
   EXPECT_EQ(said("absolute { metric: 'auc' }", kScores), "pass: auc 0.5812; the gate sets no bound");
 }
@@ -79,15 +80,15 @@ TEST(Judge, EveryGateIsJudgedAndAllMustPass) {
   EXPECT_EQ(verdict.gates_size(), 0);
   EXPECT_EQ(verdict.champion_version(), "flights/3");
   *gates.Add() = parse<v1::Gate>("name: 'a' absolute { metric: 'auc' min: 0.9 }");
-  *gates.Add() = parse<v1::Gate>("name: 'b' absolute { metric: 'auc' min: 0.5 }");
-  *gates.Add() = parse<v1::Gate>("name: 'c'");
+  *gates.Add() = parse<v1::Gate>("name: 'b'");
+  *gates.Add() = parse<v1::Gate>("name: 'c' absolute { metric: 'auc' min: 0.5 }");
   verdict = judge(gates, report);
   EXPECT_FALSE(verdict.passed());
   ASSERT_EQ(verdict.gates_size(), 3);
   EXPECT_FALSE(verdict.gates(0).passed());
-  EXPECT_TRUE(verdict.gates(1).passed());
-  EXPECT_FALSE(verdict.gates(2).passed());
-  EXPECT_EQ(verdict.gates(2).explanation(), "the gate has no rule");
+  EXPECT_FALSE(verdict.gates(1).passed());
+  EXPECT_EQ(verdict.gates(1).explanation(), "the gate has no rule");
+  EXPECT_TRUE(verdict.gates(2).passed());
 }
 
 // Three days; the candidate is better by 0.02, 0.01 and -0.01 per row.
@@ -153,15 +154,18 @@ TEST(Bootstrap, ThreeBlocksAgreeWithEveryResampleEnumerated) {
 }
 
 TEST(Bootstrap, ResamplesWholeBlocksWithTheCountersOfThePosition) {
-  auto blocks = three_days();
+  // Sums of different powers of two, so that no two resamples that differ have the same mean.
+  std::vector<PairedLoss> blocks;
+  for (int i = 0; i < 10; ++i) blocks.push_back({static_cast<double>(1 << (4 * i % 23)) - 1000, 64});
   Philox philox(9);
   std::vector<double> means;
   for (uint64_t r = 0; r < 40; ++r) {
     double sum = 0;
-    for (uint64_t i = 0; i < 3; ++i) sum += blocks[philox.below(r * 3 + i, 3)].difference;
-    means.push_back(sum / 300);
+    for (uint64_t i = 0; i < 10; ++i) sum += blocks[philox.below(r * 10 + i, 10)].difference;
+    means.push_back(sum / 640);
   }
   std::sort(means.begin(), means.end());
+  ASSERT_EQ(std::adjacent_find(means.begin(), means.end()), means.end());
   auto got = paired_bootstrap(blocks, 0.9, 40, 9);
   EXPECT_EQ(got.lower, means[1]);  // rank 0.05 * 40 = 2
   EXPECT_EQ(got.upper, means[38]);
