@@ -1,0 +1,48 @@
+// What holds a gang's processes together, so that all of them can be killed however they were started. Either a cgroup of
+// version 2 (`freshet/GANG` with a leaf for the supervisor and one for the ranks), or, where none can be made, the
+// supervisor's session and descendants plus a marker variable in the environment. The supervisor makes it; the agent uses
+// kill_gang() when the supervisor is dead. Blocking; one thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/file.h"
+#include "base/status.h"
+
+namespace freshet::agent {
+
+// The marker: every process of a gang has FRESHET_GANG=<gang id> in its environment.
+constexpr const char* kMarkerVariable = "FRESHET_GANG";
+
+class Containment {
+ public:
+  virtual ~Containment() = default;
+
+  // "cgroup2" or "session", as GangStarted says it.
+  virtual std::string name() const = 0;
+  // A descriptor of the ranks' cgroup.procs, into which a new child writes "0" before it executes; -1: nothing to do.
+  virtual int procs_fd() const = 0;
+  // Ends every process of the gang but the caller with SIGKILL, again until none is left. deadline when some remain.
+  virtual Status kill_all() = 0;
+  // Processes that the kernel has killed in here for want of memory; nullopt when nobody counts.
+  virtual std::optional<uint64_t> out_of_memory_kills() const = 0;
+  // Takes the containment away; the gang is empty and the caller leaves it.
+  virtual Status remove() = 0;
+};
+
+// Moves the calling process (the supervisor) into the gang's containment. `allow_cgroup` false: as on a machine without.
+std::unique_ptr<Containment> make_containment(const std::string& gang_id, bool allow_cgroup = true);
+
+// Kills what is left of a gang whose supervisor is dead (the supervisor too if it is not) and removes its cgroup.
+Status kill_gang(const std::string& gang_id);
+
+// Where version 2 is mounted, from the text of /proc/self/mountinfo; nullopt when it is not. Pure.
+std::optional<std::filesystem::path> find_cgroup2_mount(const std::string& mountinfo);
+
+}  // namespace freshet::agent
