@@ -2,6 +2,7 @@
 // byte for byte, another seed another order, and the invariants hold after every event.
 #include <gtest/gtest.h>
 
+#include "base/log.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
 #include "proto/json.h"
@@ -34,6 +35,7 @@ constexpr char kDocuments[] = R"({
 class FirstLight {
  public:
   explicit FirstLight(uint64_t seed) : world_(seed) {
+    set_log_level(LogLevel::kError);
     world_.add_agent("node-1", 2);
     world_.start_daemon();
   }
@@ -47,7 +49,7 @@ class FirstLight {
     for (int day = 6; day <= 8; ++day) arrive("day-0" + std::to_string(day) + ".parquet");
     arrive("day-09-poison.parquet");
     if (!until([this] { return active_attempts() > 0; })) return failure("the second run did not start");
-    world_.run_until([] { return false; }, Duration::millis(static_cast<int64_t>(world_.draw(600))));
+    world_.run_until([] { return false; }, Duration::millis(static_cast<int64_t>(world_.draw(2500))));
     world_.crash_daemon();
     world_.run_until([] { return false; }, Duration::millis(static_cast<int64_t>(world_.draw(1500))));
     world_.start_daemon();
@@ -103,7 +105,7 @@ class FirstLight {
 };
 
 TEST(FirstLight, EverySeedEndsWithTheSecondModel) {
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
     FirstLight story(seed);
     const std::string failure = story.play();
     ASSERT_EQ(failure, "") << "seed " << seed << "\n" << story.log();

@@ -9,6 +9,7 @@
 namespace freshet::sim {
 namespace {
 
+constexpr Duration kHeartbeat = Duration::seconds(1);
 constexpr double kCleanAuc = 0.6;
 constexpr double kPoisonedAuc = 0.5;
 
@@ -99,6 +100,17 @@ void SimAgent::connect() {
     status->set_journal_last(gang.journal.size());
   }
   send(frame);
+  beat(session_);
+}
+
+void SimAgent::beat(uint64_t session) {
+  world_.at(kHeartbeat, node_ + " beats", [this, session] {
+    if (session != session_) return;
+    v1::AgentFrame frame;
+    frame.mutable_heartbeat()->set_sent_us(world_.clock().now().us);
+    send(frame);
+    beat(session);
+  });
 }
 
 void SimAgent::send(v1::AgentFrame frame) {

@@ -55,6 +55,7 @@ class SimAgent {
   };
 
   void send(v1::AgentFrame frame);
+  void beat(uint64_t session);
   void on_prepare(const v1::Prepare& prepare);
   void on_launch(const v1::Launch& launch);
   void append(const std::string& gang_id, v1::JournalEntry entry);

@@ -12,8 +12,6 @@
 namespace freshet::sim {
 namespace {
 
-constexpr char kToken[] = "fsh_sim_token";
-
 class NoLogs final : public control::LogReader {
  public:
   Result<std::string> read(const std::string&, const std::string&, uint64_t) const override {
@@ -93,8 +91,8 @@ struct SimWorld::Daemon {
   http::Router router;
 };
 
-SimWorld::SimWorld(uint64_t seed) : random_(seed) {
-  authenticator_.add_token("admin", kToken, http::PermissionSet::all());
+SimWorld::SimWorld(uint64_t seed) : random_(seed), token_(http::new_token("admin", random_)) {
+  authenticator_.add_token("admin", token_, http::PermissionSet::all());
   sources_.set_wake([this] { wake_reconcilers(); });
 }
 
@@ -199,7 +197,7 @@ void SimWorld::to_daemon(const std::string& node, uint64_t session, const v1::Ag
 Result<std::string> SimWorld::call(const std::string& method, const std::string& path, const std::string& body,
                                    std::map<std::string, std::string> query) {
   if (daemon_ == nullptr) return unavailable("the daemon is down");
-  ASSIGN_OR_RETURN(auto principal, authenticator_.authenticate(std::string("Bearer ") + kToken, "sim"));
+  ASSIGN_OR_RETURN(auto principal, authenticator_.authenticate("Bearer " + token_, "sim"));
   ASSIGN_OR_RETURN(auto match, daemon_->router.match(method, path));
   if (match.route == nullptr) return not_found("no route " + method + " " + path);
   CHECK(principal.may(match.route->permission));

@@ -80,6 +80,7 @@ class SimWorld final : public AgentWorld {
 
   SimClock clock_;
   SeededRandom random_;
+  std::string token_;
   MemoryKv kv_;
   Writer writer_{kv_, clock_};
   FakeSourceHub sources_;
