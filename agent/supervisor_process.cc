@@ -26,16 +26,18 @@ constexpr int kReadyFd = 3;
                                  int ready) {
   sigset_t none;
   ::sigemptyset(&none);
-  // The log may be descriptor 3 itself: it is moved away before `ready` takes that number.
+  // The log may be descriptor 3 itself: it has moved before `ready` takes that number.
   bool ok = ::dup2(null, 0) >= 0 && ::dup2(log, 1) >= 0 && ::dup2(log, 2) >= 0;
   if (ok && ready == kReadyFd) {
     ok = ::fcntl(ready, F_SETFD, 0) == 0;
   } else if (ok) {
     ok = ::dup2(ready, kReadyFd) >= 0;
   }
+  // The agent's sockets must close with the agent, also those whose library does not mark them.
+  ok = ok && ::close_range(kReadyFd + 1, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
   if (ok && ::sigprocmask(SIG_SETMASK, &none, nullptr) == 0) ::execve(program, argv, environment);
   static const char kMessage[] = "freshet-agent: cannot execute the supervisor\n";
-  [[maybe_unused]] ssize_t written = ::write(log, kMessage, sizeof kMessage - 1);
+  [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
   ::_exit(127);
 }
 
