@@ -153,7 +153,7 @@ void YamlConverter::convert(const YamlNode& node, const std::string& path, Messa
       }
     }
     YamlNode placed = value;
-    if (placed.kind == YamlNode::Kind::kNull) placed.line = key.line;  // "key:" alone
+    placed.line = key.line;  // a value may begin on a later line, and "key:" alone has none
     convert_field(placed, here, field, message);
   }
 }

@@ -1,0 +1,98 @@
+#include "proto/defaults.h"
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "proto/json.h"
+#include "proto/yaml.h"
+
+namespace freshet {
+namespace {
+
+v1::Pipeline pipeline_of(const std::string& json) {
+  v1::Pipeline pipeline;
+  Status status = from_json(json, &pipeline);
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  return pipeline;
+}
+
+TEST(Defaults, FillWhatIsLeftOut) {
+  v1::Pipeline pipeline = pipeline_of(R"({
+    "metadata": {"name": "flights"},
+    "spec": {
+      "inputs": [{"name": "data", "source": "files", "holdout_newest_entries": 1}],
+      "resources": [{"step": "train", "ranks": 2, "threads_per_rank": 3}],
+      "gates": [{"name": "a", "relative": {}}, {"name": "b", "slices": {"column": "x"}}],
+      "recipe": {"steps": [
+        {"name": "train", "train": {"tabular": {"features": [
+          {"column": "a", "kind": "NUMERIC"}, {"column": "b", "kind": "CATEGORICAL"}]}}},
+        {"name": "evaluate", "evaluate": {}}]}}})");
+  apply_defaults(&pipeline);
+  EXPECT_EQ(to_canonical_json(pipeline), to_canonical_json(pipeline_of(R"({
+    "api_version": "freshet/v1", "kind": "Pipeline", "metadata": {"name": "flights", "project": "default"},
+    "spec": {
+      "model": "flights", "promotion": {"alias": "champion"},
+      "inputs": [{"name": "data", "source": "files", "holdout_newest_entries": 1,
+                  "validation": {"min_rows": "1", "max_missing_share": 0.1}}],
+      "resources": [{"step": "train", "ranks": 2, "threads_per_rank": 3, "slots": 6, "timeout_s": 86400,
+                     "max_attempts": 3}],
+      "gates": [{"name": "a", "relative": {"confidence": 0.95, "resamples": 2000}},
+                {"name": "b", "slices": {"column": "x", "largest": 10}}],
+      "recipe": {"steps": [
+        {"name": "train", "train": {
+          "input": "data", "epochs": 1,
+          "tabular": {"features": [{"column": "a", "kind": "NUMERIC"},
+                                   {"column": "b", "kind": "CATEGORICAL", "embedding_dim": 16}]},
+          "optimizer": {"learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+          "batch": {"micro_batch_rows": 512, "micro_batches": 8}}},
+        {"name": "evaluate", "evaluate": {"input": "data"}}]}}})")));
+}
+
+TEST(Defaults, LeaveWhatIsSaidAndAreIdempotent) {
+  auto text = read_file(FRESHET_TEST_DATA "/yaml/whole.good.yaml");
+  ASSERT_TRUE(text.is_ok());
+  auto documents = load_documents(*text, "whole.yaml");
+  ASSERT_TRUE(documents.is_ok());
+  for (auto& document : *documents) {
+    if (auto* pipeline = std::get_if<v1::Pipeline>(&document.message)) {
+      const v1::Pipeline before = *pipeline;
+      apply_defaults(pipeline);
+      EXPECT_EQ(to_canonical_json(before.spec().gates(1)), to_canonical_json(pipeline->spec().gates(1)));
+      EXPECT_EQ(to_canonical_json(before.spec().resources(0)), to_canonical_json(pipeline->spec().resources(0)));
+      EXPECT_EQ(pipeline->spec().promotion().alias(), "live");
+      EXPECT_EQ(pipeline->metadata().project(), "team-a");
+      const std::string once = to_canonical_json(*pipeline);
+      apply_defaults(pipeline);
+      EXPECT_EQ(to_canonical_json(*pipeline), once);
+    }
+    if (auto* source = std::get_if<v1::Source>(&document.message)) {
+      const std::string spec = to_canonical_json(source->spec());
+      apply_defaults(source);
+      EXPECT_EQ(to_canonical_json(source->spec()), spec);
+      EXPECT_EQ(source->metadata().project(), "default");
+    }
+  }
+}
+
+TEST(Defaults, OfSources) {
+  v1::Source source;
+  source.mutable_spec()->mutable_directory()->set_uri("file:///x");
+  apply_defaults(&source);
+  EXPECT_EQ(source.spec().directory().glob(), "*");
+  source.mutable_spec()->mutable_git()->set_uri("file:///x");
+  apply_defaults(&source);
+  EXPECT_EQ(source.spec().git().poll_interval_ms(), 1000u);
+  EXPECT_EQ(source.kind(), "Source");
+}
+
+TEST(Defaults, WithTwoInputsAStepMustSayWhich) {
+  v1::Pipeline pipeline;
+  pipeline.mutable_spec()->add_inputs()->set_name("a");
+  pipeline.mutable_spec()->add_inputs()->set_name("b");
+  pipeline.mutable_spec()->mutable_recipe()->add_steps()->mutable_evaluate();
+  apply_defaults(&pipeline);
+  EXPECT_EQ(pipeline.spec().recipe().steps(0).evaluate().input(), "");
+}
+
+}  // namespace
+}  // namespace freshet
