@@ -31,8 +31,7 @@ std::string rounded(double value) { return with_digits(value, kDigits); }
 std::string rounded_against(double value, double other) {
   int digits = kDigits;
   std::string text = with_digits(value, digits);
-  std::string rest = exact(other);
-  while (value != other && digits < kDigitsMax && (text == rest || text == with_digits(other, digits))) {
+  while (value != other && digits < kDigitsMax && text == with_digits(other, digits)) {
     text = with_digits(value, ++digits);
   }
   return text;

@@ -39,13 +39,12 @@ TriggerDecision evaluate_new_data(const v1::NewData& spec, const TriggerObservat
                        seen.inspecting ? "entries that arrived are being inspected"
                                        : "no entry has been accepted since the last firing");
   }
-  uint64_t entries_min = spec.min_rows() == 0 ? std::max<uint64_t>(spec.min_entries(), 1) : spec.min_entries();
   std::string have = counted(seen.new_entries, "new entry") + " with " + counted(seen.new_rows, "row");
   if (seen.new_rows < spec.min_rows()) {
     return decision_of(Kind::kWait, state, have + "; at least " + counted(spec.min_rows(), "row") + " are needed");
   }
-  if (seen.new_entries < entries_min) {
-    return decision_of(Kind::kWait, state, have + "; at least " + std::to_string(entries_min) + " entries are needed");
+  if (seen.new_entries < spec.min_entries()) {
+    return decision_of(Kind::kWait, state, have + "; at least " + counted(spec.min_entries(), "entry") + " are needed");
   }
   if (seen.inspecting) return decision_of(Kind::kWait, state, have + "; more entries are being inspected");
   if (seen.run_active) return decision_of(Kind::kWait, state, have + "; a run of the pipeline is active");
