@@ -71,7 +71,7 @@ Status upload_artifact(const fs::path& dir, const std::string& digest, ArtifactT
   if (present.is_ok()) return Status::ok();
   if (present.status().code() != Code::kNotFound) return present.status();
   for (const auto& file : manifest.files()) {
-    RETURN_IF_ERROR(transfer.put_file(digest, file.name(), dir / file.name()).with_context(file.name()));
+    RETURN_IF_ERROR(transfer.put_file(file.sha256(), dir / file.name()).with_context(file.name()));
   }
   return transfer.put_manifest(digest, dir / kManifestName);
 }

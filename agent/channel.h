@@ -32,7 +32,8 @@ class ArtifactTransfer {
   // The bytes of the manifest; not_found when the daemon has no such artifact (sealed).
   virtual Result<std::string> get_manifest(const std::string& digest) = 0;
   virtual Status get_file(const std::string& digest, const std::string& name, const std::filesystem::path& to) = 0;
-  virtual Status put_file(const std::string& digest, const std::string& name, const std::filesystem::path& from) = 0;
+  // Files are put by the digest of their content, before the manifest that names them.
+  virtual Status put_file(const std::string& sha256, const std::filesystem::path& from) = 0;
   // Seals: all files must be there.
   virtual Status put_manifest(const std::string& digest, const std::filesystem::path& from) = 0;
   virtual void cancel() = 0;

@@ -53,14 +53,14 @@ class HttpTransfer final : public ArtifactTransfer {
   explicit HttpTransfer(NetworkOptions options) : options_(std::move(options)) {}
 
   Result<std::string> get_manifest(const std::string& digest) override {
-    ASSIGN_OR_RETURN(net::HttpRequest request, make_request("GET", digest, "manifest"));
+    ASSIGN_OR_RETURN(net::HttpRequest request, make_request("GET", "artifacts/" + digest + "/manifest"));
     ASSIGN_OR_RETURN(net::HttpResponse response, client_.request(request));
     RETURN_IF_ERROR(net::to_status(response));
     return std::move(response.body);
   }
 
   Status get_file(const std::string& digest, const std::string& name, const std::filesystem::path& to) override {
-    ASSIGN_OR_RETURN(net::HttpRequest request, make_request("GET", digest, "files/" + encode_path(name)));
+    ASSIGN_OR_RETURN(net::HttpRequest request, make_request("GET", "artifacts/" + digest + "/files/" + encode_path(name)));
     Fd file(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (!file.is_open()) return errno_status("create " + to.string(), errno);
     ASSIGN_OR_RETURN(net::HttpResponse response, client_.request(request, [&](std::string_view bytes) {
@@ -71,12 +71,12 @@ class HttpTransfer final : public ArtifactTransfer {
     return Status::ok();
   }
 
-  Status put_file(const std::string& digest, const std::string& name, const std::filesystem::path& from) override {
-    return put(digest, "files/" + encode_path(name), from, "application/octet-stream");
+  Status put_file(const std::string& sha256, const std::filesystem::path& from) override {
+    return put("artifact-files/" + sha256, from, "application/octet-stream");
   }
 
   Status put_manifest(const std::string& digest, const std::filesystem::path& from) override {
-    return put(digest, "manifest", from, "application/json");
+    return put("artifacts/" + digest + "/manifest", from, "application/json");
   }
 
   void cancel() override { client_.cancel(); }
@@ -93,19 +93,18 @@ class HttpTransfer final : public ArtifactTransfer {
     return encoded;
   }
 
-  Result<net::HttpRequest> make_request(const std::string& method, const std::string& digest, const std::string& what) {
+  Result<net::HttpRequest> make_request(const std::string& method, const std::string& path) {
     ASSIGN_OR_RETURN(Endpoint endpoint, read_endpoint(options_));
     net::HttpRequest request;
     request.method = method;
-    request.url = endpoint.url + "/api/v1/artifacts/" + digest + "/" + what;
+    request.url = endpoint.url + "/api/v1/" + path;
     request.headers.push_back({"Authorization", "Bearer " + endpoint.token});
     request.timeout = kTransferTimeout;
     return request;
   }
 
-  Status put(const std::string& digest, const std::string& what, const std::filesystem::path& from,
-             const std::string& type) {
-    ASSIGN_OR_RETURN(net::HttpRequest request, make_request("PUT", digest, what));
+  Status put(const std::string& path, const std::filesystem::path& from, const std::string& type) {
+    ASSIGN_OR_RETURN(net::HttpRequest request, make_request("PUT", path));
     request.headers.push_back({"Content-Type", type});
     request.body_file = from;
     ASSIGN_OR_RETURN(net::HttpResponse response, client_.request(request));
