@@ -17,9 +17,15 @@ namespace freshet::net {
 template <class Start>
 boost::system::error_code wait(boost::asio::io_context& io, Start&& start) {
   boost::system::error_code result = boost::asio::error::operation_aborted;
-  std::forward<Start>(start)([&result](boost::system::error_code error, auto&&...) { result = error; });
+  bool is_done = false;
+  std::forward<Start>(start)([&](boost::system::error_code error, auto&&...) {
+    result = error;
+    is_done = true;
+  });
+  // Not run(): Beast's WebSocket leaves a timer behind, and its end is nothing to wait for.
   io.restart();
-  io.run();
+  while (!is_done && io.run_one() > 0) {
+  }
   return result;
 }
 

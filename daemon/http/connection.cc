@@ -101,7 +101,10 @@ void Connection::count(const Exchange& exchange, int status) {
 }
 
 asio::awaitable<void> Connection::serve(std::shared_ptr<Connection> self) {
-  while (co_await self->serve_one()) {
+  // Not while (co_await ...) with an empty body: GCC 12 makes code of it that destroys what it awaits twice.
+  bool goes_on = true;
+  while (goes_on) {
+    goes_on = co_await self->serve_one();
   }
   self->disarm();
 }
@@ -154,7 +157,8 @@ asio::awaitable<bool> Connection::read_head(std::string* head_bytes) {
       co_return true;
     }
     bool was_idle = is_idle_;
-    bool is_open = !refusal && !(is_draining_ && is_idle_) && co_await read_some();
+    bool is_open = !refusal && !(is_draining_ && is_idle_);
+    if (is_open) is_open = co_await read_some();
     is_idle_ = in_.empty();
     if (is_open) {
       if (was_idle && !is_idle_) arm_for(core_->options.header_limit);
@@ -178,7 +182,8 @@ asio::awaitable<bool> Connection::dispatch(std::shared_ptr<Exchange> exchange) {
   const RequestHead& head = exchange->head;
   bool has_body = head.is_chunked || head.content_length.value_or(0) > 0;
   // An answer that comes before the body is read leaves bytes behind that are no request: the connection ends then.
-  exchange->keep_alive = !head.wants_close && !is_draining_ && !has_body;
+  exchange->keep_alive = !head.wants_close && !has_body;
+  exchange->is_read = !has_body;
 
   Result<RouteMatch> match = core_->router.match(head.method, head.path);
   if (!match.is_ok()) co_return co_await answer(exchange, error_response(match.status()));
@@ -271,7 +276,8 @@ asio::awaitable<bool> Connection::run_handler(std::shared_ptr<Exchange> exchange
     request->body += piece;
   } while (!reader.is_done());
   disarm();
-  exchange->keep_alive = !exchange->head.wants_close && !is_draining_;
+  exchange->keep_alive = !exchange->head.wants_close;
+  exchange->is_read = true;
 
   std::function<Result<Response>()> work = [route = exchange->route, request, principal] {
     return route->handler(principal, *request);
@@ -306,7 +312,10 @@ asio::awaitable<bool> Connection::run_upload(std::shared_ptr<Exchange> exchange,
     arm_for(piece_limit);
     auto refusal = co_await read_body(reader, piece.get());
     disarm();
-    if (refusal) co_return co_await refuse(exchange, refusal->status, invalid_argument(refusal->reason));
+    if (refusal) {
+      sink->reset();  // what it holds is dropped before the answer says so
+      co_return co_await refuse(exchange, refusal->status, invalid_argument(refusal->reason));
+    }
     if (piece->empty()) continue;
     std::function<Result<bool>()> append = [sink = *sink, piece]() -> Result<bool> {
       RETURN_IF_ERROR(sink->append(*piece));
@@ -315,10 +324,12 @@ asio::awaitable<bool> Connection::run_upload(std::shared_ptr<Exchange> exchange,
     Result<bool> appended = co_await async::run_on<bool>(core_->pool, std::move(append), after(piece_limit),
                                                          async::Admission::kSelfBounded);
     if (!appended.is_ok()) {
+      sink->reset();
       co_return co_await refuse(exchange, http_status_of(appended.status().code()), appended.status());
     }
   } while (!reader.is_done());
-  exchange->keep_alive = !exchange->head.wants_close && !is_draining_;
+  exchange->keep_alive = !exchange->head.wants_close;
+  exchange->is_read = true;
 
   std::function<Result<Response>()> finish = [sink = *sink] { return sink->finish(); };
   Result<Response> response = co_await async::run_on<Response>(core_->pool, std::move(finish), after(piece_limit),
@@ -333,12 +344,13 @@ asio::awaitable<bool> Connection::refuse(std::shared_ptr<Exchange> exchange, int
 }
 
 asio::awaitable<bool> Connection::answer(std::shared_ptr<Exchange> exchange, Response response) {
+  exchange->keep_alive = exchange->keep_alive && !is_draining_;
   if (response.stream) co_return co_await answer_stream(exchange, std::move(response));
   int status = response.status;
   std::string bytes = response_head(response, BodyFraming::kLength, exchange->keep_alive) + response.body;
   bool sent = co_await write(bytes);
   count(*exchange, status);
-  if (sent && !exchange->keep_alive) co_await linger();
+  if (sent && !exchange->keep_alive && (!exchange->is_read || !in_.empty())) co_await linger();
   co_return sent && exchange->keep_alive;
 }
 
@@ -368,7 +380,8 @@ asio::awaitable<bool> Connection::answer_stream(std::shared_ptr<Exchange> exchan
     bool is_quiet = bytes.empty() && !is_last;
     if (is_quiet && response.is_event_stream && polled >= heartbeat_at) bytes = ":\n\n";
     if (!bytes.empty()) {
-      if (!co_await write(framing == BodyFraming::kChunked ? chunk(bytes) : bytes)) co_return false;
+      if (framing == BodyFraming::kChunked) bytes = chunk(bytes);
+      if (!co_await write(bytes)) co_return false;
       heartbeat_at = after(options.heartbeat);
     }
     // Between events there is a pause also where there were some; other streams run as fast as they can.
@@ -376,12 +389,10 @@ asio::awaitable<bool> Connection::answer_stream(std::shared_ptr<Exchange> exchan
     if (may_pause && !is_draining_) co_await wait_for_stream(polled, heartbeat_at);
     if (may_pause && is_draining_) is_last = true;
   }
-  if (framing == BodyFraming::kChunked && !co_await write(kLastChunk)) co_return false;
-  if (!exchange->keep_alive || is_draining_) {
-    co_await linger();
-    co_return false;
+  if (framing == BodyFraming::kChunked) {
+    if (!co_await write(kLastChunk)) co_return false;
   }
-  co_return true;
+  co_return exchange->keep_alive && !is_draining_;
 }
 
 asio::awaitable<void> Connection::wait_for_stream(SteadyTime last_poll, SteadyTime heartbeat_at) {

@@ -42,6 +42,7 @@ class Connection final : public Served, public std::enable_shared_from_this<Conn
     SteadyTime begin;
     SteadyTime deadline;
     bool keep_alive = false;
+    bool is_read = false;  // nothing of the request is still to come
   };
 
   // Each gives false when the connection ends.

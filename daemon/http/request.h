@@ -79,8 +79,8 @@ struct Events {
 using EventPoll = std::function<Result<Events>()>;
 Response event_response(EventPoll poll);
 
-// Where the body of an upload goes, piece by piece, on the worker pool. Dropped without finish() when the client goes
-// away or the body is too large: then it must leave nothing behind.
+// Where the body of an upload goes, piece by piece, on the worker pool. Dropped without finish() (by any thread) when the
+// client goes away or the body is too large: then it must leave nothing behind.
 class UploadSink {
  public:
   virtual ~UploadSink() = default;
