@@ -47,7 +47,8 @@ class Communicator {
   Status gather(Bytes part, const std::vector<MutableBytes>& all);
   // Returns when every rank has called it.
   Status barrier();
-  // Whether all ranks are well: the first rank's error, in rank order, reaches every rank.
+  // Whether all ranks are well. A rank with an error gets its own back; the others get that of the first such rank, with
+  // its number in front.
   Status agree(const Status& mine);
 };
 

@@ -1,0 +1,57 @@
+#include "worker/train/options.h"
+
+#include <string>
+
+namespace freshet::worker {
+namespace {
+
+constexpr size_t kBatchRowsMax = size_t{1} << 28;
+
+struct Bound {
+  const char* name;
+  double value;
+  double low, high;  // low < value < high, or value == 0 where 0 is allowed
+  bool zero;
+};
+
+}  // namespace
+
+Result<TrainOptions> TrainOptions::of(const v1::TrainStep& step, uint64_t seed) {
+  TrainOptions options;
+  options.seed = seed;
+  const auto& o = step.optimizer();
+  auto take = [](double given, double* option) {
+    if (given != 0) *option = given;
+  };
+  take(o.learning_rate(), &options.learning_rate);
+  take(o.weight_decay(), &options.weight_decay);
+  take(o.beta1(), &options.beta1);
+  take(o.beta2(), &options.beta2);
+  take(o.epsilon(), &options.epsilon);
+  take(o.clip_norm(), &options.clip_norm);
+  if (step.epochs() != 0) options.epochs = step.epochs();
+  if (step.batch().micro_batch_rows() != 0) options.micro_batch_rows = step.batch().micro_batch_rows();
+  if (step.batch().micro_batches() != 0) options.micro_batches = step.batch().micro_batches();
+
+  for (const Bound& bound : {Bound{"learning_rate", options.learning_rate, 0, 1e6, false},
+                             Bound{"weight_decay", options.weight_decay, 0, 1e6, true},
+                             Bound{"beta1", options.beta1, 0, 1, false}, Bound{"beta2", options.beta2, 0, 1, false},
+                             Bound{"epsilon", options.epsilon, 0, 1, false},
+                             Bound{"clip_norm", options.clip_norm, 0, 1e30, true}}) {
+    bool inside = bound.value > bound.low && bound.value < bound.high;
+    if (inside || (bound.zero && bound.value == 0)) continue;
+    return invalid_argument("optimizer." + std::string(bound.name) + " is " + std::to_string(bound.value) +
+                            "; it must be above 0 and below " + std::to_string(bound.high));
+  }
+  if (options.micro_batch_rows > kBatchRowsMax || options.micro_batches > kBatchRowsMax ||
+      options.batch_rows() > kBatchRowsMax) {
+    return invalid_argument("batch: micro_batch_rows times micro_batches is above " + std::to_string(kBatchRowsMax));
+  }
+  if (step.checkpoint_every_steps() != 0) {
+    return invalid_argument("checkpoint_every_steps: this worker writes its checkpoint at the end of the training "
+                            "only; leave the field out");
+  }
+  return options;
+}
+
+}  // namespace freshet::worker

@@ -1,0 +1,29 @@
+// The numbers of a training, taken from a recipe's step with its defaults filled in and its bounds checked.
+#pragma once
+
+#include <cstdint>
+
+#include "base/status.h"
+#include "proto/recipe.pb.h"
+
+namespace freshet::worker {
+
+struct TrainOptions {
+  uint64_t seed = 0;
+  uint32_t epochs = 1;
+  size_t micro_batch_rows = 512;
+  size_t micro_batches = 8;
+  double learning_rate = 1e-3;
+  double weight_decay = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double clip_norm = 0;  // 0: no clipping
+
+  // 0 in the step stands for the default. invalid_argument names the field.
+  static Result<TrainOptions> of(const v1::TrainStep& step, uint64_t seed);
+
+  size_t batch_rows() const { return micro_batch_rows * micro_batches; }
+};
+
+}  // namespace freshet::worker

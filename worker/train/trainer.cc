@@ -1,0 +1,166 @@
+#include "worker/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/adamw.h"
+#include "kernels/reduce.h"
+#include "worker/train/permutation.h"
+
+namespace freshet::worker {
+
+Result<Trainer> Trainer::create(const TabularModel& model, const TrainOptions& options, Communicator* comm,
+                                ThreadPool* pool, std::vector<float> parameters) {
+  CHECK(parameters.size() == model.parameters());
+  if (static_cast<size_t>(comm->size()) > options.micro_batches) {
+    return invalid_argument("the gang has " + std::to_string(comm->size()) + " ranks but the batch has " +
+                            std::to_string(options.micro_batches) +
+                            " micro-batches: use fewer ranks or raise batch.micro_batches");
+  }
+  return Trainer(model, options, comm, pool, std::move(parameters));
+}
+
+Trainer::Trainer(const TabularModel& model, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
+                 std::vector<float> parameters)
+    : model_(model), options_(options), comm_(comm), pool_(pool), parameters_(std::move(parameters)),
+      buffers_(std::make_unique<BufferPool>(model.parameters())),
+      reducer_(comm, model.parameters(), options.micro_batches), m_(reducer_.segment().size()),
+      v_(reducer_.segment().size()), micro_batches_(share_of(options.micro_batches, comm->size(), comm->rank())),
+      indices_(pool->threads()), losses_(options.micro_batches),
+      block_sums_((model.parameters() + kernels::kBlock - 1) / kernels::kBlock) {
+  for (unsigned thread = 0; thread < pool->threads(); ++thread) {
+    workspaces_.emplace_back(model, options.micro_batch_rows);
+  }
+}
+
+uint64_t Trainer::steps_of(const TrainOptions& options, size_t rows) {
+  return options.epochs * ((rows + options.batch_rows() - 1) / options.batch_rows());
+}
+
+Status Trainer::run(const EncodedRows& rows, const std::function<Status(const StepResult&)>& on_step) {
+  if (rows.rows == 0) return invalid_argument("there are no rows to train on");
+  RETURN_IF_ERROR(model_.check_rows(rows, true));
+  StepResult result;
+  result.steps = steps_of(options_, rows.rows);
+  for (uint64_t pass = 0; pass < options_.epochs; ++pass) {
+    for (uint64_t cursor = 0; cursor < rows.rows; cursor += options_.batch_rows()) {
+      RETURN_IF_ERROR(run_step(rows, pass, cursor, &result));
+      RETURN_IF_ERROR(on_step(result));
+    }
+  }
+  return Status::ok();
+}
+
+Status Trainer::run_step(const EncodedRows& rows, uint64_t pass, uint64_t cursor, StepResult* result) {
+  result->step = step_ + 1;
+  result->rows = std::min<size_t>(options_.batch_rows(), rows.rows - cursor);
+  // The last batch of a pass fills its micro-batches from the front; those left empty are no leaves of its tree.
+  size_t leaves = (result->rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
+
+  SubtreeSums sums(leaves, micro_batches_.begin, micro_batches_.end, buffers_.get());
+  RETURN_IF_ERROR(sum_micro_batches(rows, pass, cursor, result->rows, &sums));
+  ASSIGN_OR_RETURN(const float* gradient, reducer_.reduce(leaves, sums.sums()));
+  ASSIGN_OR_RETURN(BatchNumbers numbers, share_numbers(gradient));
+  result->loss = numbers.loss_sum / static_cast<double>(result->rows);
+  result->gradient_norm = numbers.norm;
+  if (!std::isfinite(result->loss) || !std::isfinite(numbers.norm)) {
+    return invalid_argument(std::string("the ") + (std::isfinite(result->loss) ? "gradient" : "loss") +
+                            " is not finite at step " + std::to_string(result->step) + " of " +
+                            std::to_string(result->steps) + ": lower optimizer.learning_rate (now " +
+                            std::to_string(options_.learning_rate) + ") or set optimizer.clip_norm");
+  }
+  update(gradient, numbers.norm);
+  RETURN_IF_ERROR(reducer_.all_gather(parameters_.data()));
+  ++step_;
+  return Status::ok();
+}
+
+Status Trainer::sum_micro_batches(const EncodedRows& rows, uint64_t pass, uint64_t cursor, size_t batch_rows,
+                                  SubtreeSums* sums) {
+  Permutation order(rows.rows, options_.seed, pass);
+  float scale = 1.0F / static_cast<float>(batch_rows);
+  std::fill(losses_.begin(), losses_.end(), 0.0);
+  size_t micro = options_.micro_batch_rows;
+  size_t end = std::min(micro_batches_.end, (batch_rows + micro - 1) / micro);
+  size_t count = end > micro_batches_.begin ? end - micro_batches_.begin : 0;
+  return pool_->run(count, [&](size_t job, unsigned thread) {
+    size_t leaf = micro_batches_.begin + job;
+    size_t first = leaf * micro, last = std::min(first + micro, batch_rows);
+    auto& indices = indices_[thread];
+    indices.clear();
+    for (size_t i = first; i < last; ++i) indices.push_back(static_cast<uint32_t>(order.at(cursor + i)));
+    float* gradient = buffers_->take();
+    auto loss = model_.forward_backward(rows, indices, scale, parameters_.data(), gradient, &workspaces_[thread]);
+    if (!loss.is_ok()) {
+      buffers_->give(gradient);
+      return loss.status();
+    }
+    losses_[leaf] = *loss;
+    sums->add_leaf(leaf, gradient);
+    return Status::ok();
+  });
+}
+
+// The micro-batches' losses and the blocks' sums of squares reach every rank, which adds them up in their order.
+Result<Trainer::BatchNumbers> Trainer::share_numbers(const float* gradient) {
+  auto blocks_of = [this](int rank) {
+    Range segment = segment_of(parameters_.size(), comm_->size(), rank);
+    return Range{segment.begin / kernels::kBlock, (segment.end + kernels::kBlock - 1) / kernels::kBlock};
+  };
+  Range mine = blocks_of(comm_->rank());
+  kernels::block_sums_of_squares(reducer_.segment().size(), gradient, block_sums_.data() + mine.begin);
+
+  std::vector<MutableBytes> losses, blocks;
+  for (int rank = 0; rank < comm_->size(); ++rank) {
+    Range share = share_of(losses_.size(), comm_->size(), rank);
+    losses.push_back(bytes_of(std::span<double>(losses_.data() + share.begin, share.size())));
+    Range theirs = blocks_of(rank);
+    blocks.push_back(bytes_of(std::span<double>(block_sums_.data() + theirs.begin, theirs.size())));
+  }
+  auto me = static_cast<size_t>(comm_->rank());
+  RETURN_IF_ERROR(comm_->all_gather(losses[me], losses));
+  RETURN_IF_ERROR(comm_->all_gather(blocks[me], blocks));
+  BatchNumbers numbers;
+  for (double loss : losses_) numbers.loss_sum += loss;
+  double squares = 0;
+  for (double sum : block_sums_) squares += sum;
+  numbers.norm = std::sqrt(squares);
+  return numbers;
+}
+
+void Trainer::update(const float* gradient, double norm) {
+  kernels::AdamWStep step;
+  step.learning_rate = static_cast<float>(options_.learning_rate);
+  step.weight_decay = static_cast<float>(options_.weight_decay);
+  step.beta1 = static_cast<float>(options_.beta1);
+  step.beta2 = static_cast<float>(options_.beta2);
+  step.epsilon = static_cast<float>(options_.epsilon);
+  if (options_.clip_norm > 0 && norm > options_.clip_norm) {
+    step.gradient_scale = static_cast<float>(options_.clip_norm / norm);
+  }
+  kernels::set_corrections(step_ + 1, &step);
+  kernels::adamw(step, reducer_.segment().size(), gradient, parameters_.data() + reducer_.segment().begin, m_.data(),
+                 v_.data());
+}
+
+Result<Trainer::OptimizerState> Trainer::gather_optimizer_state() {
+  OptimizerState state;
+  if (comm_->rank() == 0) {
+    state.m.resize(parameters_.size());
+    state.v.resize(parameters_.size());
+  }
+  for (auto [own, all] : {std::pair{&m_, &state.m}, std::pair{&v_, &state.v}}) {
+    std::vector<MutableBytes> parts;
+    for (int rank = 0; rank < comm_->size() && comm_->rank() == 0; ++rank) {
+      Range segment = segment_of(parameters_.size(), comm_->size(), rank);
+      parts.push_back(bytes_of(std::span<float>(all->data() + segment.begin, segment.size())));
+    }
+    RETURN_IF_ERROR(comm_->gather(bytes_of(std::span<const float>(*own)), parts));
+  }
+  return state;
+}
+
+}  // namespace freshet::worker
