@@ -99,19 +99,45 @@ Status append_dictionary(const arrow::Array& array, Interner* interner, std::vec
 Status append_text(const arrow::Array& array, Interner* interner, std::vector<int32_t>* codes) {
   codes->reserve(codes->size() + static_cast<size_t>(array.length()));
   switch (array.type_id()) {
-    case arrow::Type::STRING: append_strings<arrow::StringArray>(array, interner, codes); break;
-    case arrow::Type::LARGE_STRING: append_strings<arrow::LargeStringArray>(array, interner, codes); break;
-    case arrow::Type::STRING_VIEW: append_strings<arrow::StringViewArray>(array, interner, codes); break;
-    case arrow::Type::BINARY: append_strings<arrow::BinaryArray>(array, interner, codes); break;
-    case arrow::Type::LARGE_BINARY: append_strings<arrow::LargeBinaryArray>(array, interner, codes); break;
-    case arrow::Type::INT8: append_integer_texts<arrow::Int8Array>(array, interner, codes); break;
-    case arrow::Type::INT16: append_integer_texts<arrow::Int16Array>(array, interner, codes); break;
-    case arrow::Type::INT32: append_integer_texts<arrow::Int32Array>(array, interner, codes); break;
-    case arrow::Type::INT64: append_integer_texts<arrow::Int64Array>(array, interner, codes); break;
-    case arrow::Type::UINT8: append_integer_texts<arrow::UInt8Array>(array, interner, codes); break;
-    case arrow::Type::UINT16: append_integer_texts<arrow::UInt16Array>(array, interner, codes); break;
-    case arrow::Type::UINT32: append_integer_texts<arrow::UInt32Array>(array, interner, codes); break;
-    case arrow::Type::UINT64: append_integer_texts<arrow::UInt64Array>(array, interner, codes); break;
+    case arrow::Type::STRING:
+      append_strings<arrow::StringArray>(array, interner, codes);
+      break;
+    case arrow::Type::LARGE_STRING:
+      append_strings<arrow::LargeStringArray>(array, interner, codes);
+      break;
+    case arrow::Type::STRING_VIEW:
+      append_strings<arrow::StringViewArray>(array, interner, codes);
+      break;
+    case arrow::Type::BINARY:
+      append_strings<arrow::BinaryArray>(array, interner, codes);
+      break;
+    case arrow::Type::LARGE_BINARY:
+      append_strings<arrow::LargeBinaryArray>(array, interner, codes);
+      break;
+    case arrow::Type::INT8:
+      append_integer_texts<arrow::Int8Array>(array, interner, codes);
+      break;
+    case arrow::Type::INT16:
+      append_integer_texts<arrow::Int16Array>(array, interner, codes);
+      break;
+    case arrow::Type::INT32:
+      append_integer_texts<arrow::Int32Array>(array, interner, codes);
+      break;
+    case arrow::Type::INT64:
+      append_integer_texts<arrow::Int64Array>(array, interner, codes);
+      break;
+    case arrow::Type::UINT8:
+      append_integer_texts<arrow::UInt8Array>(array, interner, codes);
+      break;
+    case arrow::Type::UINT16:
+      append_integer_texts<arrow::UInt16Array>(array, interner, codes);
+      break;
+    case arrow::Type::UINT32:
+      append_integer_texts<arrow::UInt32Array>(array, interner, codes);
+      break;
+    case arrow::Type::UINT64:
+      append_integer_texts<arrow::UInt64Array>(array, interner, codes);
+      break;
     case arrow::Type::BOOL: {
       const auto& booleans = static_cast<const arrow::BooleanArray&>(array);
       for (int64_t i = 0; i < booleans.length(); ++i) {
@@ -119,9 +145,13 @@ Status append_text(const arrow::Array& array, Interner* interner, std::vector<in
       }
       break;
     }
-    case arrow::Type::NA: codes->insert(codes->end(), static_cast<size_t>(array.length()), kMissing); break;
-    case arrow::Type::DICTIONARY: return append_dictionary(array, interner, codes);
-    default: return wrong_type(*array.type(), "categories (text, integers or booleans) are");
+    case arrow::Type::NA:
+      codes->insert(codes->end(), static_cast<size_t>(array.length()), kMissing);
+      break;
+    case arrow::Type::DICTIONARY:
+      return append_dictionary(array, interner, codes);
+    default:
+      return wrong_type(*array.type(), "categories (text, integers or booleans) are");
   }
   return Status::ok();
 }
@@ -175,33 +205,58 @@ void append_decimals(const arrow::Array& array, Filler<NumberColumn>* filler) {
 
 Status append_values(const arrow::Array& array, Filler<NumberColumn>* filler) {
   switch (array.type_id()) {
-    case arrow::Type::INT8: append_numbers<arrow::Int8Array>(array, filler); break;
-    case arrow::Type::INT16: append_numbers<arrow::Int16Array>(array, filler); break;
-    case arrow::Type::INT32: append_numbers<arrow::Int32Array>(array, filler); break;
-    case arrow::Type::INT64: append_numbers<arrow::Int64Array>(array, filler); break;
-    case arrow::Type::UINT8: append_numbers<arrow::UInt8Array>(array, filler); break;
-    case arrow::Type::UINT16: append_numbers<arrow::UInt16Array>(array, filler); break;
-    case arrow::Type::UINT32: append_numbers<arrow::UInt32Array>(array, filler); break;
-    case arrow::Type::UINT64: append_numbers<arrow::UInt64Array>(array, filler); break;
-    case arrow::Type::FLOAT: append_numbers<arrow::FloatArray>(array, filler); break;
-    case arrow::Type::DOUBLE: append_numbers<arrow::DoubleArray>(array, filler); break;
-    case arrow::Type::DECIMAL128: append_decimals<arrow::Decimal128Array, arrow::Decimal128>(array, filler); break;
-    case arrow::Type::DECIMAL256: append_decimals<arrow::Decimal256Array, arrow::Decimal256>(array, filler); break;
+    case arrow::Type::INT8:
+      append_numbers<arrow::Int8Array>(array, filler);
+      break;
+    case arrow::Type::INT16:
+      append_numbers<arrow::Int16Array>(array, filler);
+      break;
+    case arrow::Type::INT32:
+      append_numbers<arrow::Int32Array>(array, filler);
+      break;
+    case arrow::Type::INT64:
+      append_numbers<arrow::Int64Array>(array, filler);
+      break;
+    case arrow::Type::UINT8:
+      append_numbers<arrow::UInt8Array>(array, filler);
+      break;
+    case arrow::Type::UINT16:
+      append_numbers<arrow::UInt16Array>(array, filler);
+      break;
+    case arrow::Type::UINT32:
+      append_numbers<arrow::UInt32Array>(array, filler);
+      break;
+    case arrow::Type::UINT64:
+      append_numbers<arrow::UInt64Array>(array, filler);
+      break;
+    case arrow::Type::FLOAT:
+      append_numbers<arrow::FloatArray>(array, filler);
+      break;
+    case arrow::Type::DOUBLE:
+      append_numbers<arrow::DoubleArray>(array, filler);
+      break;
+    case arrow::Type::DECIMAL128:
+      append_decimals<arrow::Decimal128Array, arrow::Decimal128>(array, filler);
+      break;
+    case arrow::Type::DECIMAL256:
+      append_decimals<arrow::Decimal256Array, arrow::Decimal256>(array, filler);
+      break;
     case arrow::Type::BOOL: {
       const auto& booleans = static_cast<const arrow::BooleanArray&>(array);
       filler->append(array, [&](int64_t i) { return booleans.Value(i) ? 1.0 : 0.0; });
       break;
     }
-    case arrow::Type::NA: filler->append(array, [](int64_t) { return 0.0; }); break;
-    default: return wrong_type(*array.type(), "numbers are");
+    case arrow::Type::NA:
+      filler->append(array, [](int64_t) { return 0.0; });
+      break;
+    default:
+      return wrong_type(*array.type(), "numbers are");
   }
   return Status::ok();
 }
 
 // Rounds towards the past, so that an instant stays in its hour and day.
-int64_t floor_divided(int64_t value, int64_t divisor) {
-  return value / divisor - (value % divisor < 0 ? 1 : 0);
-}
+int64_t floor_divided(int64_t value, int64_t divisor) { return value / divisor - (value % divisor < 0 ? 1 : 0); }
 
 Status append_scaled(const arrow::Array& array, const int64_t* values, int64_t factor, Filler<TimeColumn>* filler) {
   bool overflow = false;
@@ -218,9 +273,12 @@ Status append_values(const arrow::Array& array, Filler<TimeColumn>* filler) {
     case arrow::Type::TIMESTAMP: {
       const auto* values = static_cast<const arrow::TimestampArray&>(array).raw_values();
       switch (static_cast<const arrow::TimestampType&>(*array.type()).unit()) {
-        case arrow::TimeUnit::SECOND: return append_scaled(array, values, 1'000'000, filler);
-        case arrow::TimeUnit::MILLI: return append_scaled(array, values, 1'000, filler);
-        case arrow::TimeUnit::MICRO: return append_scaled(array, values, 1, filler);
+        case arrow::TimeUnit::SECOND:
+          return append_scaled(array, values, 1'000'000, filler);
+        case arrow::TimeUnit::MILLI:
+          return append_scaled(array, values, 1'000, filler);
+        case arrow::TimeUnit::MICRO:
+          return append_scaled(array, values, 1, filler);
         case arrow::TimeUnit::NANO:
           filler->append(array, [values](int64_t i) { return floor_divided(values[i], 1'000); });
           return Status::ok();
@@ -234,8 +292,11 @@ Status append_values(const arrow::Array& array, Filler<TimeColumn>* filler) {
     }
     case arrow::Type::DATE64:
       return append_scaled(array, static_cast<const arrow::Date64Array&>(array).raw_values(), 1'000, filler);
-    case arrow::Type::NA: filler->append(array, [](int64_t) { return int64_t{0}; }); return Status::ok();
-    default: return wrong_type(*array.type(), "a timestamp or a date is");
+    case arrow::Type::NA:
+      filler->append(array, [](int64_t) { return int64_t{0}; });
+      return Status::ok();
+    default:
+      return wrong_type(*array.type(), "a timestamp or a date is");
   }
 }
 
@@ -299,9 +360,12 @@ Result<Column> convert_text(const arrow::ChunkedArray& array) {
 
 Result<Column> convert_column(const arrow::ChunkedArray& array, ColumnUse use) {
   switch (use) {
-    case ColumnUse::kText: return convert_text(array);
-    case ColumnUse::kNumber: return convert_values<NumberColumn>(array);
-    case ColumnUse::kTime: return convert_values<TimeColumn>(array);
+    case ColumnUse::kText:
+      return convert_text(array);
+    case ColumnUse::kNumber:
+      return convert_values<NumberColumn>(array);
+    case ColumnUse::kTime:
+      return convert_values<TimeColumn>(array);
   }
   return internal("unknown use of a column");
 }
@@ -310,9 +374,12 @@ std::string column_type_name(const arrow::DataType& type) {
   switch (type.id()) {
     case arrow::Type::STRING:
     case arrow::Type::LARGE_STRING:
-    case arrow::Type::STRING_VIEW: return "string";
-    case arrow::Type::DICTIONARY: return column_type_name(*static_cast<const arrow::DictionaryType&>(type).value_type());
-    default: return type.ToString();
+    case arrow::Type::STRING_VIEW:
+      return "string";
+    case arrow::Type::DICTIONARY:
+      return column_type_name(*static_cast<const arrow::DictionaryType&>(type).value_type());
+    default:
+      return type.ToString();
   }
 }
 

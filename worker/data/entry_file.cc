@@ -75,8 +75,8 @@ bool EntryFile::has_column(const std::string& name) const {
 Result<std::shared_ptr<arrow::ChunkedArray>> EntryFile::raw(const ColumnRequest& request) const {
   const auto count = std::count(column_names().begin(), column_names().end(), request.name);
   if (count == 0) {
-    return invalid_argument("column '" + request.name + "' is missing in " + uri_ + ", which has: " +
-                            joined_names(column_names()));
+    return invalid_argument("column '" + request.name + "' is missing in " + uri_ +
+                            ", which has: " + joined_names(column_names()));
   }
   if (count > 1) {
     return invalid_argument("column '" + request.name + "' is there " + std::to_string(count) + " times in " + uri_);

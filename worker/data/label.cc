@@ -18,8 +18,8 @@ Status check_binary(const NumberColumn& column, const std::string& name, const T
   }
   if (count == 0) return Status::ok();
   return invalid_argument("label '" + name + "' must be 0 or 1 where the recipe sets no positive_above; in " +
-                          entry.uri + " " + grouped(count) + " of " + grouped(entry.rows) + " rows have other values, " +
-                          "for example " + short_number(*example));
+                          entry.uri + " " + grouped(count) + " of " + grouped(entry.rows) +
+                          " rows have other values, " + "for example " + short_number(*example));
 }
 
 }  // namespace

@@ -39,8 +39,8 @@ class ParquetDecoder final : public EntryFile::Decoder {
         properties.set_read_dictionary(leaf, true);
       }
     }
-    reader_status_ = parquet::arrow::FileReader::Make(arrow::default_memory_pool(), std::move(file), properties,
-                                                      &reader_);
+    reader_status_ =
+        parquet::arrow::FileReader::Make(arrow::default_memory_pool(), std::move(file), properties, &reader_);
   }
 
   const arrow::Status& reader_status() const { return reader_status_; }
@@ -76,8 +76,7 @@ Result<std::unique_ptr<EntryFile::Decoder>> open_parquet(std::string bytes,
     parquet::ReaderProperties properties;
     properties.set_page_checksum_verification(true);
     auto input = std::make_shared<arrow::io::BufferReader>(arrow::Buffer::FromString(std::move(bytes)));
-    auto decoder =
-        std::make_unique<ParquetDecoder>(parquet::ParquetFileReader::Open(input, properties), requests);
+    auto decoder = std::make_unique<ParquetDecoder>(parquet::ParquetFileReader::Open(input, properties), requests);
     if (!decoder->reader_status().ok()) return corrupt("damaged Parquet file: " + decoder->reader_status().message());
     return std::unique_ptr<EntryFile::Decoder>(std::move(decoder));
   } catch (const std::exception& e) {

@@ -11,9 +11,12 @@ namespace {
 
 std::string use_name(ColumnUse use) {
   switch (use) {
-    case ColumnUse::kText: return "categories";
-    case ColumnUse::kNumber: return "numbers";
-    case ColumnUse::kTime: return "times";
+    case ColumnUse::kText:
+      return "categories";
+    case ColumnUse::kNumber:
+      return "numbers";
+    case ColumnUse::kTime:
+      return "times";
   }
   return "";
 }

@@ -262,9 +262,8 @@ struct Transform::Impl {
       }
     };
     if (feature.derive() == v1::Feature::NONE) {
-      for_each_entry<NumberColumn>(table, at, [&](const NumberColumn& column, size_t) {
-        append(column, [](double value) { return value; });
-      });
+      for_each_entry<NumberColumn>(
+          table, at, [&](const NumberColumn& column, size_t) { append(column, [](double value) { return value; }); });
     } else {
       for_each_entry<TimeColumn>(table, at, [&](const TimeColumn& column, size_t) {
         append(column, [&](int64_t value) { return static_cast<double>(derived(feature.derive(), value)); });

@@ -23,8 +23,8 @@ std::vector<ColumnRequest> required_columns(const v1::TabularModel& model);
 
 class Transform {
  public:
-  // Fits vocabularies (sorted by bytes) and means / standard deviations over the rows that have a label. `previous` (may
-  // be null) is the transform of the model that training is warm-started from: its codes and scaling are kept, new
+  // Fits vocabularies (sorted by bytes) and means / standard deviations over the rows that have a label. `previous`
+  // (may be null) is the transform of the model that training is warm-started from: its codes and scaling are kept, new
   // categories get the next codes. invalid_argument for a constant label, no rows, NaN or infinite values, a label that
   // is also a feature; conflict when `previous` has other features.
   static Result<Transform> fit(const v1::TabularModel& model, const Table& training, const Transform* previous);

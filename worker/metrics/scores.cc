@@ -113,8 +113,8 @@ Status check_predictions(std::span<const float> predictions, const std::string& 
 std::vector<double> row_losses(v1::Label::Task task, const Scored& scored) {
   std::vector<double> losses(scored.predictions.size());
   for (size_t i = 0; i < losses.size(); ++i) {
-    losses[i] = task == v1::Label::BINARY ? log_loss(scored.predictions[i], scored.labels[i])
-                                          : squared(residual(scored, i));
+    losses[i] =
+        task == v1::Label::BINARY ? log_loss(scored.predictions[i], scored.labels[i]) : squared(residual(scored, i));
   }
   return losses;
 }

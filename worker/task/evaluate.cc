@@ -177,7 +177,8 @@ Result<v1::EvaluationReport> evaluate(const v1::EvaluateTask& task, const Predic
   v1::EvaluationReport report;
   report.set_loss(label.task() == v1::Label::BINARY ? "log_loss" : "squared_error");
   report.set_rows(examined.rows.size());
-  ASSIGN_OR_RETURN(const auto candidate_losses, score(candidate, "the candidate", label.task(), table, examined, threads));
+  ASSIGN_OR_RETURN(const auto candidate_losses,
+                   score(candidate, "the candidate", label.task(), table, examined, threads));
   *report.mutable_candidate() = candidate_losses.scores;
   report.mutable_candidate()->set_model_digest(task.candidate().digest());
   std::optional<ModelLosses> champion_losses;

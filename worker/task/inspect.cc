@@ -133,8 +133,7 @@ std::string cannot_score(const Subject& subject, const Status& why) {
   return "the champion " + subject.champion_version + " can't be scored on it: " + why.message();
 }
 
-Inspected inspect_entry(const std::filesystem::path& directory, const v1::DatasetEntry& entry,
-                        const Subject& subject) {
+Inspected inspect_entry(const std::filesystem::path& directory, const v1::DatasetEntry& entry, const Subject& subject) {
   Inspected result;
   auto& profile = result.profile;
   auto file = EntryFile::open(directory, entry, merged_requests(subject.recipe_columns, subject.champion_columns));
@@ -183,8 +182,8 @@ void score_champion(const Subject& subject, const Scorable& scorable, unsigned t
 
 Result<v1::InspectionReport> inspect(const v1::InspectTask& task, const Predictor* champion, unsigned threads) {
   ASSIGN_OR_RETURN(const auto directory, source_directory(task.data().source_uri()));
-  Subject subject{&task.step().tabular(), champion, task.champion_version(), required_columns(task.step().tabular()),
-                  {}};
+  Subject subject{
+      &task.step().tabular(), champion, task.champion_version(), required_columns(task.step().tabular()), {}};
   if (champion != nullptr) subject.champion_columns = required_columns(champion->transform().model());
 
   std::vector<Inspected> inspected(static_cast<size_t>(task.data().entries_size()));

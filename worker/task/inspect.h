@@ -1,6 +1,6 @@
 // The inspection of new data entries: what is in each file, and how the champion scores on it. Bad data is a finding in
-// the report, never a failure of the task. One call at a time per process is enough; it spreads over `threads` by itself.
-// It judges nothing (scheduler/validation does).
+// the report, never a failure of the task. One call at a time per process is enough; it spreads over `threads` by
+// itself. It judges nothing (scheduler/validation does).
 #pragma once
 
 #include "base/status.h"
