@@ -183,9 +183,11 @@ bool Agent::serve() {
   while (status.is_ok() && !stopping) {
     Inbox inbox = take_inbox(welcomed_ ? next_heartbeat : std::min(next_heartbeat, welcome_deadline));
     stopping = inbox.stopping;
+    const bool was_welcomed = welcomed_;
     for (const auto& frame : inbox.frames) {
       if (status.is_ok()) status = handle(frame);
     }
+    if (welcomed_ && !was_welcomed) next_heartbeat = clock_.monotonic() + heartbeat_;
     remove_gone_gangs();
     if (status.is_ok() && inbox.closed) status = unavailable("connection ended: " + inbox.closed->message());
     const Time now = clock_.monotonic();

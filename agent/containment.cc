@@ -52,15 +52,20 @@ std::optional<uint64_t> value_of(const Result<std::string>& text, const std::str
 Status kill_group(const fs::path& group) {
   const fs::path path = group / "cgroup.events";
   Fd events(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!events.is_open()) return errno_status("open " + path.string(), errno);
+  // A supervisor that is just ending may take the group away; then nothing is in it.
+  std::error_code ignored;
+  auto unless_gone = [&](const Status& status) { return fs::exists(group, ignored) ? status : Status::ok(); };
+  if (!events.is_open()) return unless_gone(errno_status("open " + path.string(), errno));
   const Time deadline = monotonic_now() + kKillDeadline;
   for (bool killed = false;;) {
     char text[256];
     ssize_t n = ::pread(events.get(), text, sizeof text, 0);
-    if (n < 0) return errno_status("read " + path.string(), errno);
+    if (n < 0) return unless_gone(errno_status("read " + path.string(), errno));
     if (value_of(std::string(text, static_cast<size_t>(n)), "populated").value_or(0) == 0) return Status::ok();
-    if (!killed) RETURN_IF_ERROR(write_text(group / "cgroup.kill", "1"));
-    killed = true;
+    if (!killed) {
+      if (Status status = write_text(group / "cgroup.kill", "1"); !status.is_ok()) return unless_gone(status);
+      killed = true;
+    }
     pollfd changed{events.get(), POLLPRI, 0};
     const int wait_ms = remaining_ms(deadline);
     if (wait_ms == 0) return freshet::deadline("processes in " + group.string() + " do not end");

@@ -278,14 +278,15 @@ Status Gang::fetch_artifacts() {
 // Nothing has run, so nothing is worth keeping: the epoch stays accepted, and the daemon may launch the same gang again.
 void Gang::fail_launch(const Wishes& wishes, const Status& why) {
   log_error("agent", "gang " + id() + " could not be launched: " + why.to_string());
+  {
+    // First of all: a launch that comes from here on waits for this object's end and makes another.
+    std::lock_guard lock(mutex_);
+    gone_ = true;
+  }
   Status status = kill_gang(id());
   if (status.is_ok()) status = remove_files();
   if (!status.is_ok()) log_error("agent", "gang " + id() + " could not be removed: " + status.to_string());
   reply_launched(wishes, why);
-  {
-    std::lock_guard lock(mutex_);
-    gone_ = true;
-  }
   context_.on_gone();
 }
 
