@@ -26,6 +26,8 @@ Status linear_weight_gradient(const LinearShape& shape, const float* dy, const f
 
 // "oneDNN 2.6.3", of the library that is loaded.
 std::string linear_library();
+// What its code is made for on this machine: "avx512_core_bf16".
+std::string instruction_set();
 
 namespace ref {
 void linear_forward(const LinearShape& shape, const float* x, const float* w, float* y);

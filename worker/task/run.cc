@@ -1,0 +1,67 @@
+// Dispatch of an attempt to its task, and the tasks that end in a report.
+#include <memory>
+
+#include "proto/json.h"
+#include "worker/checkpoint/artifact_writer.h"
+#include "worker/model/predict.h"
+#include "worker/task/evaluate.h"
+#include "worker/task/inspect.h"
+#include "worker/task/task.h"
+
+namespace freshet::worker {
+namespace {
+
+Status write_report(const TaskContext& context, const google::protobuf::Message& report) {
+  ASSIGN_OR_RETURN(auto writer, ArtifactWriter::create(context.attempt.output_dir(), "report", "report"));
+  RETURN_IF_ERROR(writer.add_file("report.json", to_canonical_json(report)));
+  ASSIGN_OR_RETURN(auto output, writer.seal());
+  return context.reporter.produced(output);
+}
+
+// Null when the reference names no artifact.
+Result<std::unique_ptr<Predictor>> load_if_any(const v1::ArtifactRef& reference) {
+  if (reference.path().empty()) return std::unique_ptr<Predictor>();
+  return load_predictor(reference.path());
+}
+
+Status one_rank_only(const TaskContext& context, const char* task) {
+  if (context.comm.size() == 1) return Status::ok();
+  return invalid_argument(std::string("the ") + task + " task runs on one rank, not on " +
+                          std::to_string(context.comm.size()) + ": set its resources to one rank");
+}
+
+}  // namespace
+
+Status run_evaluate(const TaskContext& context) {
+  RETURN_IF_ERROR(one_rank_only(context, "evaluate"));
+  const auto& task = context.attempt.evaluate();
+  if (task.candidate().path().empty()) return invalid_argument("the evaluate task names no candidate");
+  ASSIGN_OR_RETURN(auto candidate, load_predictor(task.candidate().path()));
+  ASSIGN_OR_RETURN(auto champion, load_if_any(task.champion()));
+  ASSIGN_OR_RETURN(auto report, evaluate(task, *candidate, champion.get(), context.threads));
+  RETURN_IF_ERROR(context.reporter.milestone("evaluated"));
+  return write_report(context, report);
+}
+
+Status run_inspect(const TaskContext& context) {
+  RETURN_IF_ERROR(one_rank_only(context, "inspect"));
+  const auto& task = context.attempt.inspect();
+  ASSIGN_OR_RETURN(auto champion, load_if_any(task.champion()));
+  ASSIGN_OR_RETURN(auto report, inspect(task, champion.get(), context.threads));
+  return write_report(context, report);
+}
+
+Status run_task(const TaskContext& context) {
+  switch (context.attempt.task_case()) {
+    case v1::AttemptSpec::kTrain:
+      return run_train(context);
+    case v1::AttemptSpec::kEvaluate:
+      return run_evaluate(context);
+    case v1::AttemptSpec::kInspect:
+      return run_inspect(context);
+    default:
+      return invalid_argument("the attempt holds no task that this worker can run");
+  }
+}
+
+}  // namespace freshet::worker
