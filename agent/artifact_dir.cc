@@ -30,7 +30,7 @@ Result<std::map<std::string, fs::path>> list_files(const fs::path& dir) {
   std::error_code error;
   fs::recursive_directory_iterator walk(dir, error);
   for (; !error && walk != fs::recursive_directory_iterator(); walk.increment(error)) {
-    const std::string name = fs::relative(walk->path(), dir).generic_string();
+    const std::string name = walk->path().lexically_relative(dir).generic_string();
     const fs::file_status status = walk->symlink_status(error);
     if (error) break;
     if (status.type() == fs::file_type::directory) continue;
