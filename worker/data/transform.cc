@@ -5,165 +5,19 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "proto/json.h"
 #include "proto/transform.pb.h"
+#include "worker/data/features.h"
+#include "worker/data/fit.h"
 #include "worker/data/label.h"
 #include "worker/data/table.h"
 
 namespace freshet::worker {
 namespace {
 
-constexpr uint32_t kEmbeddingDimDefault = 16;
-constexpr int64_t kMicrosPerHour = 3'600'000'000;
-constexpr int64_t kMicrosPerDay = 24 * kMicrosPerHour;
-constexpr int64_t kWeekdayOfEpoch = 3;  // 1970-01-01 was a Thursday, and Monday is 0
-constexpr size_t kDerivedValues = 24;   // no derived feature has more values
-
 using Codes = std::unordered_map<std::string, int32_t>;
-
-bool is_categorical(const v1::Feature& feature) { return feature.kind() == v1::Feature::CATEGORICAL; }
-
-ColumnRequest feature_request(const v1::Feature& feature) {
-  if (feature.derive() != v1::Feature::NONE) return {feature.column(), ColumnUse::kTime};
-  return {feature.column(), is_categorical(feature) ? ColumnUse::kText : ColumnUse::kNumber};
-}
-
-int64_t positive_modulo(int64_t value, int64_t divisor) {
-  const int64_t rest = value % divisor;
-  return rest < 0 ? rest + divisor : rest;
-}
-
-size_t derived(v1::Feature::Derive derive, int64_t time_us) {
-  const int64_t in_day = positive_modulo(time_us, kMicrosPerDay);
-  if (derive == v1::Feature::HOUR_OF_DAY) return static_cast<size_t>(in_day / kMicrosPerHour);
-  return static_cast<size_t>(positive_modulo((time_us - in_day) / kMicrosPerDay + kWeekdayOfEpoch, 7));
-}
-
-// The model with every default in its place, so that two ways to write the same recipe compare equal.
-v1::TabularModel normalised(v1::TabularModel model) {
-  for (auto& feature : *model.mutable_features()) {
-    if (!is_categorical(feature)) {
-      feature.clear_embedding_dim();
-    } else if (feature.embedding_dim() == 0) {
-      feature.set_embedding_dim(kEmbeddingDimDefault);
-    }
-  }
-  return model;
-}
-
-Status check_model(const v1::TabularModel& model) {
-  if (model.features().empty()) return invalid_argument("the model has no features");
-  if (model.label().task() == v1::Label::TASK_UNSPECIFIED) return invalid_argument("the label has no task");
-  for (const auto& feature : model.features()) {
-    if (feature.kind() == v1::Feature::KIND_UNSPECIFIED) {
-      return invalid_argument("feature '" + feature.column() + "' has no kind");
-    }
-    if (feature.column() == model.label().column()) {
-      return invalid_argument("label '" + feature.column() + "' is also a feature, which would give the answer away");
-    }
-  }
-  return Status::ok();
-}
-
-// Sums and squares in row order and double precision: one order whatever the threads.
-class Moments {
- public:
-  explicit Moments(size_t rows) { values_.reserve(rows); }
-  void add(double value) { values_.push_back(value); }
-
-  v1::Scaling scaling() const {
-    v1::Scaling scaling;
-    scaling.set_scale(1);
-    if (values_.empty()) return scaling;
-    const auto count = static_cast<double>(values_.size());
-    double sum = 0;
-    for (double value : values_) sum += value;
-    const double mean = sum / count;
-    double squares = 0;
-    for (double value : values_) squares += (value - mean) * (value - mean);
-    const double deviation = std::sqrt(squares / count);
-    scaling.set_mean(mean);
-    // A column of one value tells nothing; it becomes 0 everywhere.
-    if (std::isfinite(deviation) && deviation > 0) scaling.set_scale(deviation);
-    return scaling;
-  }
-
- private:
-  std::vector<double> values_;
-};
-
-// Calls visit(entry's column, first row of the entry in the table) for every entry.
-template <class ColumnType, class Visit>
-void for_each_entry(const Table& table, size_t at, Visit visit) {
-  size_t first = 0;
-  for (const auto& entry : table.entries()) {
-    visit(std::get<ColumnType>(entry.columns[at]), first);
-    first += entry.rows;
-  }
-}
-
-void collect_words(const Table& table, size_t at, const std::vector<uint8_t>& kept,
-                   std::unordered_set<std::string>* words) {
-  for_each_entry<TextColumn>(table, at, [&](const TextColumn& column, size_t first) {
-    std::vector<uint8_t> used(column.values.size());
-    for (size_t row = 0; row < column.codes.size(); ++row) {
-      if (kept[first + row] && column.codes[row] >= 0) used[static_cast<size_t>(column.codes[row])] = 1;
-    }
-    for (size_t word = 0; word < used.size(); ++word) {
-      if (used[word]) words->insert(column.values[word]);
-    }
-  });
-}
-
-void collect_derived(const Table& table, size_t at, v1::Feature::Derive derive, const std::vector<uint8_t>& kept,
-                     std::unordered_set<std::string>* words) {
-  std::array<bool, kDerivedValues> used{};
-  for_each_entry<TimeColumn>(table, at, [&](const TimeColumn& column, size_t first) {
-    for (size_t row = 0; row < column.values.size(); ++row) {
-      if (kept[first + row] && column.is_valid(row)) used[derived(derive, column.values[row])] = true;
-    }
-  });
-  for (size_t value = 0; value < used.size(); ++value) {
-    if (used[value]) words->insert(std::to_string(value));
-  }
-}
-
-// What `previous` knows stays where it is; what is new follows, sorted by bytes.
-v1::Vocabulary extended(const v1::Vocabulary* previous, std::unordered_set<std::string> words) {
-  v1::Vocabulary vocabulary;
-  if (previous != nullptr) {
-    vocabulary = *previous;
-    for (const auto& word : previous->words()) words.erase(word);
-  }
-  std::vector<std::string> fresh(words.begin(), words.end());
-  std::sort(fresh.begin(), fresh.end());
-  for (auto& word : fresh) vocabulary.add_words(std::move(word));
-  return vocabulary;
-}
-
-Status check_label_varies(const v1::Label& label, const Labels& labels, size_t entries) {
-  std::optional<double> first;
-  uint64_t rows = 0;
-  bool varies = false;
-  for (size_t row = 0; row < labels.values.size(); ++row) {
-    if (!labels.valid[row]) continue;
-    ++rows;
-    if (!first) first = labels.values[row];
-    varies = varies || labels.values[row] != *first;
-  }
-  if (rows == 0) {
-    return invalid_argument("there are no rows to train on: label '" + label.column() + "' is missing in all " +
-                            grouped(labels.values.size()) + " rows of " + grouped(entries) +
-                            (entries == 1 ? " entry" : " entries"));
-  }
-  if (varies) return Status::ok();
-  return invalid_argument("label '" + label.column() + "' is constant (all " + short_number(*first) + ") over " +
-                          grouped(rows) + " training " + (rows == 1 ? "row" : "rows"));
-}
 
 Status check_state(const v1::TransformState& state) {
   int categorical = 0;
@@ -273,47 +127,6 @@ struct Transform::Impl {
   }
 };
 
-namespace {
-
-Status check_all_finite(const Table& table, size_t at, const std::string& name) {
-  for (const auto& entry : table.entries()) {
-    RETURN_IF_ERROR(check_finite(std::get<NumberColumn>(entry.columns[at]), name, entry.uri));
-  }
-  return Status::ok();
-}
-
-Result<v1::Scaling> fit_scaling(const v1::Feature& feature, const Table& table, size_t at,
-                                const std::vector<uint8_t>& kept) {
-  Moments moments(table.rows());
-  if (feature.derive() == v1::Feature::NONE) {
-    RETURN_IF_ERROR(check_all_finite(table, at, feature.column()));
-    for_each_entry<NumberColumn>(table, at, [&](const NumberColumn& column, size_t first) {
-      for (size_t row = 0; row < column.values.size(); ++row) {
-        if (kept[first + row] && column.is_valid(row)) moments.add(column.values[row]);
-      }
-    });
-  } else {
-    for_each_entry<TimeColumn>(table, at, [&](const TimeColumn& column, size_t first) {
-      for (size_t row = 0; row < column.values.size(); ++row) {
-        if (kept[first + row] && column.is_valid(row)) {
-          moments.add(static_cast<double>(derived(feature.derive(), column.values[row])));
-        }
-      }
-    });
-  }
-  return moments.scaling();
-}
-
-v1::Scaling fit_label(const Labels& labels) {
-  Moments moments(labels.values.size());
-  for (size_t row = 0; row < labels.values.size(); ++row) {
-    if (labels.valid[row]) moments.add(labels.values[row]);
-  }
-  return moments.scaling();
-}
-
-}  // namespace
-
 std::vector<ColumnRequest> feature_columns(const v1::TabularModel& model) {
   std::vector<ColumnRequest> requests;
   for (const auto& feature : model.features()) requests.push_back(feature_request(feature));
@@ -325,35 +138,11 @@ std::vector<ColumnRequest> required_columns(const v1::TabularModel& model) {
 }
 
 Result<Transform> Transform::fit(const v1::TabularModel& model, const Table& training, const Transform* previous) {
-  RETURN_IF_ERROR(check_model(model));
   if (previous != nullptr && !previous->same_features(model)) {
     return conflict("the model to start from has other features, another label or other hidden layers");
   }
-  ASSIGN_OR_RETURN(const auto labels, read_labels(model.label(), training));
-  RETURN_IF_ERROR(check_label_varies(model.label(), labels, training.entries().size()));
   auto impl = std::make_unique<Impl>();
-  auto& state = impl->state;
-  *state.mutable_model() = normalised(model);
-  for (const auto& feature : state.model().features()) {
-    ASSIGN_OR_RETURN(const size_t at, training.find(feature_request(feature)));
-    if (is_categorical(feature)) {
-      std::unordered_set<std::string> words;
-      if (feature.derive() == v1::Feature::NONE) {
-        collect_words(training, at, labels.valid, &words);
-      } else {
-        collect_derived(training, at, feature.derive(), labels.valid, &words);
-      }
-      const auto* known = previous ? &previous->impl_->state.vocabularies(state.vocabularies_size()) : nullptr;
-      *state.add_vocabularies() = extended(known, std::move(words));
-    } else if (previous != nullptr) {
-      *state.add_scalings() = previous->impl_->state.scalings(state.scalings_size());
-    } else {
-      ASSIGN_OR_RETURN(*state.add_scalings(), fit_scaling(feature, training, at, labels.valid));
-    }
-  }
-  if (model.label().task() == v1::Label::REGRESSION) {
-    *state.mutable_label() = previous ? previous->impl_->state.label() : fit_label(labels);
-  }
+  ASSIGN_OR_RETURN(impl->state, fit_state(model, training, previous ? &previous->impl_->state : nullptr));
   RETURN_IF_ERROR(impl->index());
   return Transform(std::move(impl));
 }
