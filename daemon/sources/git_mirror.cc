@@ -138,7 +138,11 @@ Result<std::string> GitMirror::fetch(const std::atomic<bool>& stop) const {
   }
   ASSIGN_OR_RETURN(Repository repository, make_repository(directory_));
   git_remote* made = nullptr;
-  int code = git_remote_create_anonymous(&made, repository.get(), uri_.c_str());
+  git_remote_create_options create = GIT_REMOTE_CREATE_OPTIONS_INIT;
+  create.repository = repository.get();
+  // Rewriting URLs by configuration leaks 20 KiB for each entry that does not match, in libgit2 1.5: at each look.
+  create.flags = GIT_REMOTE_CREATE_SKIP_INSTEADOF | GIT_REMOTE_CREATE_SKIP_DEFAULT_FETCHSPEC;
+  int code = git_remote_create_with_opts(&made, uri_.c_str(), &create);
   if (code != 0) return git_status(code, "repository " + uri_);
   Remote remote(made);
 

@@ -140,7 +140,8 @@ class Batch {
   Result<Revision> revision_of(const std::string& key) const {
     if (auto staged = staged_.find(key); staged != staged_.end()) return staged->second;
     ASSIGN_OR_RETURN(std::optional<StoredValue> value, read_value(kv_, key));
-    return value ? value->revision : Revision{0};
+    if (!value) return Revision{0};
+    return value->revision;
   }
 
   void stage_audit(const Change& change, const Committed& committed) {

@@ -93,6 +93,7 @@ TEST(RocksKv, lock_of_another_process) {
     if (::read(done[0], &end, 1) != 0) ::_exit(2);
     ::_exit(0);
   }
+  ::close(ready[1]);
   char answer = 0;
   ASSERT_EQ(::read(ready[0], &answer, 1), 1);
   ASSERT_EQ(answer, 'y');
@@ -103,7 +104,7 @@ TEST(RocksKv, lock_of_another_process) {
   EXPECT_EQ(how, 0);
   EXPECT_EQ(status.code(), Code::kUnavailable);
   EXPECT_THAT(status.message(), testing::HasSubstr("is already used by another freshetd (lock held)"));
-  for (int fd : {ready[0], ready[1], done[0]}) ::close(fd);
+  for (int fd : {ready[0], done[0]}) ::close(fd);
   must(open_at(directory.path()).status());
 }
 
