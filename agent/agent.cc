@@ -24,7 +24,8 @@ constexpr uint32_t kFenceGraceMs = 2000;
 
 // Ids come from the daemon and become names of directories and cgroups.
 bool is_gang_id(const std::string& id) {
-  return !id.empty() && id.size() <= 64 && id.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyz-") == std::string::npos;
+  return !id.empty() && id.size() <= 64 &&
+         id.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyz-") == std::string::npos;
 }
 
 std::string cpu_model() {
@@ -131,13 +132,14 @@ void Agent::stop() {
 }
 
 void Agent::run() {
-  log_info("agent", "node " + options_.node + " with " + std::to_string(options_.slots) + " slots in " +
-                        options_.dir.string());
+  log_info("agent",
+           "node " + options_.node + " with " + std::to_string(options_.slots) + " slots in " + options_.dir.string());
   Duration backoff = kBackoffMin;
   for (;;) {
     if (serve()) backoff = kBackoffMin;
     // Between one and two times the backoff, so that many agents do not come back all at once.
-    const Time again = clock_.monotonic() + backoff + Duration::micros(static_cast<int64_t>(random_.next() % static_cast<uint64_t>(backoff.us)));
+    const Time again = clock_.monotonic() + backoff +
+                       Duration::micros(static_cast<int64_t>(random_.next() % static_cast<uint64_t>(backoff.us)));
     do {
       if (take_inbox(again).stopping) return;
     } while (clock_.monotonic() < again);
@@ -207,9 +209,7 @@ bool Agent::serve() {
 
 Agent::Inbox Agent::take_inbox(Time until) {
   std::unique_lock lock(inbox_mutex_);
-  auto has_news = [this] {
-    return !inbox_.frames.empty() || inbox_.closed || inbox_.stopping || inbox_.gang_gone;
-  };
+  auto has_news = [this] { return !inbox_.frames.empty() || inbox_.closed || inbox_.stopping || inbox_.gang_gone; };
   const int64_t wait_us = (until - clock_.monotonic()).us;
   inbox_changed_.wait_for(lock, std::chrono::microseconds(std::max<int64_t>(0, wait_us)), has_news);
   Inbox taken = std::move(inbox_);

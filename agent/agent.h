@@ -1,6 +1,6 @@
 // The agent of a node: keeps one connection to the daemon for as long as it lives, promises epochs, and owns the node's
-// gangs. run() is the one thread that handles frames; gangs have threads of their own. Stopping the agent, or losing the
-// daemon, touches no gang: the next agent of the directory finds them on the disk.
+// gangs. run() is the one thread that handles frames; gangs have threads of their own. Stopping the agent, or losing
+// the daemon, touches no gang: the next agent of the directory finds them on the disk.
 #pragma once
 
 #include <condition_variable>
@@ -32,8 +32,8 @@ struct AgentOptions {
 
 class Agent {
  public:
-  // Takes the directory (conflict when another agent has it), writes agent.pid.json, and finds the gangs on the disk. The
-  // network and the clock outlive the agent.
+  // Takes the directory (conflict when another agent has it), writes agent.pid.json, and finds the gangs on the disk.
+  // The network and the clock outlive the agent.
   static Result<std::unique_ptr<Agent>> open(AgentOptions options, DaemonNetwork& network, const Clock& clock,
                                              Random& random);
   ~Agent();

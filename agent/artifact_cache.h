@@ -1,6 +1,6 @@
-// Artifacts on the node: agent_dir/artifacts/DIGEST, each fetched from the daemon once and verified to the last byte before
-// it appears under its name. And the way back: sending what a gang has made. Blocking; any thread, each with a transfer of
-// its own.
+// Artifacts on the node: agent_dir/artifacts/DIGEST, each fetched from the daemon once and verified to the last byte
+// before it appears under its name. And the way back: sending what a gang has made. Blocking; any thread, each with a
+// transfer of its own.
 #pragma once
 
 #include <filesystem>

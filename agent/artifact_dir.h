@@ -19,8 +19,8 @@ bool is_artifact_file_name(std::string_view name);
 // Reads a manifest and refuses one that could lead outside its directory. `digest` is the SHA-256 of its bytes.
 Result<v1::ArtifactManifest> parse_manifest(std::string_view bytes, const std::string& digest);
 
-// The manifest of a directory that claims to be artifact `digest`: its manifest has that digest, and every file is there
-// with its size. Contents are hashed only with `read_contents`.
+// The manifest of a directory that claims to be artifact `digest`: its manifest has that digest, and every file is
+// there with its size. Contents are hashed only with `read_contents`.
 Result<v1::ArtifactManifest> check_artifact(const std::filesystem::path& dir, const std::string& digest,
                                             bool read_contents);
 

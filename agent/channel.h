@@ -1,5 +1,5 @@
-// The agent's two ways to the daemon, as interfaces: frames (AgentChannel) and the bytes of artifacts (ArtifactTransfer).
-// network.h has the real ones; tests put a daemon in memory behind them.
+// The agent's two ways to the daemon, as interfaces: frames (AgentChannel) and the bytes of artifacts
+// (ArtifactTransfer). network.h has the real ones; tests put a daemon in memory behind them.
 #pragma once
 
 #include <filesystem>

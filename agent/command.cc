@@ -58,7 +58,7 @@ struct ChildPlan {
     if (::setpgid(0, 0) != 0) break;
     if (::dup2(plan.null, 0) < 0 || ::dup2(plan.out, 1) < 0 || ::dup2(plan.err, 2) < 0) break;
     if (plan.directory[0] != '\0' && ::chdir(plan.directory) != 0) break;
-    struct sigaction standard {};
+    struct sigaction standard{};
     standard.sa_handler = SIG_DFL;
     for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &standard, nullptr);
     sigset_t none;
@@ -86,14 +86,8 @@ Result<Child> spawn(const Command& command, const SpawnFiles& files) {
   const std::string program = resolve_program(command);
   auto argv = pointers(command.argv);
   auto environment = pointers(command.environment);
-  const ChildPlan plan{program.c_str(),
-                       argv.data(),
-                       environment.data(),
-                       command.working_directory.c_str(),
-                       null.get(),
-                       out.get(),
-                       err.get(),
-                       files.cgroup_procs,
+  const ChildPlan plan{program.c_str(),   argv.data(), environment.data(), command.working_directory.c_str(),
+                       null.get(),        out.get(),   err.get(),          files.cgroup_procs,
                        report_write.get()};
 
   Child child;

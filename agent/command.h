@@ -1,5 +1,5 @@
-// A program to be run: the pure description, and running it. spawn() is called by the supervisor (one thread) and keeps to
-// what is safe between fork and exec; the child gets no descriptor of ours but the three standard ones.
+// A program to be run: the pure description, and running it. spawn() is called by the supervisor (one thread) and keeps
+// to what is safe between fork and exec; the child gets no descriptor of ours but the three standard ones.
 #pragma once
 
 #include <sys/types.h>

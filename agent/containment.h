@@ -1,7 +1,7 @@
-// What holds a gang's processes together, so that all of them can be killed however they were started. Either a cgroup of
-// version 2 (`freshet/GANG` with a leaf for the supervisor and one for the ranks), or, where none can be made, the
-// supervisor's session and descendants plus a marker variable in the environment. The supervisor makes it; the agent uses
-// kill_gang() when the supervisor is dead. Blocking; one thread.
+// What holds a gang's processes together, so that all of them can be killed however they were started. Either a cgroup
+// of version 2 (`freshet/GANG` with a leaf for the supervisor and one for the ranks), or, where none can be made, the
+// supervisor's session and descendants plus a marker variable in the environment. The supervisor makes it; the agent
+// uses kill_gang() when the supervisor is dead. Blocking; one thread.
 #pragma once
 
 #include <sys/types.h>
@@ -36,7 +36,8 @@ class Containment {
   virtual Status remove() = 0;
 };
 
-// Moves the calling process (the supervisor) into the gang's containment. `allow_cgroup` false: as on a machine without.
+// Moves the calling process (the supervisor) into the gang's containment. `allow_cgroup` false: as on a machine
+// without.
 std::unique_ptr<Containment> make_containment(const std::string& gang_id, bool allow_cgroup = true);
 
 // Kills what is left of a gang whose supervisor is dead (the supervisor too if it is not) and removes its cgroup.

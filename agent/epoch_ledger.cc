@@ -112,8 +112,9 @@ Status EpochLedger::check(const v1::WorkRef& work, uint64_t epoch, const std::st
   if (found == promises_.end()) return conflict("epoch " + std::to_string(epoch) + " was not prepared on this node");
   const v1::AcceptedEpoch& promised = found->second.entry;
   if (promised.epoch() == epoch && promised.gang_id() == gang_id) return Status::ok();
-  return conflict("epoch " + std::to_string(epoch) + " of gang " + gang_id + " is refused: this node has accepted epoch " +
-                  std::to_string(promised.epoch()) + " for gang " + promised.gang_id());
+  return conflict("epoch " + std::to_string(epoch) + " of gang " + gang_id +
+                  " is refused: this node has accepted epoch " + std::to_string(promised.epoch()) + " for gang " +
+                  promised.gang_id());
 }
 
 }  // namespace freshet::agent

@@ -1,5 +1,5 @@
-// What this node has promised: the highest daemon term it has obeyed and, for each piece of work, the newest epoch it has
-// accepted. Appended durably to one file before a promise is given; compacted when opened. Thread-safe.
+// What this node has promised: the highest daemon term it has obeyed and, for each piece of work, the newest epoch it
+// has accepted. Appended durably to one file before a promise is given; compacted when opened. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class EpochLedger {
   // Notes the term durably. conflict when a newer one was obeyed before.
   Status accept_term(uint64_t term);
 
-  // The promise to refuse every older epoch of the work, on disk when this returns. Accepts the same (epoch, gang) again.
-  // conflict: the epoch was passed, was given to another gang, or the term is old.
+  // The promise to refuse every older epoch of the work, on disk when this returns. Accepts the same (epoch, gang)
+  // again. conflict: the epoch was passed, was given to another gang, or the term is old.
   Status accept(const v1::AcceptedEpoch& epoch);
 
   // Ok when exactly this epoch and gang are the newest accepted of the work.

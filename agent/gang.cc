@@ -246,8 +246,8 @@ void Gang::launch_now(const Wishes& wishes) {
     fail_launch(wishes, status);
     return;
   }
-  log_info("agent", "launched gang " + id() + " for " + describe(attempt_.work(), attempt_.epoch()) + ": files and artifacts " +
-                        std::to_string(fetched.us / 1000) + " ms, supervisor " +
+  log_info("agent", "launched gang " + id() + " for " + describe(attempt_.work(), attempt_.epoch()) +
+                        ": files and artifacts " + std::to_string(fetched.us / 1000) + " ms, supervisor " +
                         std::to_string((context_.clock.monotonic() - begin - fetched).us / 1000) + " ms");
   reply_launched(wishes, Status::ok());
 }
@@ -275,7 +275,8 @@ Status Gang::fetch_artifacts() {
   return Status::ok();
 }
 
-// Nothing has run, so nothing is worth keeping: the epoch stays accepted, and the daemon may launch the same gang again.
+// Nothing has run, so nothing is worth keeping: the epoch stays accepted, and the daemon may launch the same gang
+// again.
 void Gang::fail_launch(const Wishes& wishes, const Status& why) {
   log_error("agent", "gang " + id() + " could not be launched: " + why.to_string());
   {
@@ -427,7 +428,8 @@ void Gang::abandon(const v1::JournalEntry& entry, const Status& why) {
 Status Gang::remove_files() {
   const fs::path logs = context_.agent_dir / "logs";
   RETURN_IF_ERROR(make_directories(logs));
-  for (const auto& [from, stream] : {std::pair(files_.stdout_log(), ".stdout.log"), std::pair(files_.stderr_log(), ".stderr.log")}) {
+  for (const auto& [from, stream] :
+       {std::pair(files_.stdout_log(), ".stdout.log"), std::pair(files_.stderr_log(), ".stderr.log")}) {
     if (::rename(from.c_str(), (logs / (id() + stream)).c_str()) != 0 && errno != ENOENT) {
       return errno_status("move " + from.string(), errno);
     }

@@ -1,7 +1,7 @@
-// One gang on this node, from the agent's side: gets it launched, watches its supervisor, ships its journal in order (each
-// output's bytes before the entry that announces it), and removes its files when the daemon forgets it. Owned by the
-// agent; its own thread does all that may block. The methods only leave wishes for that thread. Destroying the object
-// leaves the gang's processes alone.
+// One gang on this node, from the agent's side: gets it launched, watches its supervisor, ships its journal in order
+// (each output's bytes before the entry that announces it), and removes its files when the daemon forgets it. Owned by
+// the agent; its own thread does all that may block. The methods only leave wishes for that thread. Destroying the
+// object leaves the gang's processes alone.
 #pragma once
 
 #include <filesystem>
@@ -97,7 +97,7 @@ class Gang {
   Fd wake_fd_;
 
   mutable std::mutex mutex_;
-  Wishes wishes_;  // guarded by mutex_
+  Wishes wishes_;      // guarded by mutex_
   bool gone_ = false;  // guarded by mutex_
 
   // The thread's own.

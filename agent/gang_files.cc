@@ -34,8 +34,7 @@ Result<std::optional<ProcessId>> read_process(const std::filesystem::path& path)
   RETURN_IF_ERROR(text.status());
   v1::Process proto;
   RETURN_IF_ERROR(from_json(*text, &proto).with_context(path.string()));
-  return std::optional<ProcessId>(
-      ProcessId{static_cast<pid_t>(proto.pid()), proto.start_ticks(), proto.boot_id()});
+  return std::optional<ProcessId>(ProcessId{static_cast<pid_t>(proto.pid()), proto.start_ticks(), proto.boot_id()});
 }
 
 std::string describe(const v1::WorkRef& work, uint64_t epoch) {

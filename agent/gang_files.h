@@ -1,5 +1,5 @@
-// The files of one gang on this node: their names, and reading and writing the small ones. Plain functions, blocking, any
-// thread. The agent owns the directory; between start and exit the gang's supervisor writes in it.
+// The files of one gang on this node: their names, and reading and writing the small ones. Plain functions, blocking,
+// any thread. The agent owns the directory; between start and exit the gang's supervisor writes in it.
 #pragma once
 
 #include <filesystem>

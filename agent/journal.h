@@ -1,7 +1,7 @@
-// A gang's journal: what happened on the node, in order, as frames in one file. The writer (the supervisor, or the agent
-// once the supervisor is dead) numbers entries densely from 1 and syncs all but metrics before append() returns. The
-// reader follows a file that is still being written. A frame that was cut short by a crash at the end of the file is
-// dropped when the journal is opened for writing. Each object: one thread.
+// A gang's journal: what happened on the node, in order, as frames in one file. The writer (the supervisor, or the
+// agent once the supervisor is dead) numbers entries densely from 1 and syncs all but metrics before append() returns.
+// The reader follows a file that is still being written. A frame that was cut short by a crash at the end of the file
+// is dropped when the journal is opened for writing. Each object: one thread.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class JournalWriter {
   // Opens or creates. corrupt when a whole frame in it does not read back or its numbers are not dense.
   static Result<JournalWriter> open(const std::filesystem::path& path, const Clock& clock);
 
-  // Sets sequence and time_us and writes the entry; on disk when it returns, except for metrics. After an error the file
-  // may end in half a frame: nothing more can be written to it with this object.
+  // Sets sequence and time_us and writes the entry; on disk when it returns, except for metrics. After an error the
+  // file may end in half a frame: nothing more can be written to it with this object.
   Status append(v1::JournalEntry entry);
 
   uint64_t last() const { return last_; }

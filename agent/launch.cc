@@ -9,8 +9,8 @@
 namespace freshet::agent {
 namespace {
 
-// A scheduler's variables make mpirun choose that scheduler's launcher, those of an outer mpirun make it think that it is
-// a rank, and ours would be another gang's.
+// A scheduler's variables make mpirun choose that scheduler's launcher, those of an outer mpirun make it think that it
+// is a rank, and ours would be another gang's.
 bool is_removed(std::string_view name) {
   for (std::string_view prefix : {"SLURM_", "PMI_", "OMPI_", "PMIX_", "ORTE_", "PRTE_", "FRESHET_"}) {
     if (name.starts_with(prefix)) return true;
@@ -45,6 +45,7 @@ void set_command(const v1::AttemptSpec& attempt, const LaunchConfig& config,
   if (attempt.threads_per_rank() > 0) variables["OMP_NUM_THREADS"] = std::to_string(attempt.threads_per_rank());
 }
 
+// clang-format off: one option and its value a line
 std::vector<std::string> mpirun_argv(const v1::AttemptSpec& attempt, const LaunchConfig& config) {
   return {
       config.mpirun.string(), "-n", std::to_string(attempt.ranks()), "--oversubscribe", "--bind-to", "none",
@@ -56,6 +57,7 @@ std::vector<std::string> mpirun_argv(const v1::AttemptSpec& attempt, const Launc
       "--mca", "orte_tmpdir_base", GangFiles(config.gang_dir).temporary().string(),
       "--mca", "btl_vader_backing_directory", config.shared_memory.string()};
 }
+// clang-format on
 
 }  // namespace
 

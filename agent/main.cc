@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
   freshet::agent::NetworkOptions network;
   CLI::App* run = app.add_subcommand("run", "Serve this node until SIGTERM; gangs outlive it");
   auto* daemon = run->add_option("--daemon", network.daemon_url, "The daemon's address, http://HOST:PORT");
-  auto* daemon_file = run->add_option("--daemon-file", network.daemon_file, "A file with the daemon's address, read for every connection");
+  auto* daemon_file = run->add_option("--daemon-file", network.daemon_file,
+                                      "A file with the daemon's address, read for every connection");
   daemon->excludes(daemon_file);
   run->add_option("--token-file", network.token_file, "A file with the bearer token")->required();
   run->add_option("--dir", options.dir, "The agent's directory")->required();

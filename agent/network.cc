@@ -60,7 +60,8 @@ class HttpTransfer final : public ArtifactTransfer {
   }
 
   Status get_file(const std::string& digest, const std::string& name, const std::filesystem::path& to) override {
-    ASSIGN_OR_RETURN(net::HttpRequest request, make_request("GET", "artifacts/" + digest + "/files/" + encode_path(name)));
+    ASSIGN_OR_RETURN(net::HttpRequest request,
+                     make_request("GET", "artifacts/" + digest + "/files/" + encode_path(name)));
     Fd file(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (!file.is_open()) return errno_status("create " + to.string(), errno);
     ASSIGN_OR_RETURN(net::HttpResponse response, client_.request(request, [&](std::string_view bytes) {

@@ -1,5 +1,6 @@
-// The agent's network as it really is: frames over a WebSocket, artifacts over HTTP, both with the bearer token. Where the
-// daemon is and what the token is are read again for every connection, because both may change while the agent lives.
+// The agent's network as it really is: frames over a WebSocket, artifacts over HTTP, both with the bearer token. Where
+// the daemon is and what the token is are read again for every connection, because both may change while the agent
+// lives.
 #pragma once
 
 #include <filesystem>

@@ -101,8 +101,8 @@ bool RankServer::read_from(Connection& connection) {
       v1::RankFrame frame;
       auto more = connection.decoder.next(&frame);
       if (!more.is_ok()) {
-        log_warning("supervisor", "process " + std::to_string(connection.pid) + " does not speak our protocol: " +
-                                      more.status().message());
+        log_warning("supervisor", "process " + std::to_string(connection.pid) +
+                                      " does not speak our protocol: " + more.status().message());
         return false;
       }
       if (!*more) break;

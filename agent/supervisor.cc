@@ -425,7 +425,8 @@ Status Supervisor::finish(v1::ExitRecord exit) {
     record(std::move(entry));
   }
   if (metrics_->lost() > 0) {
-    log_warning("supervisor", std::to_string(metrics_->lost()) + " metric points were overwritten before they were read");
+    log_warning("supervisor",
+                std::to_string(metrics_->lost()) + " metric points were overwritten before they were read");
   }
   exit.set_time_us(clock_.now().us);
   v1::JournalEntry entry;
@@ -437,8 +438,8 @@ Status Supervisor::finish(v1::ExitRecord exit) {
     ::poll(nullptr, 0, static_cast<int>(kJournalRetry.us / 1000));
   }
   RETURN_IF_ERROR(write_message(files_.exit(), exit));
-  log_info("supervisor", describe(attempt_.work(), attempt_.epoch()) + " ended: " +
-                             v1::ExitRecord::Cause_Name(exit.cause()) + " " + exit.message());
+  log_info("supervisor", describe(attempt_.work(), attempt_.epoch()) +
+                             " ended: " + v1::ExitRecord::Cause_Name(exit.cause()) + " " + exit.message());
   server_.reset();
   ::unlink(kSocketName);
   std::error_code ignored;

@@ -25,8 +25,8 @@ struct SupervisorOptions {
 Status supervise(const SupervisorOptions& options);
 
 // Writes the exit of a gang whose supervisor is dead: kills what is left of it and appends the exit entry and exit.pb.
-// `keep_entries`: drop what follows that entry of the journal first (nullopt: keep all). Does nothing when the journal has an
-// exit and nothing is to be dropped.
+// `keep_entries`: drop what follows that entry of the journal first (nullopt: keep all). Does nothing when the journal
+// has an exit and nothing is to be dropped.
 Status record_lost(const GangFiles& files, const std::string& gang_id, const std::string& message,
                    std::optional<uint64_t> keep_entries, const Clock& clock);
 

@@ -1,5 +1,5 @@
-// Starting a gang's supervisor from the agent, so that it belongs to nobody: its own session, and a parent that is not the
-// agent. May be called from any thread of the agent.
+// Starting a gang's supervisor from the agent, so that it belongs to nobody: its own session, and a parent that is not
+// the agent. May be called from any thread of the agent.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +12,8 @@
 namespace freshet::agent {
 
 struct SupervisorProgram {
-  std::filesystem::path executable = "/proc/self/exe";  // freshet-agent; this name also works once its file was replaced
+  std::filesystem::path executable =
+      "/proc/self/exe";  // freshet-agent; this name also works once its file was replaced
   std::filesystem::path worker;
   std::filesystem::path mpirun;
   bool allow_cgroup = true;

@@ -1,5 +1,5 @@
-// Who a process is. A pid alone is reused by the kernel, so identity is (boot id, pid, start ticks); signals go through a
-// pidfd that is checked against it. Reads /proc; any thread. Does not start processes.
+// Who a process is. A pid alone is reused by the kernel, so identity is (boot id, pid, start ticks); signals go through
+// a pidfd that is checked against it. Reads /proc; any thread. Does not start processes.
 #pragma once
 
 #include <sys/types.h>

@@ -1,5 +1,5 @@
-// The local provider: the one agent of this machine that belongs to the daemon's data directory. Starts it as a process of
-// its own that outlives the daemon, finds it again, stops it. Any thread; blocking, but short. Launches no gang.
+// The local provider: the one agent of this machine that belongs to the daemon's data directory. Starts it as a process
+// of its own that outlives the daemon, finds it again, stops it. Any thread; blocking, but short. Launches no gang.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 namespace freshet {
 
 struct LocalAgentConfig {
-  std::filesystem::path agent;         // the programs
+  std::filesystem::path agent;  // the programs
   std::filesystem::path worker;
   std::filesystem::path mpirun;
   std::filesystem::path agent_dir;

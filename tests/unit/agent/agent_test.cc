@@ -1,5 +1,5 @@
-// The agent against a daemon in memory, with real supervisors and ranks: promises, launches, journals, uploads, and what
-// happens when the daemon, the agent or a supervisor goes away.
+// The agent against a daemon in memory, with real supervisors and ranks: promises, launches, journals, uploads, and
+// what happens when the daemon, the agent or a supervisor goes away.
 #include "agent/agent.h"
 
 #include <signal.h>
@@ -84,7 +84,9 @@ class AgentTest : public ::testing::Test {
     frame.mutable_forget()->set_gang_id(gang_id);
     network_.send(frame);
   }
-  GangFiles files_of(const v1::AttemptSpec& attempt) const { return GangFiles(dir_.path() / "gangs" / attempt.gang_id()); }
+  GangFiles files_of(const v1::AttemptSpec& attempt) const {
+    return GangFiles(dir_.path() / "gangs" / attempt.gang_id());
+  }
   bool await_entries(const v1::AttemptSpec& attempt, size_t count) {
     return eventually([&] { return network_.journal(attempt.gang_id()).size() >= count; });
   }
@@ -355,7 +357,8 @@ TEST_F(AgentTest, OneDirectoryHasOneAgentAndOneName) {
   AgentOptions options;
   options.dir = dir_.path();
   options.node = "node-a";
-  EXPECT_THAT(Agent::open(options, network_, clock_, random_).status().message(), HasSubstr("another agent is running"));
+  EXPECT_THAT(Agent::open(options, network_, clock_, random_).status().message(),
+              HasSubstr("another agent is running"));
   EXPECT_TRUE(is_running(*must(read_process(dir_.path() / "agent.pid.json"))));
   stop_agent();
   EXPECT_FALSE(fs::exists(dir_.path() / "agent.pid.json"));

@@ -10,7 +10,8 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(ArtifactDirTest, NamesStayInsideTheArtifact) {
-  for (const char* name : {"model.safetensors", "sub/dir/file", "..x"}) EXPECT_TRUE(is_artifact_file_name(name)) << name;
+  for (const char* name : {"model.safetensors", "sub/dir/file", "..x"})
+    EXPECT_TRUE(is_artifact_file_name(name)) << name;
   for (const char* name : {"", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", "./a", "manifest.json"}) {
     EXPECT_FALSE(is_artifact_file_name(name)) << name;
   }

@@ -155,11 +155,11 @@ TEST(TextTest, WhatIsNotUtf8IsReplacedByteByByte) {
   EXPECT_EQ(valid_utf8("plain"), "plain");
   EXPECT_EQ(valid_utf8("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"), "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
   EXPECT_EQ(valid_utf8("a\xff"), "a?");
-  EXPECT_EQ(valid_utf8("\xc0\x80"), "??");          // overlong
-  EXPECT_EQ(valid_utf8("\xe0\x80\x80"), "???");     // overlong
-  EXPECT_EQ(valid_utf8("\xed\xa0\x80"), "???");     // a surrogate
+  EXPECT_EQ(valid_utf8("\xc0\x80"), "??");            // overlong
+  EXPECT_EQ(valid_utf8("\xe0\x80\x80"), "???");       // overlong
+  EXPECT_EQ(valid_utf8("\xed\xa0\x80"), "???");       // a surrogate
   EXPECT_EQ(valid_utf8("\xf4\x90\x80\x80"), "????");  // above U+10FFFF
-  EXPECT_EQ(valid_utf8("\xe2\x82"), "??");          // cut short
+  EXPECT_EQ(valid_utf8("\xe2\x82"), "??");            // cut short
 }
 
 }  // namespace

@@ -163,7 +163,8 @@ class FakeNetwork final : public DaemonNetwork {
       std::lock_guard lock(network_.mutex_);
       if (!network_.reachable_) return unavailable("connection refused");
       auto found = network_.artifacts_.find(digest);
-      if (found == network_.artifacts_.end() || found->second.manifest.empty()) return not_found("no artifact " + digest);
+      if (found == network_.artifacts_.end() || found->second.manifest.empty())
+        return not_found("no artifact " + digest);
       return found->second.manifest;
     }
     Status get_file(const std::string& digest, const std::string& name, const fs::path& to) override {

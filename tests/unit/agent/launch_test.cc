@@ -15,9 +15,9 @@ LaunchConfig config() {
   config.socket = "/data/agent/gangs/g1/supervisor.sock";
   config.shared_memory = "/dev/shm/freshet-g1";
   config.data_file = "/data/agent/gangs/g1/dataset.json";
-  config.environment = {"PATH=/usr/bin:/bin", "HOME=/root",          "SLURM_JOB_ID=7",     "PMI_RANK=0",
-                        "OMPI_MCA_btl=tcp",   "PMIX_NAMESPACE=x",    "FRESHET_GANG=other", "TMPDIR=/tmp",
-                        "EQUALS=a=b",         "MLFLOW_TRACKING_URI=inherited"};
+  config.environment = {
+      "PATH=/usr/bin:/bin", "HOME=/root",         "SLURM_JOB_ID=7", "PMI_RANK=0", "OMPI_MCA_btl=tcp",
+      "PMIX_NAMESPACE=x",   "FRESHET_GANG=other", "TMPDIR=/tmp",    "EQUALS=a=b", "MLFLOW_TRACKING_URI=inherited"};
   return config;
 }
 
@@ -40,6 +40,7 @@ TEST(LaunchTest, OneRankIsTheWorkerItself) {
 
 TEST(LaunchTest, SeveralRanksRunUnderMpirunOnThisNodeAlone) {
   Command command = build_launch(attempt(2), config());
+  // clang-format off: one option and its value a line
   EXPECT_EQ(command.argv,
             (std::vector<std::string>{
                 "/usr/bin/mpirun", "-n", "2", "--oversubscribe", "--bind-to", "none",
@@ -50,6 +51,7 @@ TEST(LaunchTest, SeveralRanksRunUnderMpirunOnThisNodeAlone) {
                 "--mca", "orte_tmpdir_base", "/data/agent/gangs/g1/tmp",
                 "--mca", "btl_vader_backing_directory", "/dev/shm/freshet-g1",
                 "/opt/freshet/bin/freshet-worker", "--supervisor", "/data/agent/gangs/g1/supervisor.sock"}));
+  // clang-format on
   EXPECT_EQ(command.environment,
             (std::vector<std::string>{"EQUALS=a=b", "FRESHET_GANG=g1", "HOME=/root", "MLFLOW_TRACKING_URI=inherited",
                                       "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",

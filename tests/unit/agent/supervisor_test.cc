@@ -1,5 +1,5 @@
-// The supervisor as a real process, with real ranks: every way in which a gang can end, what is written about it, and that
-// nothing of it is left.
+// The supervisor as a real process, with real ranks: every way in which a gang can end, what is written about it, and
+// that nothing of it is left.
 #include "agent/supervisor.h"
 
 #include <signal.h>
@@ -18,12 +18,23 @@ std::vector<std::string> events(const std::vector<v1::JournalEntry>& journal) {
   std::vector<std::string> names;
   for (const auto& entry : journal) {
     switch (entry.event_case()) {
-      case v1::JournalEntry::kStarted: names.push_back("started"); break;
-      case v1::JournalEntry::kMetrics: names.push_back("metrics"); break;
-      case v1::JournalEntry::kMilestone: names.push_back(entry.milestone().name()); break;
-      case v1::JournalEntry::kOutput: names.push_back("output " + entry.output().name()); break;
-      case v1::JournalEntry::kExit: names.push_back("exit"); break;
-      default: names.push_back("?");
+      case v1::JournalEntry::kStarted:
+        names.push_back("started");
+        break;
+      case v1::JournalEntry::kMetrics:
+        names.push_back("metrics");
+        break;
+      case v1::JournalEntry::kMilestone:
+        names.push_back(entry.milestone().name());
+        break;
+      case v1::JournalEntry::kOutput:
+        names.push_back("output " + entry.output().name());
+        break;
+      case v1::JournalEntry::kExit:
+        names.push_back("exit");
+        break;
+      default:
+        names.push_back("?");
     }
   }
   return names;
@@ -200,7 +211,8 @@ TEST_P(SupervisorTest, AnOutputThatIsNotWhatItSaysIsNoSuccess) {
 TEST_P(SupervisorTest, ACommandGetsItsEnvironmentAndItsDeclaredOutputsAreSealed) {
   v1::AttemptSpec attempt = shell_attempt(
       "mkdir -p $FRESHET_OUTPUT_DIR/scores/sub && echo $MLFLOW_RUN_ID > $FRESHET_OUTPUT_DIR/scores/id && "
-      "cp $FRESHET_DATASET $FRESHET_OUTPUT_DIR/scores/sub/data.json && test $FRESHET_SEED = 7 && test -z \"$SLURM_JOB_ID\"");
+      "cp $FRESHET_DATASET $FRESHET_OUTPUT_DIR/scores/sub/data.json && test $FRESHET_SEED = 7 && test -z "
+      "\"$SLURM_JOB_ID\"");
   ::setenv("SLURM_JOB_ID", "12", 1);
   auto* variable = attempt.mutable_command()->add_environment();
   variable->set_name("MLFLOW_RUN_ID");
@@ -284,8 +296,7 @@ TEST_P(SupervisorTest, ASecondStartOfTheSameGangStartsNoSecondRank) {
 TEST_P(SupervisorTest, AKilledSupervisorLeavesNoProcessOnceTheGangIsRecordedAsLost) {
   TestGang gang = script_gang("setsid sleep 1000 & sleep 1000");
   gang.start();
-  ASSERT_TRUE(eventually(
-      [&] { return !gang.journal().empty() && processes_of(gang.attempt.gang_id()).size() >= 4; }));
+  ASSERT_TRUE(eventually([&] { return !gang.journal().empty() && processes_of(gang.attempt.gang_id()).size() >= 4; }));
   must(send_signal(must(open_process(gang.supervisor())), SIGKILL));
   ASSERT_TRUE(eventually([&] { return !is_running(gang.supervisor()); }));
   SystemClock clock;

@@ -65,9 +65,7 @@ bool eventually(Condition condition) {
   return true;
 }
 
-inline void write_text(const fs::path& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
+inline void write_text(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 // A shell script that can be started as a worker.
 inline fs::path write_script(const fs::path& path, const std::string& body) {

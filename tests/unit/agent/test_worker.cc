@@ -1,5 +1,5 @@
-// A stand-in for freshet-worker in the agent's tests: says hello, receives its attempt, and does what the attempt's step
-// is called. It is a program of its own, started by real supervisors, also under mpirun.
+// A stand-in for freshet-worker in the agent's tests: says hello, receives its attempt, and does what the attempt's
+// step is called. It is a program of its own, started by real supervisors, also under mpirun.
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
