@@ -78,9 +78,9 @@ Status run_ranks(const v1::AttemptSpec& attempt, Reporter* reporter) {
     SingleCommunicator comm;
     return run_task({attempt, comm, used, threads});
   }
-  ASSIGN_OR_RETURN(auto comm, MpiCommunicator::open());
-  RETURN_IF_ERROR(run_task({attempt, *comm, used, threads}));
-  return comm->finish();
+  MpiCommunicator comm(place);
+  RETURN_IF_ERROR(run_task({attempt, comm, used, threads}));
+  return comm.finish();
 }
 
 Status run(const Arguments& arguments) {

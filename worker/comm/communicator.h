@@ -35,6 +35,10 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
+  // The slow part of joining the gang, which can take tenths of a second: a rank calls it once, before its first
+  // exchange, and may do other things on other threads meanwhile.
+  virtual Status start() { return Status::ok(); }
+
   // Sends outgoing[r] to every rank r and fills incoming[r] from it; both have size() items, and the sizes of the two
   // sides agree because every rank computes them from the same facts. The item of the own rank is ignored.
   virtual Status exchange(const std::vector<Bytes>& outgoing, const std::vector<MutableBytes>& incoming) = 0;

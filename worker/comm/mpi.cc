@@ -49,29 +49,35 @@ MpiPlace mpi_place() {
   return {environment_number("OMPI_COMM_WORLD_RANK", 0), environment_number("OMPI_COMM_WORLD_SIZE", 1)};
 }
 
-Result<std::unique_ptr<MpiCommunicator>> MpiCommunicator::open() {
+Status MpiCommunicator::start() {
+  // A rank that waits gives its core away. Open MPI does so by itself only when it was told of fewer cores than ranks; but
+  // other work shares the machine, and then a rank that spins keeps the one it waits for from running (four times slower
+  // on a busy machine). The user's own setting wins.
+  setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
   int provided = 0;
   RETURN_IF_ERROR(checked(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread"));
   if (provided < MPI_THREAD_FUNNELED) return internal("this MPI cannot be used by a process with threads");
   RETURN_IF_ERROR(checked(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
-  std::unique_ptr<MpiCommunicator> comm(new MpiCommunicator());
-  RETURN_IF_ERROR(checked(MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank_), "MPI_Comm_rank"));
-  RETURN_IF_ERROR(checked(MPI_Comm_size(MPI_COMM_WORLD, &comm->size_), "MPI_Comm_size"));
-  return comm;
+  MpiPlace found;
+  RETURN_IF_ERROR(checked(MPI_Comm_rank(MPI_COMM_WORLD, &found.rank), "MPI_Comm_rank"));
+  RETURN_IF_ERROR(checked(MPI_Comm_size(MPI_COMM_WORLD, &found.size), "MPI_Comm_size"));
+  if (found.rank == place_.rank && found.size == place_.size) return Status::ok();
+  return internal("MPI counts " + std::to_string(found.size) + " ranks, but mpirun's environment says " +
+                  std::to_string(place_.size));
 }
 
 Status MpiCommunicator::exchange(const std::vector<Bytes>& outgoing, const std::vector<MutableBytes>& incoming) {
-  CHECK(outgoing.size() == static_cast<size_t>(size_) && incoming.size() == static_cast<size_t>(size_));
+  CHECK(outgoing.size() == static_cast<size_t>(size()) && incoming.size() == static_cast<size_t>(size()));
   std::vector<MPI_Request> requests;
-  for (int peer = 0; peer < size_; ++peer) {
-    if (peer == rank_) continue;
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer == rank()) continue;
     RETURN_IF_ERROR(post_pieces(incoming[static_cast<size_t>(peer)], &requests, "MPI_Irecv",
                                 [peer](std::byte* data, int size, MPI_Request* request) {
                                   return MPI_Irecv(data, size, MPI_BYTE, peer, kTag, MPI_COMM_WORLD, request);
                                 }));
   }
-  for (int step = 1; step < size_; ++step) {  // each rank starts with another peer
-    int peer = (rank_ + step) % size_;
+  for (int step = 1; step < size(); ++step) {  // each rank starts with another peer
+    int peer = (rank() + step) % size();
     RETURN_IF_ERROR(post_pieces(outgoing[static_cast<size_t>(peer)], &requests, "MPI_Isend",
                                 [peer](const std::byte* data, int size, MPI_Request* request) {
                                   return MPI_Isend(data, size, MPI_BYTE, peer, kTag, MPI_COMM_WORLD, request);

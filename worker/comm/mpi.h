@@ -1,9 +1,7 @@
-// Ranks under mpirun. The only file that knows MPI; the engine's library does without it. Made once, on the thread that
-// will make all calls (MPI_THREAD_FUNNELED); MPI is initialised in open() and finalised by finish(). A rank that ends
+// Ranks under mpirun. The only file that knows MPI; the engine's library does without it. At most one a process; all
+// calls from one thread (MPI_THREAD_FUNNELED). MPI is initialised in start() and finalised by finish(). A rank that ends
 // without finish() takes the gang down with it, which is what a failed rank wants.
 #pragma once
-
-#include <memory>
 
 #include "base/status.h"
 #include "worker/comm/communicator.h"
@@ -20,18 +18,17 @@ MpiPlace mpi_place();
 
 class MpiCommunicator final : public Communicator {
  public:
-  static Result<std::unique_ptr<MpiCommunicator>> open();
+  explicit MpiCommunicator(MpiPlace place) : place_(place) {}
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
+  int rank() const override { return place_.rank; }
+  int size() const override { return place_.size; }
+  Status start() override;
   Status exchange(const std::vector<Bytes>& outgoing, const std::vector<MutableBytes>& incoming) override;
   // Waits for all ranks and shuts MPI down; the last call.
   Status finish();
 
  private:
-  MpiCommunicator() = default;
-  int rank_ = 0;
-  int size_ = 1;
+  const MpiPlace place_;
 };
 
 }  // namespace freshet::worker

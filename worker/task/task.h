@@ -12,7 +12,7 @@ namespace freshet::worker {
 
 struct TaskContext {
   const v1::AttemptSpec& attempt;
-  Communicator& comm;
+  Communicator& comm;  // not started yet
   Reporter& reporter;
   unsigned threads = 1;  // at least 1
 };

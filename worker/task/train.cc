@@ -1,5 +1,7 @@
 // The train task: data in memory, transform, model, training, checkpoint.
+#include <exception>
 #include <optional>
+#include <thread>
 
 #include "base/log.h"
 #include "base/time.h"
@@ -85,7 +87,18 @@ Status run_train(const TaskContext& context) {
   const auto& attempt = context.attempt;
   bool first_rank = context.comm.rank() == 0;
   ASSIGN_OR_RETURN(TrainOptions options, TrainOptions::of(attempt.train().step(), attempt.seed()));
-  auto prepared = prepare(context);
+  // Joining the gang and reading the data take about as long as each other.
+  Result<Prepared> prepared = internal("not prepared");
+  std::thread reader([&] {
+    try {
+      prepared = prepare(context);
+    } catch (const std::exception& error) {
+      prepared = internal(error.what());
+    }
+  });
+  Status started = context.comm.start();
+  reader.join();
+  RETURN_IF_ERROR(started);
   RETURN_IF_ERROR(context.comm.agree(prepared.status()));
   const TabularModel& model = prepared->model;
   if (first_rank) RETURN_IF_ERROR(context.reporter.milestone("decoded"));
