@@ -20,6 +20,7 @@ class Directory : public testing::Test {
     options.directory = inbox_;
     options.settle = Duration::millis(30);
     options.retry = Duration::millis(20);
+    options.scan_every = Duration::seconds(3600);  // so that events alone must do
     return options;
   }
 
@@ -231,6 +232,27 @@ TEST_F(Directory, another_directory_under_the_same_name) {
   ASSERT_TRUE(wait([&](const SourceObservation& now) { return !now.degraded && names() == "b "; }));
   land(inbox_, "c", "z");
   EXPECT_TRUE(wait_names("b c "));
+}
+
+// A parent that is replaced is no event for the directory: the scan notices, and events of the new one count again.
+TEST_F(Directory, another_directory_under_a_replaced_parent) {
+  DirectoryWatcherOptions nested = options();
+  nested.directory = inbox_ / "in";
+  nested.scan_every = Duration::millis(20);
+  nested.settle = Duration::seconds(3600);  // what only a scan finds is never complete
+  fs::create_directory(nested.directory);
+  start(nested);
+  ASSERT_TRUE(wait([](const SourceObservation& now) { return now.known; }));
+  land(nested.directory, "old", "x");
+  ASSERT_TRUE(wait_names("old "));
+  fs::rename(inbox_, temporary_.path() / "away");
+  fs::create_directories(nested.directory);
+  int landed = 0;
+  ASSERT_TRUE(wait([&](const SourceObservation& now) {
+    if (now.degraded || (!now.files.empty() && now.files[0].uri != "old")) return !now.degraded;
+    land(nested.directory, "new" + std::to_string(landed++), "y");
+    return false;
+  }));
 }
 
 TEST_F(Directory, file_in_place_of_the_directory) {
