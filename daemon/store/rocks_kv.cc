@@ -22,9 +22,10 @@
 namespace freshet {
 namespace {
 
-// Small enough that what recovery writes out fits in the ballast.
+// Small enough that what recovery writes out, all buffers full, fits in the ballast.
 constexpr size_t kWriteBufferBytes = 16 << 20;
-constexpr uint64_t kReopenBytesMin = 2 * kWriteBufferBytes;
+constexpr int kWriteBuffers = 3;
+constexpr uint64_t kReopenBytesMin = kWriteBuffers * kWriteBufferBytes;
 
 // RocksDB's own info log would lie on the same disk and ends the process when that is full.
 class LogForwarder final : public rocksdb::Logger {
@@ -80,7 +81,7 @@ rocksdb::Options database_options() {
   options.paranoid_checks = true;
   options.listeners.push_back(std::make_shared<NoSelfRecovery>());
   options.write_buffer_size = kWriteBufferBytes;
-  options.max_write_buffer_number = 2;
+  options.max_write_buffer_number = kWriteBuffers;
   options.max_background_jobs = 2;
   options.max_open_files = 256;
   return options;
