@@ -54,6 +54,11 @@ Status MpiCommunicator::start() {
   // other work shares the machine, and then a rank that spins keeps the one it waits for from running (four times slower
   // on a busy machine). The user's own setting wins.
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  if (environment_number("OMPI_COMM_WORLD_LOCAL_SIZE", 0) == place_.size) {
+    // All ranks are on this machine: without the search for networks the start is a tenth of a second shorter.
+    setenv("OMPI_MCA_pml", "ob1", 0);
+    setenv("OMPI_MCA_btl", "self,vader", 0);
+  }
   int provided = 0;
   RETURN_IF_ERROR(checked(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread"));
   if (provided < MPI_THREAD_FUNNELED) return internal("this MPI cannot be used by a process with threads");
