@@ -90,7 +90,6 @@ void Authenticator::add_token(std::string name, std::string_view token, Permissi
 }
 
 Result<Principal> Authenticator::authenticate(std::string_view authorization, const std::string& peer) {
-  if (is_blocked(peer)) return resource_exhausted("too many refused credentials from " + peer + "; try again in a minute");
   if (authorization.empty()) {
     // Somebody who has not been told yet; guesses nothing, so it is not counted.
     return unauthenticated("send the token: Authorization: Bearer <content of admin.token in the data directory>");
@@ -105,30 +104,22 @@ Result<Principal> Authenticator::authenticate(std::string_view authorization, co
     }
     if (found) return Principal(found->name, found->permissions);
   }
-  note_failure(peer);
+  if (note_failure(peer)) {
+    return resource_exhausted("too many refused credentials from " + peer + "; try again in a minute");
+  }
   return unauthenticated("the token is not valid for this daemon");
 }
 
-bool Authenticator::is_blocked(const std::string& peer) {
-  std::lock_guard lock(mutex_);
-  auto found = failures_.find(peer);
-  if (found == failures_.end()) return false;
-  if (clock_.monotonic() - found->second.window_start > kFailureWindow) {
-    failures_.erase(found);
-    return false;
-  }
-  return found->second.count >= kFailuresMax;
-}
-
-void Authenticator::note_failure(const std::string& peer) {
+bool Authenticator::note_failure(const std::string& peer) {
   std::lock_guard lock(mutex_);
   Time now = clock_.monotonic();
   if (failures_.size() >= kPeersMax) {
     std::erase_if(failures_, [&](const auto& item) { return now - item.second.window_start > kFailureWindow; });
     if (failures_.size() >= kPeersMax) failures_.clear();
   }
-  auto [found, is_new] = failures_.try_emplace(peer, Failures{now, 0});
-  ++found->second.count;
+  Failures& failures = failures_.try_emplace(peer, Failures{now, 0}).first->second;
+  if (now - failures.window_start > kFailureWindow) failures = {now, 0};
+  return ++failures.count > kFailuresMax;
 }
 
 }  // namespace freshet::http

@@ -1,6 +1,6 @@
 // Authenticator: turns an Authorization header into a Principal. It keeps only the SHA-256 of each token and compares in
-// constant time. A peer that fails too often is refused for a while before its token is looked at. Owned by the app;
-// authenticate() from any thread.
+// constant time. A peer that fails too often is told to wait; a valid token always passes, because all users of a machine
+// share one loopback address and nobody may lock the others out. Owned by the app; authenticate() from any thread.
 #pragma once
 
 #include <array>
@@ -34,8 +34,8 @@ class Authenticator {
   // Before the server starts.
   void add_token(std::string name, std::string_view token, PermissionSet permissions);
 
-  // The holder of "Bearer <token>". unauthenticated: no or an unknown token. resource_exhausted: too many failures from
-  // this peer lately.
+  // The holder of "Bearer <token>". unauthenticated: no or an unknown token. resource_exhausted: the same, from a peer
+  // with too many failures lately.
   Result<Principal> authenticate(std::string_view authorization, const std::string& peer);
 
   // For the public routes.
@@ -52,8 +52,8 @@ class Authenticator {
     uint32_t count = 0;
   };
 
-  bool is_blocked(const std::string& peer);
-  void note_failure(const std::string& peer);
+  // Counts a failure of the peer; whether it has had too many.
+  bool note_failure(const std::string& peer);
 
   const Clock& clock_;
   std::vector<Entry> entries_;

@@ -65,7 +65,7 @@ void Connection::drain() {
 }
 
 void Connection::wake_stream() {
-  if (wake_is_posted_.exchange(true)) return;
+  if (!is_streaming_ || wake_is_posted_.exchange(true)) return;
   asio::post(socket_.get_executor(), [self = shared_from_this()] {
     self->wake_is_posted_ = false;
     self->is_woken_ = true;
@@ -362,6 +362,7 @@ asio::awaitable<bool> Connection::answer_stream(std::shared_ptr<Exchange> exchan
   if (!co_await write(head)) co_return false;
   count(*exchange, response.status);
 
+  is_streaming_ = true;  // before the first pull, so that no wake-up behind it is lost
   std::shared_ptr<StreamBody> stream = std::move(response.stream);
   const HttpServerOptions& options = core_->options;
   SteadyTime heartbeat_at = after(options.heartbeat);
@@ -392,6 +393,7 @@ asio::awaitable<bool> Connection::answer_stream(std::shared_ptr<Exchange> exchan
   if (framing == BodyFraming::kChunked) {
     if (!co_await write(kLastChunk)) co_return false;
   }
+  is_streaming_ = false;
   co_return exchange->keep_alive && !is_draining_;
 }
 

@@ -83,6 +83,7 @@ class Connection final : public Served, public std::enable_shared_from_this<Conn
   bool is_idle_ = false;  // between requests, nothing of the next one has come
   bool is_draining_ = false;
   bool is_woken_ = false;  // since the last poll of the stream
+  std::atomic<bool> is_streaming_ = false;
   std::atomic<bool> wake_is_posted_ = false;
 };
 

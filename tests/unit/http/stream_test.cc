@@ -2,7 +2,7 @@
 
 #include <atomic>
 #include <filesystem>
-#include <fstream>
+#include <thread>
 
 #include "tests/unit/http/server_fixture.h"
 
