@@ -134,15 +134,15 @@ Result<std::string> wait_until_ready(Session& session, pid_t pid, const std::str
 
 Result<int> up(Session& session, const UpOptions& options) {
   ASSIGN_OR_RETURN(std::string data_dir, data_dir_of(session));
-  ASSIGN_OR_RETURN(std::string daemon, find_daemon(options));
   std::error_code error;
   data_dir = fs::absolute(data_dir, error).string();
-  std::vector<std::string> words = arguments(options, daemon, data_dir);
   const std::string running = ready_address(data_dir);
   if (!running.empty()) {
     session.env.out << "freshetd already serves " << data_dir << " at " << running << "\n" << std::flush;
     return kExitOk;
   }
+  ASSIGN_OR_RETURN(std::string daemon, find_daemon(options));
+  std::vector<std::string> words = arguments(options, daemon, data_dir);
   if (!options.detach) {
     session.env.out << std::flush;
     ::execv(words[0].c_str(), pointers(words).data());

@@ -276,7 +276,10 @@ std::string render_outcome(const v1::Run& run, const RenderOptions& options) {
   if (!took.empty()) text += " in " + took;
   if (!run.model_version().empty()) text += ", " + safe_text(run.model_version());
   const Cell verdict = verdict_cell(run.verdict());
-  if (!verdict.text.empty()) text += " " + styled(verdict, options);
+  // The message of a refused run names the gate with its numbers.
+  if (run.verdict().passed() || run.message().empty()) {
+    if (!verdict.text.empty()) text += " " + styled(verdict, options);
+  }
   if (!run.message().empty()) text += ": " + safe_text(run.message());
   return text + "\n";
 }

@@ -151,10 +151,10 @@ std::string render_nodes(const v1::ListNodesResponse& nodes, const RenderOptions
 
 std::string render_audit(const v1::ListAuditResponse& audit, const RenderOptions& options) {
   if (audit.records().empty()) return "no audit records\n";
-  Table table({"REVISION", "TIME", "ACTOR", "ACTION", "REASON", "RECORDS"});
+  Table table({"REVISION", "TIME", "ACTOR", "ACTION", "RECORDS", "REASON"});
   for (const auto& record : audit.records()) {
     table.add({std::to_string(record.revision()), to_iso8601({record.commit_us()}), record.actor(), record.action(),
-               record.reason(), std::to_string(record.keys_size())});
+               std::to_string(record.keys_size()), record.reason()});
   }
   return table.render(options);
 }
