@@ -49,7 +49,7 @@ MpiPlace mpi_place() {
   return {environment_number("OMPI_COMM_WORLD_RANK", 0), environment_number("OMPI_COMM_WORLD_SIZE", 1)};
 }
 
-Status MpiCommunicator::start() {
+MpiCommunicator::MpiCommunicator(MpiPlace place) : place_(place) {
   // A rank that waits gives its core away. Open MPI does so by itself only when it was told of fewer cores than ranks; but
   // other work shares the machine, and then a rank that spins keeps the one it waits for from running (four times slower
   // on a busy machine). The user's own setting wins.
@@ -59,6 +59,14 @@ Status MpiCommunicator::start() {
     setenv("OMPI_MCA_pml", "ob1", 0);
     setenv("OMPI_MCA_btl", "self,vader", 0);
   }
+  // MPI_Init sets these three itself, to these values. Where a name is new the C library moves the environment, and a
+  // thread that reads it at that moment would read freed memory; a name that is there is only given its value.
+  setenv("OMPI_MCA_ess", "pmi", 0);
+  setenv("PMIX_MCA_mca_base_component_show_load_errors", "1", 0);
+  setenv("PMIX_MCA_psec", "native", 0);
+}
+
+Status MpiCommunicator::start() {
   int provided = 0;
   RETURN_IF_ERROR(checked(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread"));
   if (provided < MPI_THREAD_FUNNELED) return internal("this MPI cannot be used by a process with threads");

@@ -18,7 +18,8 @@ MpiPlace mpi_place();
 
 class MpiCommunicator final : public Communicator {
  public:
-  explicit MpiCommunicator(MpiPlace place) : place_(place) {}
+  // Chooses MPI's settings through the environment, so it is called before there are other threads.
+  explicit MpiCommunicator(MpiPlace place);
 
   int rank() const override { return place_.rank; }
   int size() const override { return place_.size; }
