@@ -59,10 +59,11 @@ Status add_input(const Snapshot& snapshot, const v1::PipelineRecord& pipeline, c
   run_input->set_dataset_digest(dataset.digest());
   for (const auto& uri : split.holdout) run_input->add_holdout(uri);
 
-  // The file that completed the trigger's condition is the newest to be seen.
+  // The file that completed the trigger's condition is the newest to be seen, and of those seen at once the last to arrive.
+  auto seen = [](const v1::EntryRecord& entry) { return std::pair(entry.observed_us(), entry.arrived_us()); };
   const v1::EntryRecord* newest = nullptr;
   for (const auto& entry : accepted) {
-    if (newest == nullptr || entry.observed_us() > newest->observed_us()) newest = &entry;
+    if (newest == nullptr || seen(entry) > seen(*newest)) newest = &entry;
   }
   if (newest != nullptr) {
     add_milestone(run, "arrived", Time{newest->arrived_us()});
