@@ -10,14 +10,14 @@ namespace freshet {
 
 }  // namespace freshet
 
-#define CHECK(condition)                                                           \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]]                                                 \
-      ::freshet::check_failed(__FILE__, __LINE__, #condition, std::string());      \
+#define CHECK(condition)                                                      \
+  do {                                                                        \
+    if (!(condition)) [[unlikely]]                                            \
+      ::freshet::check_failed(__FILE__, __LINE__, #condition, std::string()); \
   } while (false)
 
-#define CHECK_MSG(condition, detail)                                               \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]]                                                 \
-      ::freshet::check_failed(__FILE__, __LINE__, #condition, (detail));           \
+#define CHECK_MSG(condition, detail)                                     \
+  do {                                                                   \
+    if (!(condition)) [[unlikely]]                                       \
+      ::freshet::check_failed(__FILE__, __LINE__, #condition, (detail)); \
   } while (false)

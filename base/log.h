@@ -17,9 +17,7 @@ void log(LogLevel level, std::string_view component, std::string_view message);
 inline void log_debug(std::string_view component, std::string_view message) {
   log(LogLevel::kDebug, component, message);
 }
-inline void log_info(std::string_view component, std::string_view message) {
-  log(LogLevel::kInfo, component, message);
-}
+inline void log_info(std::string_view component, std::string_view message) { log(LogLevel::kInfo, component, message); }
 inline void log_warning(std::string_view component, std::string_view message) {
   log(LogLevel::kWarning, component, message);
 }

@@ -15,10 +15,10 @@
 namespace freshet {
 
 struct MetricPoint {
-  char name[48];     // zero-terminated: "loss", "examples_per_second", "step_seconds", "gradient_norm", "learning_rate"
+  char name[48];  // zero-terminated: "loss", "examples_per_second", "step_seconds", "gradient_norm", "learning_rate"
   double value;
   int64_t step;
-  int64_t time_us;   // wall time of the rank's node
+  int64_t time_us;  // wall time of the rank's node
 };
 
 class MetricRing {

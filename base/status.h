@@ -117,8 +117,8 @@ class [[nodiscard]] Result {
 #define FRESHET_CONCAT(a, b) FRESHET_CONCAT_INNER(a, b)
 
 // Returns the Status from the enclosing function when `expr` (a Status) is not ok.
-#define RETURN_IF_ERROR(expr)                                   \
-  do {                                                          \
+#define RETURN_IF_ERROR(expr)                                                                      \
+  do {                                                                                             \
     if (::freshet::Status freshet_status = (expr); !freshet_status.is_ok()) return freshet_status; \
   } while (false)
 

@@ -112,9 +112,15 @@ struct App::Impl {
     ASSIGN_OR_RETURN(context.term, raise_term(store, clock.now()));
     ASSIGN_OR_RETURN(std::string token, http::load_or_create_token(data_dir / "admin.token", "admin", random));
     authenticator.add_token("admin", token, http::PermissionSet::all());
-    api::Services services{pipelines, runs, models, data, system, artifact_service,
-                           [this] { return metrics.text(context); },
-                           [this] { return context.store.snapshot() ? Status::ok() : unavailable("the store is closed"); }};
+    api::Services services{
+        pipelines,
+        runs,
+        models,
+        data,
+        system,
+        artifact_service,
+        [this] { return metrics.text(context); },
+        [this] { return context.store.snapshot() ? Status::ok() : unavailable("the store is closed"); }};
     api::add_routes(router, services, agent_hub);
     io.start();
     http::HttpServerOptions options;

@@ -1,6 +1,6 @@
 // App: the wiring of freshetd, and the only place that names concrete classes. start() opens the data directory, raises
-// the term, recovers nothing by hand (the reconcilers do that from what the store says) and begins to serve; stop() ends
-// in the opposite order and leaves agents and gangs alone.
+// the term, recovers nothing by hand (the reconcilers do that from what the store says) and begins to serve; stop()
+// ends in the opposite order and leaves agents and gangs alone.
 #pragma once
 
 #include <memory>

@@ -12,10 +12,8 @@ namespace freshet {
 
 struct PrometheusMetrics::Impl {
   prometheus::Registry registry;
-  prometheus::Family<prometheus::Counter>& requests = prometheus::BuildCounter()
-                                                          .Name("freshet_http_requests_total")
-                                                          .Help("Answered HTTP requests.")
-                                                          .Register(registry);
+  prometheus::Family<prometheus::Counter>& requests =
+      prometheus::BuildCounter().Name("freshet_http_requests_total").Help("Answered HTTP requests.").Register(registry);
   prometheus::Histogram& seconds =
       prometheus::BuildHistogram()
           .Name("freshet_http_request_seconds")

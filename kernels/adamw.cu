@@ -1,6 +1,7 @@
 // AdamW on the GPU. Memory-bound: 16 bytes read and 12 written for each element.
 //   version 1: one element a thread, scalar loads: the naive port. Takes any alignment.
-//   version 2: four elements a thread in 16-byte loads and stores, a scalar tail. Needs arrays aligned to 16 bytes; wins
+//   version 2: four elements a thread in 16-byte loads and stores, a scalar tail. Needs arrays aligned to 16 bytes;
+//   wins
 //              once the arrays fill the device (fewer, wider memory instructions for the same bytes).
 #include <cuda_runtime.h>
 

@@ -1,6 +1,6 @@
 // One fused step of AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) over flat float
-// arrays of `count` elements that do not overlap. Elementwise, no contraction: every version gives the same bits, for any
-// split of the arrays. With g = gradient_scale * gradient:
+// arrays of `count` elements that do not overlap. Elementwise, no contraction: every version gives the same bits, for
+// any split of the arrays. With g = gradient_scale * gradient:
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + ((1 - beta2) g) g
 //   w = w - learning_rate * ((m * correction1) / (sqrt(v * correction2) + epsilon) + weight_decay * w)
 #pragma once
@@ -35,9 +35,9 @@ void adamw(const AdamWStep& step, size_t count, const float* gradient, float* w,
 using CudaStream = CUstream_st*;
 inline constexpr int kAdamWCudaVersions = 2;
 
-// On a stream of the current device; all arrays are device memory, aligned to 4 bytes. Returns when the kernel is queued.
-// `version`: 0 picks by size and alignment, 1 to kAdamWCudaVersions one of those listed in adamw.cu. invalid_argument
-// when that version cannot take these arrays.
+// On a stream of the current device; all arrays are device memory, aligned to 4 bytes. Returns when the kernel is
+// queued. `version`: 0 picks by size and alignment, 1 to kAdamWCudaVersions one of those listed in adamw.cu.
+// invalid_argument when that version cannot take these arrays.
 Status adamw(const AdamWStep& step, size_t count, const float* gradient, float* w, float* m, float* v,
              CudaStream stream, int version = 0);
 #endif

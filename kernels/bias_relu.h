@@ -1,6 +1,6 @@
 // Bias and ReLU of a dense layer, in place over z[rows][columns] (row-major, dense). Elementwise, so the bits depend on
-// the values only; the bias gradient is summed in row order in float. `bias` may not overlap z. Any thread. Zero has the
-// gradient 0. A NaN stays a NaN in both directions, so that a broken run is seen in its loss.
+// the values only; the bias gradient is summed in row order in float. `bias` may not overlap z. Any thread. Zero has
+// the gradient 0. A NaN stays a NaN in both directions, so that a broken run is seen in its loss.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // Embedding lookup and its gradient. table[codes][dim] row-major; out and dout are rows of `stride` floats of which the
-// first dim are used (so that several features share one matrix). Codes lie in [0, number of table rows): the caller has
-// checked. The gradient adds in row order, so its bits depend on codes and values only. No overlap. Any thread.
+// first dim are used (so that several features share one matrix). Codes lie in [0, number of table rows): the caller
+// has checked. The gradient adds in row order, so its bits depend on codes and values only. No overlap. Any thread.
 #pragma once
 
 #include <cstddef>

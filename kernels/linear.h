@@ -1,7 +1,7 @@
 // The three matrix products of a dense layer, in float, row-major and dense: x[rows][inputs], w[outputs][inputs],
-// y[rows][outputs]. Operands may not overlap. One call runs on the calling thread alone; the bits of the result depend on
-// the shape, the values and the machine's instruction set, not on the thread or on where the operands lie. Any thread.
-// The reference sums in double.
+// y[rows][outputs]. Operands may not overlap. One call runs on the calling thread alone; the bits of the result depend
+// on the shape, the values and the machine's instruction set, not on the thread or on where the operands lie. Any
+// thread. The reference sums in double.
 #pragma once
 
 #include <cstddef>

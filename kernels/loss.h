@@ -1,6 +1,6 @@
-// Losses over one column of predictions, with their gradient. Both give the SUM of the loss over the rows (in double, in
-// row order); the gradient is multiplied by `scale`, which is 1 / rows of the whole global batch, so that gradients of
-// micro-batches add up to that of the mean. `gradient` may be `prediction`. Any thread.
+// Losses over one column of predictions, with their gradient. Both give the SUM of the loss over the rows (in double,
+// in row order); the gradient is multiplied by `scale`, which is 1 / rows of the whole global batch, so that gradients
+// of micro-batches add up to that of the mean. `gradient` may be `prediction`. Any thread.
 #pragma once
 
 #include <cstddef>

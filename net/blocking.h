@@ -1,5 +1,5 @@
-// Private to net/: runs one asynchronous operation of Asio to its end on the calling thread, so that the blocking clients
-// get the timeouts that Beast gives only to asynchronous operations.
+// Private to net/: runs one asynchronous operation of Asio to its end on the calling thread, so that the blocking
+// clients get the timeouts that Beast gives only to asynchronous operations.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -13,7 +13,8 @@
 
 namespace freshet::net {
 
-// `start` receives the completion handler. Returns when the operation has completed; it must have a deadline of its own.
+// `start` receives the completion handler. Returns when the operation has completed; it must have a deadline of its
+// own.
 template <class Start>
 boost::system::error_code wait(boost::asio::io_context& io, Start&& start) {
   boost::system::error_code result = boost::asio::error::operation_aborted;

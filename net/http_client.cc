@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <google/protobuf/util/json_util.h>
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/connect.hpp>
@@ -12,7 +13,6 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
-#include <google/protobuf/util/json_util.h>
 #include <optional>
 
 #include "net/blocking.h"
@@ -37,7 +37,8 @@ bool is_repeatable(std::string_view method) {
 }
 
 bool has_control_character(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
 // Anything that can be read on an idle connection is its end (or bytes that belong to nothing).
@@ -55,14 +56,26 @@ Code code_of(std::string_view name) {
 
 Code code_of(int http_status) {
   switch (http_status) {
-    case 401: return Code::kUnauthenticated;
-    case 403: return Code::kPermissionDenied;
-    case 404: return Code::kNotFound;
-    case 408: case 504: return Code::kDeadline;
-    case 409: case 412: return Code::kConflict;
-    case 429: case 507: return Code::kResourceExhausted;
-    case 502: case 503: return Code::kUnavailable;
-    default: return http_status >= 500 ? Code::kInternal : Code::kInvalidArgument;
+    case 401:
+      return Code::kUnauthenticated;
+    case 403:
+      return Code::kPermissionDenied;
+    case 404:
+      return Code::kNotFound;
+    case 408:
+    case 504:
+      return Code::kDeadline;
+    case 409:
+    case 412:
+      return Code::kConflict;
+    case 429:
+    case 507:
+      return Code::kResourceExhausted;
+    case 502:
+    case 503:
+      return Code::kUnavailable;
+    default:
+      return http_status >= 500 ? Code::kInternal : Code::kInvalidArgument;
   }
 }
 
@@ -187,8 +200,7 @@ Result<HttpResponse> HttpClient::Impl::receive(const HttpRequest& request, const
   while (!parser.is_header_done()) {
     arm(options.idle_timeout);
     size_t before = buffer.size();
-    error_code error =
-        wait(io, [&](auto done) { http::async_read_header(*stream, buffer, parser, std::move(done)); });
+    error_code error = wait(io, [&](auto done) { http::async_read_header(*stream, buffer, parser, std::move(done)); });
     got_bytes = got_bytes || buffer.size() != before || parser.got_some();
     if (error) return failed("no answer from", error, url);
   }

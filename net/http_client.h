@@ -1,6 +1,6 @@
 // A small blocking HTTP/1.1 client for the CLI and the agent: one kept-alive connection, plain TCP. Owned and called by
-// one thread (cancel() alone may come from another). Bodies go out from memory or a file and come in to memory or a sink,
-// so an artifact never has to fit into memory. Does not do TLS, redirects, cookies, proxies or compression.
+// one thread (cancel() alone may come from another). Bodies go out from memory or a file and come in to memory or a
+// sink, so an artifact never has to fit into memory. Does not do TLS, redirects, cookies, proxies or compression.
 #pragma once
 
 #include <filesystem>
@@ -39,7 +39,8 @@ struct HttpResponse {
   std::string_view header(std::string_view name) const;
 };
 
-// The answer as a Status: ok for 2xx, else the daemon's own code and message where it sent them, else what the number says.
+// The answer as a Status: ok for 2xx, else the daemon's own code and message where it sent them, else what the number
+// says.
 Status to_status(const HttpResponse& response);
 
 struct ServerEvent {
@@ -68,15 +69,16 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // An answer of any status is a value; a Status means that there is no answer: unavailable (nothing listens, connection
-  // broke), deadline, invalid_argument (the URL), resource_exhausted (body too large). A GET, HEAD, PUT or DELETE whose
-  // kept-alive connection turns out closed is sent once more on a new one.
+  // An answer of any status is a value; a Status means that there is no answer: unavailable (nothing listens,
+  // connection broke), deadline, invalid_argument (the URL), resource_exhausted (body too large). A GET, HEAD, PUT or
+  // DELETE whose kept-alive connection turns out closed is sent once more on a new one.
   Result<HttpResponse> request(const HttpRequest& request);
 
   // The same, with the body of a 2xx answer given to `sink` piece by piece. A body that ends early is unavailable.
   Result<HttpResponse> request(const HttpRequest& request, const BodySink& sink);
 
-  // Reads a text/event-stream until the daemon ends it (ok), the sink ends it (ok) or it breaks. A refusal is the value.
+  // Reads a text/event-stream until the daemon ends it (ok), the sink ends it (ok) or it breaks. A refusal is the
+  // value.
   Result<HttpResponse> stream_events(const HttpRequest& request, const EventSink& sink);
 
   // Ends the request in progress with `cancelled`, and every later one. Any thread.

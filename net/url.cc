@@ -34,7 +34,8 @@ std::string Url::authority() const {
 Result<Url> parse_url(std::string_view text) {
   if (!text.starts_with(kScheme)) return bad_url(text, "it does not start with http://");
   for (char c : text) {
-    if (c <= ' ' || c >= 0x7f || c == '#' || c == '\\') return bad_url(text, "it holds a character that may not be there");
+    if (c <= ' ' || c >= 0x7f || c == '#' || c == '\\')
+      return bad_url(text, "it holds a character that may not be there");
   }
   std::string_view rest = text.substr(kScheme.size());
   size_t slash = rest.find_first_of("/?");

@@ -32,7 +32,8 @@ std::chrono::microseconds to_chrono(Duration duration) { return std::chrono::mic
 
 // All members but `queued_bytes` and `is_gone` are touched only by the thread that runs `io`.
 struct WebSocketClient::Impl {
-  Impl(WebSocketOptions o, WebSocketCallbacks c) : options(std::move(o)), callbacks(std::move(c)), socket(io), closer(io) {}
+  Impl(WebSocketOptions o, WebSocketCallbacks c)
+      : options(std::move(o)), callbacks(std::move(c)), socket(io), closer(io) {}
 
   WebSocketOptions options;
   WebSocketCallbacks callbacks;
@@ -99,7 +100,8 @@ void WebSocketClient::Impl::read() {
   socket.async_read(buffer, [this](error_code error, size_t) {
     if (error == websocket::error::closed) {
       std::string why(socket.reason().reason.c_str());
-      gone(is_closing ? Status::ok() : unavailable("the daemon closed the connection" + (why.empty() ? "" : ": " + why)));
+      gone(is_closing ? Status::ok()
+                      : unavailable("the daemon closed the connection" + (why.empty() ? "" : ": " + why)));
     } else if (error) {
       gone(is_closing ? Status::ok() : unavailable("the connection broke: " + error.message()));
     } else {
@@ -178,7 +180,8 @@ Result<std::unique_ptr<WebSocketClient>> WebSocketClient::connect(WebSocketOptio
 WebSocketClient::WebSocketClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 WebSocketClient::~WebSocketClient() {
-  CHECK_MSG(std::this_thread::get_id() != impl_->thread.get_id(), "a WebSocketClient was destroyed by its own callback");
+  CHECK_MSG(std::this_thread::get_id() != impl_->thread.get_id(),
+            "a WebSocketClient was destroyed by its own callback");
   close();
   impl_->thread.join();
 }

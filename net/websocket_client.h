@@ -1,6 +1,7 @@
 // A WebSocket client with a thread of its own: the agent's link to the daemon. connect() blocks until the upgrade is
-// accepted; then frames arrive on the client's thread, and any thread may send. Pings keep the connection alive and find
-// a dead one. One object is one connection: to reconnect, make another. Owned by one thread, never by its own callbacks.
+// accepted; then frames arrive on the client's thread, and any thread may send. Pings keep the connection alive and
+// find a dead one. One object is one connection: to reconnect, make another. Owned by one thread, never by its own
+// callbacks.
 #pragma once
 
 #include <functional>
@@ -42,12 +43,12 @@ class WebSocketClient {
   WebSocketClient(const WebSocketClient&) = delete;
   WebSocketClient& operator=(const WebSocketClient&) = delete;
 
-  // Queues one binary frame. unavailable when the connection is gone, resource_exhausted when the queue is full (the frame
-  // is not queued). Ok is no promise that it arrives. Any thread.
+  // Queues one binary frame. unavailable when the connection is gone, resource_exhausted when the queue is full (the
+  // frame is not queued). Ok is no promise that it arrives. Any thread.
   Status send(std::string frame);
 
-  // Sends what is queued and a close frame, waits for the answer at most one second, and ends. Any thread; not blocking;
-  // idempotent.
+  // Sends what is queued and a close frame, waits for the answer at most one second, and ends. Any thread; not
+  // blocking; idempotent.
   void close();
 
  private:

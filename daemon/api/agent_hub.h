@@ -1,5 +1,5 @@
-// AgentHub: the sessions of the agents. It turns their bytes into frames for control's AgentService and control's frames
-// into bytes for them. A node has one session: a new one of the same name replaces the old, which is closed.
+// AgentHub: the sessions of the agents. It turns their bytes into frames for control's AgentService and control's
+// frames into bytes for them. A node has one session: a new one of the same name replaces the old, which is closed.
 #pragma once
 
 #include <map>

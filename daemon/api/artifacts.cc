@@ -15,9 +15,7 @@ class ArtifactFileSink final : public http::UploadSink {
   // `writer` is null when the store has the file already: the bytes are then read and dropped.
   explicit ArtifactFileSink(std::unique_ptr<ArtifactWriter> writer) : writer_(std::move(writer)) {}
 
-  Status append(std::string_view bytes) override {
-    return writer_ == nullptr ? Status::ok() : writer_->append(bytes);
-  }
+  Status append(std::string_view bytes) override { return writer_ == nullptr ? Status::ok() : writer_->append(bytes); }
   Result<Response> finish() override {
     if (writer_ != nullptr) RETURN_IF_ERROR(writer_->finish());
     return http::text_response("{}", "application/json");
@@ -52,12 +50,11 @@ void add_artifact_routes(http::Router& router, const Services& services) {
         return http::json_response(record);
       }),
       {.body_bytes_max = size_t{16} << 20});
-  router.route<Permission::kRead>(
-      "GET", "/api/v1/artifacts/{digest}/manifest",
-      [&artifacts](const Principal&, const Request& request) -> Result<Response> {
-        ASSIGN_OR_RETURN(std::string bytes, artifacts.manifest(request.param("digest")));
-        return http::text_response(std::move(bytes), "application/json");
-      });
+  router.route<Permission::kRead>("GET", "/api/v1/artifacts/{digest}/manifest",
+                                  [&artifacts](const Principal&, const Request& request) -> Result<Response> {
+                                    ASSIGN_OR_RETURN(std::string bytes, artifacts.manifest(request.param("digest")));
+                                    return http::text_response(std::move(bytes), "application/json");
+                                  });
   router.route<Permission::kRead>(
       "GET", "/api/v1/artifacts/{digest}/files/{name*}",
       [&artifacts](const Principal&, const Request& request) { return get_file(artifacts, request); });

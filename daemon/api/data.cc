@@ -20,11 +20,10 @@ void add_data_routes(http::Router& router, const Services& services) {
       {.query = list_query({"state"})});
   router.route<Permission::kOperate>(
       "POST", "/api/v1/data/{pipeline}/{input}/decide",
-      http::json_handler<v1::DecideEntriesRequest>(
-          [&data](const Principal& who, const Request& request, const v1::DecideEntriesRequest& body) {
-            return data.decide(who.name(), project_of(request), request.param("pipeline"), request.param("input"),
-                               body);
-          }),
+      http::json_handler<v1::DecideEntriesRequest>([&data](const Principal& who, const Request& request,
+                                                           const v1::DecideEntriesRequest& body) {
+        return data.decide(who.name(), project_of(request), request.param("pipeline"), request.param("input"), body);
+      }),
       {.query = {"project"}});
   router.route<Permission::kRead>("GET", "/api/v1/datasets/{digest}",
                                   http::json_handler([&data](const Principal&, const Request& request) {

@@ -44,12 +44,11 @@ void add_model_routes(http::Router& router, const Services& services) {
         return models.get_version(project_of(request), request.param("model"), version);
       }),
       {.query = {"project"}});
-  router.route<Permission::kRead>("GET", "/api/v1/models/{model}/moves",
-                                  http::json_handler([&models](const Principal&, const Request& request) {
-                                    return models.list_moves(project_of(request), request.param("model"),
-                                                             request.query_or("alias", ""));
-                                  }),
-                                  {.query = {"project", "alias"}});
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/models/{model}/moves", http::json_handler([&models](const Principal&, const Request& request) {
+        return models.list_moves(project_of(request), request.param("model"), request.query_or("alias", ""));
+      }),
+      {.query = {"project", "alias"}});
   router.route<Permission::kPromote>(
       "POST", "/api/v1/models/{model}/promote",
       http::json_handler<v1::PromoteRequest>(

@@ -81,10 +81,9 @@ void add_run_routes(http::Router& router, const Services& services) {
         return runs.metrics(project_of(request), request.param("id"), request.query_or("name", ""), page);
       }),
       {.query = list_query({"name"})});
-  router.route<Permission::kRead>(
-      "GET", "/api/v1/runs/{id}/logs",
-      [&runs](const Principal&, const Request& request) { return read_log(runs, request); },
-      {.query = {"project", "step", "stream", "offset"}});
+  router.route<Permission::kRead>("GET", "/api/v1/runs/{id}/logs",
+                                  [&runs](const Principal&, const Request& request) { return read_log(runs, request); },
+                                  {.query = {"project", "step", "stream", "offset"}});
   router.route<Permission::kRead>(
       "GET", "/api/v1/runs/{id}/events",
       [&runs](const Principal&, const Request& request) -> Result<Response> {

@@ -1,5 +1,5 @@
-// The control services that the handlers call, and the one function that fills the route table. Handlers parse, call one
-// service and answer; they hold no state and never touch the store.
+// The control services that the handlers call, and the one function that fills the route table. Handlers parse, call
+// one service and answer; they hold no state and never touch the store.
 #pragma once
 
 #include <functional>

@@ -27,11 +27,11 @@ void add_system_routes(http::Router& router, const Services& services) {
   router.route<Permission::kPublic>("GET", "/healthz", [](const Principal&, const Request&) -> Result<Response> {
     return http::text_response("ok\n");
   });
-  router.route<Permission::kPublic>(
-      "GET", "/readyz", [ready = services.ready](const Principal&, const Request&) -> Result<Response> {
-        RETURN_IF_ERROR(ready());
-        return http::text_response("ready\n");
-      });
+  router.route<Permission::kPublic>("GET", "/readyz",
+                                    [ready = services.ready](const Principal&, const Request&) -> Result<Response> {
+                                      RETURN_IF_ERROR(ready());
+                                      return http::text_response("ready\n");
+                                    });
   router.route<Permission::kPublic>(
       "GET", "/metrics", [text = services.metrics_text](const Principal&, const Request&) -> Result<Response> {
         ASSIGN_OR_RETURN(std::string body, text());

@@ -1,5 +1,5 @@
-// IoThreads: the threads that run coroutines, each with an event loop of its own, so that what lives on one loop needs no
-// lock. Owned by the app. Nothing that runs here may block: the store, files and control go to a WorkerPool.
+// IoThreads: the threads that run coroutines, each with an event loop of its own, so that what lives on one loop needs
+// no lock. Owned by the app. Nothing that runs here may block: the store, files and control go to a WorkerPool.
 #pragma once
 
 #include <cstddef>

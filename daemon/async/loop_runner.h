@@ -1,6 +1,6 @@
 // LoopRunner: the one thread of the control plane. It calls every registered Reconciler in order whenever it is woken,
-// and each one when the time it asked for comes. Many wake-ups while a round runs make one more round. Owned by the app;
-// wake() from any thread. It knows nothing of what the reconcilers do.
+// and each one when the time it asked for comes. Many wake-ups while a round runs make one more round. Owned by the
+// app; wake() from any thread. It knows nothing of what the reconcilers do.
 #pragma once
 
 #include <condition_variable>

@@ -1,6 +1,6 @@
-// run_on(): a coroutine hands blocking work to a WorkerPool and waits for its result, at most until a deadline. The work
-// owns all it touches: after the deadline (or when the coroutine is stopped) it may still run, and its result is dropped;
-// work that has not begun by then is not begun. The coroutine's executor must run one handler at a time.
+// run_on(): a coroutine hands blocking work to a WorkerPool and waits for its result, at most until a deadline. The
+// work owns all it touches: after the deadline (or when the coroutine is stopped) it may still run, and its result is
+// dropped; work that has not begun by then is not begun. The coroutine's executor must run one handler at a time.
 #pragma once
 
 #include <atomic>
@@ -52,8 +52,8 @@ Result<T> call_guarded(const std::function<Result<T>()>& work) {
 
 }  // namespace detail
 
-// `submit` is Status(std::function<void()>) and hands the job to whatever runs it. deadline: not done in time. internal: it
-// threw. Any other code: what `submit` said.
+// `submit` is Status(std::function<void()>) and hands the job to whatever runs it. deadline: not done in time.
+// internal: it threw. Any other code: what `submit` said.
 template <class T, class Submit>
 boost::asio::awaitable<Result<T>> run_via(Submit submit, std::function<Result<T>()> work,
                                           std::chrono::steady_clock::time_point limit) {

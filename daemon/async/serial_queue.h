@@ -1,6 +1,6 @@
-// SerialQueue: jobs that run on a WorkerPool one at a time and in order, whichever thread each of them gets. For callbacks
-// of one connection. post() from any thread; the queue may be dropped while jobs wait: they run all the same. The caller
-// bounds how many jobs it posts.
+// SerialQueue: jobs that run on a WorkerPool one at a time and in order, whichever thread each of them gets. For
+// callbacks of one connection. post() from any thread; the queue may be dropped while jobs wait: they run all the same.
+// The caller bounds how many jobs it posts.
 #pragma once
 
 #include <functional>

@@ -86,10 +86,11 @@ bool TaskGroup::start(asio::any_io_executor executor, asio::awaitable<void> task
   }
   // On the executor, so that the signal is only ever touched there.
   asio::post(executor, [state = state_, id, signal, executor, task = std::move(task)]() mutable {
-    asio::co_spawn(executor, std::move(task),
-                   asio::bind_cancellation_slot(signal->slot(), [state, id, signal](const std::exception_ptr& exception) {
-                     state->finish(id, exception);
-                   }));
+    asio::co_spawn(
+        executor, std::move(task),
+        asio::bind_cancellation_slot(signal->slot(), [state, id, signal](const std::exception_ptr& exception) {
+          state->finish(id, exception);
+        }));
   });
   return true;
 }

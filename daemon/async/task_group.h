@@ -1,6 +1,6 @@
 // TaskGroup: the owner of coroutines. Every coroutine of the daemon is started in one, and whoever owns the group can
-// stop it and wait until all have ended. start() and stop() from any thread; wait() never on an IO thread. An unexpected
-// exception of a task is logged, counted and given to `on_failure`; it never ends another task.
+// stop it and wait until all have ended. start() and stop() from any thread; wait() never on an IO thread. An
+// unexpected exception of a task is logged, counted and given to `on_failure`; it never ends another task.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>

@@ -1,5 +1,5 @@
-// WorkerPool: threads for work that may block (request handlers, the store, files), behind a bounded queue. Owned by the
-// app; submit() from any thread. It knows nothing of coroutines: run_on.h awaits a job.
+// WorkerPool: threads for work that may block (request handlers, the store, files), behind a bounded queue. Owned by
+// the app; submit() from any thread. It knows nothing of coroutines: run_on.h awaits a job.
 #pragma once
 
 #include <condition_variable>
@@ -17,7 +17,8 @@ namespace freshet::async {
 
 enum class Admission {
   kBounded,      // refused when the queue is full
-  kSelfBounded,  // always queued: the caller has at most one job at a time here, and the number of such callers is bounded
+  kSelfBounded,  // always queued: the caller has at most one job at a time here, and the number of such callers is
+                 // bounded
 };
 
 class WorkerPool {

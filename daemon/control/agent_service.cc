@@ -325,8 +325,8 @@ Status AgentService::apply_event(const Snapshot& snapshot, const v1::JournalEntr
         attempt->mutable_exit()->set_message("it exited with code 0 but left no " + expected);
       }
       finish_attempt(attempt, state, Time{entry.exit().time_us()}, change);
-      change->reason = v1::Attempt::State_Name(state) +
-                       (attempt->exit().message().empty() ? "" : ": " + attempt->exit().message());
+      change->reason =
+          v1::Attempt::State_Name(state) + (attempt->exit().message().empty() ? "" : ": " + attempt->exit().message());
       return Status::ok();
     }
     default:

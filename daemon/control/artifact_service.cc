@@ -12,7 +12,7 @@ Result<std::unique_ptr<ArtifactWriter>> ArtifactService::begin_file(const std::s
 }
 
 Result<v1::ArtifactRecord> ArtifactService::seal(const std::string& actor, const std::string& digest,
-                                                        const std::string& manifest) {
+                                                 const std::string& manifest) {
   const std::string key = keys::artifact(digest);
   ASSIGN_OR_RETURN(auto known, get<v1::ArtifactRecord>(*context_.store.snapshot(), key));
   if (known) return std::move(known->value);

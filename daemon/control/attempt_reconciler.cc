@@ -127,8 +127,8 @@ Status AttemptReconciler::drive(const Snapshot& snapshot, Record<v1::Attempt> re
     frame.mutable_prepare()->set_gang_id(gang);
     send(attempt.node(), "prepare " + gang, frame, wake, now);
   } else if (attempt.state() == v1::Attempt::PREPARED) {
-    ASSIGN_OR_RETURN(auto spec, require<v1::AttemptSpec>(
-                                    snapshot, keys::attempt_spec(attempt.work(), attempt.epoch()), "attempt spec"));
+    ASSIGN_OR_RETURN(auto spec, require<v1::AttemptSpec>(snapshot, keys::attempt_spec(attempt.work(), attempt.epoch()),
+                                                         "attempt spec"));
     frame.mutable_launch()->set_term(context_.term);
     *frame.mutable_launch()->mutable_attempt() = spec.value;
     send(attempt.node(), "launch " + gang, frame, wake, now);

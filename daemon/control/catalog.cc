@@ -144,8 +144,8 @@ Status CatalogReconciler::adopt_recipe(const Snapshot& snapshot, const v1::Pipel
   } else {
     code.set_refused_commit(commit);
     code.set_refused_reason(recipe.status().message());
-    log_warning("catalog", "pipeline " + pipeline.metadata().name() + ": revision " + commit + " is refused: " +
-                               recipe.status().message());
+    log_warning("catalog", "pipeline " + pipeline.metadata().name() + ": revision " + commit +
+                               " is refused: " + recipe.status().message());
   }
   Change change;
   change.actor = "control/catalog";
@@ -272,27 +272,27 @@ Status CatalogReconciler::judge_inspection(const Snapshot& snapshot, const Recor
   }
   if (!read.is_ok()) return read;
 
-  ASSIGN_OR_RETURN(auto pipeline, require<v1::PipelineRecord>(
-                                      snapshot, keys::pipeline(inspection.project(), inspection.pipeline()),
-                                      "pipeline " + inspection.pipeline()));
-  ASSIGN_OR_RETURN(auto code, require<v1::PipelineCode>(
-                                  snapshot, keys::pipeline_code(inspection.project(), inspection.pipeline()),
-                                  "recipe of " + inspection.pipeline()));
+  ASSIGN_OR_RETURN(auto pipeline,
+                   require<v1::PipelineRecord>(snapshot, keys::pipeline(inspection.project(), inspection.pipeline()),
+                                               "pipeline " + inspection.pipeline()));
+  ASSIGN_OR_RETURN(auto code,
+                   require<v1::PipelineCode>(snapshot, keys::pipeline_code(inspection.project(), inspection.pipeline()),
+                                             "recipe of " + inspection.pipeline()));
   const v1::InputSpec* input = find_input(pipeline.value.pipeline().spec(), inspection.input());
   const v1::Step* train = train_step(code.value.recipe());
   if (input == nullptr || train == nullptr) {
     return invalid_argument("input " + inspection.input() + " is no longer part of the pipeline");
   }
-  ASSIGN_OR_RETURN(auto accepted, accepted_entries(snapshot, inspection.project(), inspection.pipeline(),
-                                                   inspection.input()));
+  ASSIGN_OR_RETURN(auto accepted,
+                   accepted_entries(snapshot, inspection.project(), inspection.pipeline(), inspection.input()));
   std::vector<v1::EntryProfile> accepted_profiles;
   for (const auto& entry : accepted) accepted_profiles.push_back(entry.profile());
 
   uint64_t passed = 0;
   for (int i = 0; i < inspection.entries_size(); ++i) {
     const v1::DatasetEntry& entry = inspection.entries(i);
-    const std::string key = keys::entry(inspection.project(), inspection.pipeline(), inspection.input(), entry.uri(),
-                                        entry.sha256());
+    const std::string key =
+        keys::entry(inspection.project(), inspection.pipeline(), inspection.input(), entry.uri(), entry.sha256());
     ASSIGN_OR_RETURN(auto entry_record, require<v1::EntryRecord>(snapshot, key, "entry " + entry.uri()));
     if (entry_record.value.state() != v1::EntryRecord::ARRIVED) continue;  // gone or discarded meanwhile
     auto judgement = scheduler::judge_entry(input->validation(), train->train(), report.profiles(i), accepted_profiles);

@@ -9,8 +9,8 @@ namespace freshet::control {
 
 Status DataService::check_input(const Snapshot& snapshot, const std::string& project, const std::string& pipeline,
                                 const std::string& input) {
-  ASSIGN_OR_RETURN(auto record, require<v1::PipelineRecord>(snapshot, keys::pipeline(project, pipeline),
-                                                            "pipeline " + pipeline));
+  ASSIGN_OR_RETURN(auto record,
+                   require<v1::PipelineRecord>(snapshot, keys::pipeline(project, pipeline), "pipeline " + pipeline));
   if (find_input(record.value.pipeline().spec(), input) != nullptr) return Status::ok();
   return not_found("pipeline " + pipeline + " has no input " + input);
 }
@@ -69,8 +69,8 @@ Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, co
       return conflict(entry.entry().uri() + " can't be released: " + entry.reason());
     }
     entry.set_state(release ? v1::EntryRecord::ACCEPTED : v1::EntryRecord::DISCARDED);
-    entry.set_reason((release ? "released by " : "discarded by ") + actor + ": " + request.reason() + " (was: " +
-                     entry.reason() + ")");
+    entry.set_reason((release ? "released by " : "discarded by ") + actor + ": " + request.reason() +
+                     " (was: " + entry.reason() + ")");
     entry.set_decided_us(now_us);
     update(change, record);
     *response.add_entries() = entry;
@@ -84,8 +84,8 @@ Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, co
 }
 
 Result<v1::DatasetVersion> DataService::get_dataset(const std::string& project, const std::string& digest) {
-  ASSIGN_OR_RETURN(auto record, require<v1::DatasetVersion>(*context_.store.snapshot(),
-                                                            keys::dataset(project, digest), "dataset " + digest));
+  ASSIGN_OR_RETURN(auto record, require<v1::DatasetVersion>(*context_.store.snapshot(), keys::dataset(project, digest),
+                                                            "dataset " + digest));
   return std::move(record.value);
 }
 

@@ -10,8 +10,7 @@ namespace {
 constexpr char kChampion[] = "champion";
 
 template <class Response>
-Status add_aliases(const Snapshot& snapshot, const std::string& project, const std::string& model,
-                   Response* response) {
+Status add_aliases(const Snapshot& snapshot, const std::string& project, const std::string& model, Response* response) {
   ASSIGN_OR_RETURN(auto aliases, list<v1::Alias>(snapshot, keys::aliases(project, model)));
   for (auto& alias : aliases) *response->add_aliases() = std::move(alias.value);
   return Status::ok();
@@ -50,9 +49,9 @@ Result<v1::ListModelVersionsResponse> ModelService::list_versions(const std::str
 
 Result<v1::ModelVersion> ModelService::get_version(const std::string& project, const std::string& model,
                                                    uint64_t version) {
-  ASSIGN_OR_RETURN(auto record, require<v1::ModelVersion>(*context_.store.snapshot(),
-                                                          keys::model_version(project, model, version),
-                                                          "model version " + version_name(model, version)));
+  ASSIGN_OR_RETURN(auto record,
+                   require<v1::ModelVersion>(*context_.store.snapshot(), keys::model_version(project, model, version),
+                                             "model version " + version_name(model, version)));
   return std::move(record.value);
 }
 
@@ -83,9 +82,9 @@ Result<v1::Alias> ModelService::promote(const std::string& actor, const std::str
                                         const v1::PromoteRequest& request) {
   const std::string alias = request.alias().empty() ? kChampion : request.alias();
   auto snapshot = context_.store.snapshot();
-  ASSIGN_OR_RETURN(auto version, require<v1::ModelVersion>(*snapshot,
-                                                           keys::model_version(project, model, request.version()),
-                                                           "model version " + version_name(model, request.version())));
+  ASSIGN_OR_RETURN(auto version,
+                   require<v1::ModelVersion>(*snapshot, keys::model_version(project, model, request.version()),
+                                             "model version " + version_name(model, request.version())));
   ASSIGN_OR_RETURN(auto current, get<v1::Alias>(*snapshot, keys::alias(project, model, alias)));
   const uint64_t current_version = current ? current->value.version() : 0;
   if (request.expected_current_version() != 0 && request.expected_current_version() != current_version) {
@@ -110,8 +109,8 @@ Result<v1::Alias> ModelService::promote(const std::string& actor, const std::str
                      version.value.verdict().passed() ? "promote" : "promote against the gates");
 }
 
-Result<v1::Alias> ModelService::rollback(const std::string& actor, const std::string& project,
-                                         const std::string& model, const v1::RollbackRequest& request) {
+Result<v1::Alias> ModelService::rollback(const std::string& actor, const std::string& project, const std::string& model,
+                                         const v1::RollbackRequest& request) {
   const std::string alias = request.alias().empty() ? kChampion : request.alias();
   if (request.reason().empty()) return invalid_argument("a rollback needs a reason (--reason)");
   auto snapshot = context_.store.snapshot();

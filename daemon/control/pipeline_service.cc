@@ -183,14 +183,14 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
   if (dry_run || change.writes.empty()) return response;
   for (const auto& applied : response.documents()) {
     if (applied.change() == "unchanged") continue;
-    change.reason += (change.reason.empty() ? "" : ", ") + applied.kind() + " " + applied.name() + " " + applied.change();
+    change.reason +=
+        (change.reason.empty() ? "" : ", ") + applied.kind() + " " + applied.name() + " " + applied.change();
   }
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   return response;
 }
 
-Result<v1::ListPipelinesResponse> PipelineService::list_pipelines(const std::string& project,
-                                                                  const PageRequest& page) {
+Result<v1::ListPipelinesResponse> PipelineService::list_pipelines(const std::string& project, const PageRequest& page) {
   const std::string prefix = keys::pipelines(project);
   ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
   ASSIGN_OR_RETURN(auto records, list<v1::PipelineRecord>(*context_.store.snapshot(), prefix, page.token, size + 1));
@@ -216,8 +216,9 @@ Result<v1::ListSourcesResponse> PipelineService::list_sources(const std::string&
   for (auto& record : records) {
     auto* view = response.add_sources();
     *view->mutable_source() = record.value.source();
-    ASSIGN_OR_RETURN(auto status, get<v1::SourceStatus>(
-                                      *snapshot, keys::source_status(project, record.value.source().metadata().name())));
+    ASSIGN_OR_RETURN(
+        auto status,
+        get<v1::SourceStatus>(*snapshot, keys::source_status(project, record.value.source().metadata().name())));
     if (status) *view->mutable_status() = status->value;
   }
   return response;
@@ -233,8 +234,9 @@ Result<v1::ListTriggersResponse> PipelineService::list_triggers(const std::strin
   for (auto& record : records) {
     auto* view = response.add_triggers();
     *view->mutable_trigger() = record.value.trigger();
-    ASSIGN_OR_RETURN(auto state, get<v1::TriggerState>(
-                                     *snapshot, keys::trigger_state(project, record.value.trigger().metadata().name())));
+    ASSIGN_OR_RETURN(
+        auto state,
+        get<v1::TriggerState>(*snapshot, keys::trigger_state(project, record.value.trigger().metadata().name())));
     if (state) *view->mutable_state() = state->value;
   }
   return response;

@@ -98,10 +98,9 @@ Time PlacementReconciler::reconcile(Time now) {
   auto plan = scheduler::make_plan(*scheduling, {}, now);
   for (const auto& placement : plan.placements) {
     size_t mark = placement.key.find('#');
-    Status status = mark == std::string::npos
-                        ? place_inspection(*snapshot, placement.key, placement.node, now)
-                        : place_step(*snapshot, placement.key.substr(0, mark), placement.key.substr(mark + 1),
-                                     placement.node, now);
+    Status status = mark == std::string::npos ? place_inspection(*snapshot, placement.key, placement.node, now)
+                                              : place_step(*snapshot, placement.key.substr(0, mark),
+                                                           placement.key.substr(mark + 1), placement.node, now);
     // A conflict means that what was planned for has changed: the next round plans afresh.
     if (status.is_ok() || status.code() == Code::kConflict) continue;
     log_warning("placement", placement.key + ": " + status.to_string());
@@ -139,8 +138,8 @@ Status PlacementReconciler::place_step(const Snapshot& snapshot, const std::stri
   return context_.commit(std::move(change)).status();
 }
 
-Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std::string& key,
-                                             const std::string& node, Time now) {
+Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std::string& key, const std::string& node,
+                                             Time now) {
   ASSIGN_OR_RETURN(auto inspection, require<v1::Inspection>(snapshot, key, key));
   ASSIGN_OR_RETURN(BuiltTask built, build_inspection_task(snapshot, inspection.value));
   Change change;

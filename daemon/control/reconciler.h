@@ -1,6 +1,6 @@
-// Reconciler: one control loop. It reads desired and observed state from a snapshot, acts, and says when it wants to run
-// again; events only wake it earlier. Synchronous and without threads, so that the simulator drives the same code; in the
-// daemon one LoopRunner calls all of them, one at a time, on its thread.
+// Reconciler: one control loop. It reads desired and observed state from a snapshot, acts, and says when it wants to
+// run again; events only wake it earlier. Synchronous and without threads, so that the simulator drives the same code;
+// in the daemon one LoopRunner calls all of them, one at a time, on its thread.
 #pragma once
 
 #include <string_view>

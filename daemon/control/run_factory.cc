@@ -59,7 +59,8 @@ Status add_input(const Snapshot& snapshot, const v1::PipelineRecord& pipeline, c
   run_input->set_dataset_digest(dataset.digest());
   for (const auto& uri : split.holdout) run_input->add_holdout(uri);
 
-  // The file that completed the trigger's condition is the newest to be seen, and of those seen at once the last to arrive.
+  // The file that completed the trigger's condition is the newest to be seen, and of those seen at once the last to
+  // arrive.
   auto seen = [](const v1::EntryRecord& entry) { return std::pair(entry.observed_us(), entry.arrived_us()); };
   const v1::EntryRecord* newest = nullptr;
   for (const auto& entry : accepted) {
@@ -90,7 +91,8 @@ Result<std::vector<v1::EntryRecord>> accepted_entries(const Snapshot& snapshot, 
 Result<v1::Run> add_run(const Snapshot& snapshot, Context& context, const v1::PipelineRecord& pipeline,
                         const RunRequest& request, Change* change) {
   const v1::Metadata& metadata = pipeline.pipeline().metadata();
-  ASSIGN_OR_RETURN(auto code, get<v1::PipelineCode>(snapshot, keys::pipeline_code(metadata.project(), metadata.name())));
+  ASSIGN_OR_RETURN(auto code,
+                   get<v1::PipelineCode>(snapshot, keys::pipeline_code(metadata.project(), metadata.name())));
   if (!code || code->value.recipe().steps_size() == 0) {
     return invalid_argument("pipeline " + metadata.name() + " has no recipe yet" +
                             (code && !code->value.refused_reason().empty() ? ": " + code->value.refused_reason() : "") +

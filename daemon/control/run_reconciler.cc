@@ -23,8 +23,8 @@ void finish_step(v1::StepStatus* status, v1::StepStatus::State state, const std:
 // An attempt ended badly: counts the failure and says whether the work is tried again.
 template <class Work>
 scheduler::RetryDecision account_failure(const v1::Attempt& attempt, uint32_t max_attempts, Work* work) {
-  auto decision = scheduler::decide_retry(attempt.exit(), work->failures(), work->infrastructure_failures(),
-                                          max_attempts);
+  auto decision =
+      scheduler::decide_retry(attempt.exit(), work->failures(), work->infrastructure_failures(), max_attempts);
   if (decision.users_fault) {
     work->set_failures(work->failures() + 1);
   } else if (attempt.state() != v1::Attempt::STOPPED) {
@@ -122,11 +122,12 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
     if (scheduler::is_final(settled)) {
       run.set_finished_us(now.us);
       for (const auto& status : run.steps()) {
-        if (status.state() == v1::StepStatus::FAILED) run.set_message("step " + status.name() + ": " + status.message());
+        if (status.state() == v1::StepStatus::FAILED)
+          run.set_message("step " + status.name() + ": " + status.message());
       }
       erase(change, keys::active_run(run.project(), run.id()));
-      log_info("run", run.id() + " " + v1::Run::State_Name(settled) +
-                          (run.message().empty() ? "" : ": " + run.message()));
+      log_info("run",
+               run.id() + " " + v1::Run::State_Name(settled) + (run.message().empty() ? "" : ": " + run.message()));
     }
   }
   if (serialize(run) == before) return Status::ok();
@@ -154,8 +155,8 @@ Status RunReconciler::advance_inspection(const Snapshot& snapshot, Record<v1::In
     inspection.set_finished_us(now.us);
     erase(change, keys::pending_inspection(inspection.project(), inspection.id()));
     for (const auto& entry : inspection.entries()) {
-      const std::string key = keys::entry(inspection.project(), inspection.pipeline(), inspection.input(),
-                                          entry.uri(), entry.sha256());
+      const std::string key =
+          keys::entry(inspection.project(), inspection.pipeline(), inspection.input(), entry.uri(), entry.sha256());
       ASSIGN_OR_RETURN(auto entry_record, get<v1::EntryRecord>(snapshot, key));
       if (!entry_record || entry_record->value.state() != v1::EntryRecord::ARRIVED) continue;
       entry_record->value.set_state(v1::EntryRecord::QUARANTINED);

@@ -104,8 +104,7 @@ Result<v1::RunView> RunService::get_run(const std::string& project, const std::s
   auto snapshot = context_.store.snapshot();
   ASSIGN_OR_RETURN(auto run, find(*snapshot, project, id));
   v1::RunView view;
-  ASSIGN_OR_RETURN(auto attempts,
-                   list<v1::Attempt>(*snapshot, keys::attempts_of_run(project, run.value.id())));
+  ASSIGN_OR_RETURN(auto attempts, list<v1::Attempt>(*snapshot, keys::attempts_of_run(project, run.value.id())));
   for (auto& attempt : attempts) *view.add_attempts() = std::move(attempt.value);
   ASSIGN_OR_RETURN(v1::MetricHistory latest, latest_metrics(*snapshot, run.value));
   for (const auto& sample : latest.samples()) {

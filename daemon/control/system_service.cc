@@ -27,8 +27,7 @@ Result<v1::ListNodesResponse> SystemService::list_nodes() {
 Result<v1::ListAuditResponse> SystemService::list_audit(const PageRequest& page) {
   const std::string prefix = keys::audits();
   ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
-  ASSIGN_OR_RETURN(auto records,
-                   list<v1::AuditRecord>(*context_.store.snapshot(), prefix, page.token, size + 1, true));
+  ASSIGN_OR_RETURN(auto records, list<v1::AuditRecord>(*context_.store.snapshot(), prefix, page.token, size + 1, true));
   v1::ListAuditResponse response;
   response.set_next_page_token(cut_page(&records, size));
   for (const auto& record : records) {

@@ -152,9 +152,8 @@ Result<BuiltTask> build_step_task(const Snapshot& snapshot, const v1::Run& run, 
 
 Result<BuiltTask> build_inspection_task(const Snapshot& snapshot, const v1::Inspection& inspection) {
   const std::string& project = inspection.project();
-  ASSIGN_OR_RETURN(auto pipeline,
-                   require<v1::PipelineRecord>(snapshot, keys::pipeline(project, inspection.pipeline()),
-                                               "pipeline " + inspection.pipeline()));
+  ASSIGN_OR_RETURN(auto pipeline, require<v1::PipelineRecord>(snapshot, keys::pipeline(project, inspection.pipeline()),
+                                                              "pipeline " + inspection.pipeline()));
   ASSIGN_OR_RETURN(auto code, require<v1::PipelineCode>(snapshot, keys::pipeline_code(project, inspection.pipeline()),
                                                         "recipe of " + inspection.pipeline()));
   const v1::InputSpec* input = find_input(pipeline.value.pipeline().spec(), inspection.input());

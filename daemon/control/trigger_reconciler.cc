@@ -50,8 +50,8 @@ Result<scheduler::TriggerObservation> TriggerReconciler::observe(const Snapshot&
       return invalid_argument("it watches input '" + trigger.spec().new_data().input() + "', which pipeline " +
                               trigger.spec().pipeline() + " does not have");
     }
-    ASSIGN_OR_RETURN(auto entries, list<v1::EntryRecord>(
-                                       snapshot, keys::entries(project, trigger.spec().pipeline(), input->name())));
+    ASSIGN_OR_RETURN(auto entries,
+                     list<v1::EntryRecord>(snapshot, keys::entries(project, trigger.spec().pipeline(), input->name())));
     for (const auto& record : entries) {
       const v1::EntryRecord& entry = record.value;
       if (entry.state() == v1::EntryRecord::ARRIVED) seen.inspecting = true;
@@ -90,7 +90,8 @@ Result<Time> TriggerReconciler::reconcile_one(const v1::TriggerRecord& record, T
   if (trigger.spec().paused()) return Time::never();
 
   auto snapshot = context_.store.snapshot();
-  ASSIGN_OR_RETURN(auto pipeline, get<v1::PipelineRecord>(*snapshot, keys::pipeline(project, trigger.spec().pipeline())));
+  ASSIGN_OR_RETURN(auto pipeline,
+                   get<v1::PipelineRecord>(*snapshot, keys::pipeline(project, trigger.spec().pipeline())));
   if (!pipeline) return Time::never();
   const std::string state_key = keys::trigger_state(project, name);
   ASSIGN_OR_RETURN(auto stored, get<v1::TriggerState>(*snapshot, state_key));

@@ -24,8 +24,8 @@ bool is_base64url(char c) {
 }
 
 bool is_token(std::string_view text) {
-  return text.starts_with(kPrefix) && text.size() > kPrefix.size() + kSecretCharacters && text.size() <= kTokenBytesMax &&
-         std::all_of(text.begin(), text.end(), is_base64url);
+  return text.starts_with(kPrefix) && text.size() > kPrefix.size() + kSecretCharacters &&
+         text.size() <= kTokenBytesMax && std::all_of(text.begin(), text.end(), is_base64url);
 }
 
 bool equal_in_constant_time(const Sha256::Digest& a, const Sha256::Digest& b) {
@@ -38,12 +38,18 @@ bool equal_in_constant_time(const Sha256::Digest& a, const Sha256::Digest& b) {
 
 std::string_view permission_name(Permission permission) {
   switch (permission) {
-    case Permission::kPublic: return "public";
-    case Permission::kRead: return "read";
-    case Permission::kSubmit: return "submit";
-    case Permission::kOperate: return "operate";
-    case Permission::kPromote: return "promote";
-    case Permission::kAgent: return "agent";
+    case Permission::kPublic:
+      return "public";
+    case Permission::kRead:
+      return "read";
+    case Permission::kSubmit:
+      return "submit";
+    case Permission::kOperate:
+      return "operate";
+    case Permission::kPromote:
+      return "promote";
+    case Permission::kAgent:
+      return "agent";
   }
   CHECK_MSG(false, "unknown permission");
 }
@@ -67,7 +73,7 @@ std::string new_token(std::string_view name, Random& random) {
 }
 
 Result<std::string> load_or_create_token(const std::filesystem::path& path, std::string_view name, Random& random) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) {
     if (errno != ENOENT) return errno_status("stat " + path.string(), errno);
     std::string token = new_token(name, random);

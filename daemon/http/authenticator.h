@@ -1,6 +1,7 @@
-// Authenticator: turns an Authorization header into a Principal. It keeps only the SHA-256 of each token and compares in
-// constant time. A peer that fails too often is told to wait; a valid token always passes, because all users of a machine
-// share one loopback address and nobody may lock the others out. Owned by the app; authenticate() from any thread.
+// Authenticator: turns an Authorization header into a Principal. It keeps only the SHA-256 of each token and compares
+// in constant time. A peer that fails too often is told to wait; a valid token always passes, because all users of a
+// machine share one loopback address and nobody may lock the others out. Owned by the app; authenticate() from any
+// thread.
 #pragma once
 
 #include <array>
@@ -23,8 +24,8 @@ namespace freshet::http {
 // "fsh_" + name + "_" + 256 random bits as 43 base64url characters. The prefix lets scanners find leaked tokens.
 std::string new_token(std::string_view name, Random& random);
 
-// The token in the file, or a new one of that name written there durably with mode 0600. permission_denied when the file
-// can be read by others, corrupt when it holds no token.
+// The token in the file, or a new one of that name written there durably with mode 0600. permission_denied when the
+// file can be read by others, corrupt when it holds no token.
 Result<std::string> load_or_create_token(const std::filesystem::path& path, std::string_view name, Random& random);
 
 class Authenticator {

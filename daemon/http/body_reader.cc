@@ -12,7 +12,8 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 using boost::system::error_code;
 
-// Like Beast's string_body, but it trusts no announced length for its allocation, so a piece can be taken out at a time.
+// Like Beast's string_body, but it trusts no announced length for its allocation, so a piece can be taken out at a
+// time.
 struct PieceBody {
   using value_type = std::string;
 

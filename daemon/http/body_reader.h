@@ -1,5 +1,6 @@
-// BodyReader: decodes one request's body (Content-Length or chunked) with Beast's parser, piece by piece. Private to the
-// server; one thread. The head has passed the gate before, so what decides is known already; Beast reads the framing.
+// BodyReader: decodes one request's body (Content-Length or chunked) with Beast's parser, piece by piece. Private to
+// the server; one thread. The head has passed the gate before, so what decides is known already; Beast reads the
+// framing.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ class BodyReader {
   BodyReader(std::string_view head, uint64_t body_bytes_max);
   ~BodyReader();
 
-  // Takes what it can from the front of `input` and appends what it decoded to `decoded`. Give it the rest again with more
-  // behind it. A refusal ends the connection.
+  // Takes what it can from the front of `input` and appends what it decoded to `decoded`. Give it the rest again with
+  // more behind it. A refusal ends the connection.
   std::optional<GateRefusal> feed(std::string* input, std::string* decoded);
 
   bool is_done() const;

@@ -30,7 +30,9 @@ constexpr std::string_view kHeadEnd = "\r\n\r\n";
 constexpr Duration kLingerLimit = Duration::seconds(1);
 constexpr size_t kLingerBytesMax = 4 << 20;
 
-SteadyTime after(Duration duration) { return std::chrono::steady_clock::now() + std::chrono::microseconds(duration.us); }
+SteadyTime after(Duration duration) {
+  return std::chrono::steady_clock::now() + std::chrono::microseconds(duration.us);
+}
 
 bool takes_body(const std::string& method) { return method != "GET" && method != "DELETE"; }
 
@@ -231,9 +233,10 @@ asio::awaitable<bool> Connection::dispatch(std::shared_ptr<Exchange> exchange) {
     co_return co_await refuse(exchange, 400, invalid_argument("a " + head.method + " has no body"));
   }
   if (head.content_length.value_or(0) > route.options.body_bytes_max) {
-    co_return co_await refuse(exchange, 413, invalid_argument("the body is larger than the " +
-                                                              std::to_string(route.options.body_bytes_max) +
-                                                              " bytes that this call takes"));
+    co_return co_await refuse(
+        exchange, 413,
+        invalid_argument("the body is larger than the " + std::to_string(route.options.body_bytes_max) +
+                         " bytes that this call takes"));
   }
   if (route.listener) {
     if (!head.wants_websocket || !in_.empty()) {
@@ -286,8 +289,8 @@ asio::awaitable<bool> Connection::run_handler(std::shared_ptr<Exchange> exchange
   if (!response.is_ok()) {
     const Status& status = response.status();
     if (status.code() == Code::kInternal || status.code() == Code::kCorrupt) {
-      log_error("http", request->method + " " + exchange->route->pattern + ": " + status.to_string() + " at " +
-                            status.where());
+      log_error("http",
+                request->method + " " + exchange->route->pattern + ": " + status.to_string() + " at " + status.where());
     }
     co_return co_await answer(exchange, error_response(status));
   }

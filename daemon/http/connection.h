@@ -49,7 +49,8 @@ class Connection final : public Served, public std::enable_shared_from_this<Conn
   awaitable<bool> serve_one();
   awaitable<bool> read_head(std::string* head_bytes);
   awaitable<bool> dispatch(std::shared_ptr<Exchange> exchange);
-  awaitable<bool> run_handler(std::shared_ptr<Exchange> exchange, std::shared_ptr<Request> request, Principal principal);
+  awaitable<bool> run_handler(std::shared_ptr<Exchange> exchange, std::shared_ptr<Request> request,
+                              Principal principal);
   awaitable<bool> run_upload(std::shared_ptr<Exchange> exchange, std::shared_ptr<Request> request, Principal principal);
   awaitable<bool> answer(std::shared_ptr<Exchange> exchange, Response response);
   awaitable<bool> answer_stream(std::shared_ptr<Exchange> exchange, Response response);

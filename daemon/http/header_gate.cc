@@ -10,8 +10,9 @@ constexpr std::string_view kLineEnd = "\r\n";
 constexpr size_t kMethodBytesMax = 16;
 
 // Fields that decide about framing, routing or trust: twice means that two readers may pick different ones.
-constexpr std::string_view kSingleFields[] = {"host",    "content-length", "transfer-encoding", "content-type",
-                                              "upgrade", "authorization",  "expect",            "last-event-id"};
+constexpr std::string_view kSingleFields[] = {"host",         "content-length", "transfer-encoding",
+                                              "content-type", "upgrade",        "authorization",
+                                              "expect",       "last-event-id"};
 
 bool is_token_char(char c) {
   if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;
@@ -108,7 +109,8 @@ std::optional<GateRefusal> check_framing(RequestHead* head) {
   if (has_field(*head, "content-length")) {
     std::string_view text = head->field("content-length");
     uint64_t length = 0;
-    bool all_digits = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    bool all_digits =
+        !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
     if (!all_digits || error != std::errc() || end != text.data() + text.size()) {
       return refuse(400, "Content-Length is not one number");
@@ -131,14 +133,16 @@ std::optional<GateRefusal> check_connection(RequestHead* head) {
       if (option == "close") head->wants_close = true;
       if (option == "upgrade") wants_upgrade = true;
       // These may not be removed hop by hop: it would change what the next reader sees of the message.
-      if (option == "host" || option == "content-length" || option == "transfer-encoding" || option == "authorization") {
+      if (option == "host" || option == "content-length" || option == "transfer-encoding" ||
+          option == "authorization") {
         return refuse(400, "Connection names " + option);
       }
     }
   }
   head->wants_websocket = wants_upgrade && lower(head->field("upgrade")) == "websocket";
   if (has_field(*head, "expect")) {
-    if (lower(head->field("expect")) != "100-continue") return refuse(417, "the only Expect understood is 100-continue");
+    if (lower(head->field("expect")) != "100-continue")
+      return refuse(417, "the only Expect understood is 100-continue");
     head->expects_continue = !head->is_http_1_0;
   }
   return std::nullopt;

@@ -49,7 +49,8 @@ Result<tcp::endpoint> parse_listen(const std::string& listen) {
 Status listen_failed(const tcp::endpoint& endpoint, const error_code& error) {
   std::string port = std::to_string(endpoint.port());
   if (error == asio::error::address_in_use) {
-    return unavailable("port " + port + " is in use: another freshetd or another program listens on it; stop that one, or " +
+    return unavailable("port " + port +
+                       " is in use: another freshetd or another program listens on it; stop that one, or " +
                        "choose another port with --listen 127.0.0.1:PORT (0 takes a free one)");
   }
   return unavailable("cannot listen on port " + port + ": " + error.message());
@@ -108,7 +109,8 @@ void HttpServer::Impl::serve(tcp::socket socket, const tcp::endpoint& peer) {
   asio::any_io_executor executor = socket.get_executor();
   auto connection = std::make_shared<Connection>(core, std::move(socket), peer.address().to_string());
   if (!connection->begin()) {
-    log_warning("http", "refused a connection: there are " + std::to_string(core->options.connections_max) + " already");
+    log_warning("http",
+                "refused a connection: there are " + std::to_string(core->options.connections_max) + " already");
     return;
   }
   core->tasks.start(executor, Connection::serve(connection));

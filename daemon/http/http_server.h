@@ -1,6 +1,6 @@
-// HttpServer: listens on loopback, lets requests through the gate, finds the route, checks the token and its permission,
-// runs the handler on the worker pool and sends its answer; streams and WebSockets likewise. Owned by the app; start()
-// and stop() by one thread, wake_streams() by any. It knows nothing of Freshet's records.
+// HttpServer: listens on loopback, lets requests through the gate, finds the route, checks the token and its
+// permission, runs the handler on the worker pool and sends its answer; streams and WebSockets likewise. Owned by the
+// app; start() and stop() by one thread, wake_streams() by any. It knows nothing of Freshet's records.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ namespace freshet::http {
 
 struct HttpServerOptions {
   std::string listen = "127.0.0.1:7070";  // port 0: a free one
-  std::vector<std::string> hosts;         // more values of Host to answer to, with port; the loopback names always count
+  std::vector<std::string> hosts;  // more values of Host to answer to, with port; the loopback names always count
   size_t connections_max = 1024;
-  Duration header_limit = Duration::seconds(5);  // from the first byte of a request to the end of its header
-  Duration idle_limit = Duration::seconds(60);   // of a kept-alive connection between requests
-  Duration write_limit = Duration::seconds(30);  // for a piece of an answer to leave
-  Duration heartbeat = Duration::seconds(10);    // of a silent event stream
+  Duration header_limit = Duration::seconds(5);    // from the first byte of a request to the end of its header
+  Duration idle_limit = Duration::seconds(60);     // of a kept-alive connection between requests
+  Duration write_limit = Duration::seconds(30);    // for a piece of an answer to leave
+  Duration heartbeat = Duration::seconds(10);      // of a silent event stream
   Duration poll_interval = Duration::millis(500);  // of a stream that nobody wakes
   Duration websocket_idle_limit = Duration::seconds(10);
   size_t websocket_frame_bytes_max = 16u << 20;
@@ -34,8 +34,8 @@ struct HttpServerOptions {
 
 class HttpServer {
  public:
-  // Binds and serves. invalid_argument: not a loopback address (there is no TLS yet). unavailable: the port is in use, with
-  // what to do about it. All that is passed outlives the server; `metrics` may be null.
+  // Binds and serves. invalid_argument: not a loopback address (there is no TLS yet). unavailable: the port is in use,
+  // with what to do about it. All that is passed outlives the server; `metrics` may be null.
   static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, const Router& router,
                                                    Authenticator& authenticator, async::IoThreads& io,
                                                    async::WorkerPool& pool, HttpMetrics* metrics = nullptr);
@@ -51,8 +51,8 @@ class HttpServer {
   void wake_streams();
 
   // Takes no more connections, lets requests in progress end, ends streams and closes WebSockets; what is left after
-  // `drain` is cut off. Then nothing of the server runs any more, but handlers whose deadline passed may still be in the
-  // pool. Idempotent. The IO threads must still run.
+  // `drain` is cut off. Then nothing of the server runs any more, but handlers whose deadline passed may still be in
+  // the pool. Idempotent. The IO threads must still run.
   void stop(Duration drain);
 
  private:

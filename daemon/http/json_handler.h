@@ -1,5 +1,5 @@
-// json_handler(): makes a route's handler from a function over schema messages. The body is proto JSON with unknown fields
-// refused, the answer proto JSON; so an endpoint is one function and one row in the route table. Any thread.
+// json_handler(): makes a route's handler from a function over schema messages. The body is proto JSON with unknown
+// fields refused, the answer proto JSON; so an endpoint is one function and one row in the route table. Any thread.
 #pragma once
 
 #include <google/protobuf/message.h>

@@ -1,5 +1,5 @@
-// Who calls, and what they may do. A Principal is proof of a checked credential: only the Authenticator can make one, so
-// a handler cannot be reached without it. An immutable value; any thread.
+// Who calls, and what they may do. A Principal is proof of a checked credential: only the Authenticator can make one,
+// so a handler cannot be reached without it. An immutable value; any thread.
 #pragma once
 
 #include <cstdint>

@@ -111,7 +111,7 @@ Response text_response(std::string text, std::string content_type) {
 Result<Response> file_response(const std::filesystem::path& path, std::string content_type) {
   Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.is_open()) return errno_status("open " + path.string(), errno);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.get(), &info) != 0) return errno_status("stat " + path.string(), errno);
   if (!S_ISREG(info.st_mode)) return not_found(path.string() + " is not a file");
   Response response;

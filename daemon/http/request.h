@@ -1,6 +1,6 @@
 // What a handler sees and gives: Request, Response and the bodies that are not held in memory. No word of sockets or
-// Beast, so that api/ and control/ stay free of them. A Request is immutable while its handler runs (on a worker thread);
-// nothing in it may be kept afterwards.
+// Beast, so that api/ and control/ stay free of them. A Request is immutable while its handler runs (on a worker
+// thread); nothing in it may be kept afterwards.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,8 @@ Response text_response(std::string text, std::string content_type = "text/plain;
 
 // The file from its beginning, read on the worker pool. not_found when it is not there; a file that shrinks meanwhile
 // breaks the connection.
-Result<Response> file_response(const std::filesystem::path& path, std::string content_type = "application/octet-stream");
+Result<Response> file_response(const std::filesystem::path& path,
+                               std::string content_type = "application/octet-stream");
 
 // Server-sent events.
 struct Event {
@@ -74,13 +75,13 @@ struct Events {
   std::vector<Event> events;
   bool is_last = false;  // the stream ends behind them
 };
-// Called on the worker pool at once, whenever HttpServer::wake_streams() is called, and at least every half second; gives
-// what is new since its last call. It holds its own cursor.
+// Called on the worker pool at once, whenever HttpServer::wake_streams() is called, and at least every half second;
+// gives what is new since its last call. It holds its own cursor.
 using EventPoll = std::function<Result<Events>()>;
 Response event_response(EventPoll poll);
 
-// Where the body of an upload goes, piece by piece, on the worker pool. Dropped without finish() (by any thread) when the
-// client goes away or the body is too large: then it must leave nothing behind.
+// Where the body of an upload goes, piece by piece, on the worker pool. Dropped without finish() (by any thread) when
+// the client goes away or the body is too large: then it must leave nothing behind.
 class UploadSink {
  public:
   virtual ~UploadSink() = default;

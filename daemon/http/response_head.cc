@@ -16,7 +16,8 @@ std::string http_date() {
   std::tm parts{};
   ::gmtime_r(&now, &parts);
   constexpr const char* kDays[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-  constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   std::array<char, 40> text{};
   int size = std::snprintf(text.data(), text.size(), "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[parts.tm_wday],
                            parts.tm_mday, kMonths[parts.tm_mon], parts.tm_year + 1900, parts.tm_hour, parts.tm_min,
@@ -31,7 +32,8 @@ std::string_view reason_of(int status) {
 }
 
 void append_field(std::string_view name, std::string_view value, std::string* out) {
-  CHECK(value.find_first_of("\r\n") == std::string_view::npos && name.find_first_of("\r\n: ") == std::string_view::npos);
+  CHECK(value.find_first_of("\r\n") == std::string_view::npos &&
+        name.find_first_of("\r\n: ") == std::string_view::npos);
   *out += name;
   *out += ": ";
   *out += value;
@@ -50,7 +52,8 @@ std::string response_head(const Response& response, BodyFraming framing, bool ke
   append_field("X-Content-Type-Options", "nosniff", &head);
   for (const auto& [name, value] : response.headers) append_field(name, value, &head);
   if (framing == BodyFraming::kLength) {
-    append_field("Content-Length", std::to_string(response.stream ? *response.stream_size : response.body.size()), &head);
+    append_field("Content-Length", std::to_string(response.stream ? *response.stream_size : response.body.size()),
+                 &head);
   } else if (framing == BodyFraming::kChunked) {
     append_field("Transfer-Encoding", "chunked", &head);
   }

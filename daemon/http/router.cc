@@ -14,7 +14,8 @@ bool is_open_path(std::string_view pattern) {
 }
 
 bool has_control_byte(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
 Result<std::vector<std::string>> split_path(std::string_view path) {
@@ -137,7 +138,8 @@ std::vector<const Route*> Router::routes() const {
   return all;
 }
 
-Result<std::map<std::string, std::string>> parse_query(std::string_view query, const std::vector<std::string>& allowed) {
+Result<std::map<std::string, std::string>> parse_query(std::string_view query,
+                                                       const std::vector<std::string>& allowed) {
   std::map<std::string, std::string> values;
   while (!query.empty()) {
     size_t end = std::min(query.find('&'), query.size());

@@ -1,6 +1,6 @@
-// Router: the table of routes. Every route names its permission as a template argument without a default, so one without
-// does not compile. Filled before the server starts, then only read, by any thread. Matching knows nothing of tokens;
-// the server checks the permission between matching and the handler.
+// Router: the table of routes. Every route names its permission as a template argument without a default, so one
+// without does not compile. Filled before the server starts, then only read, by any thread. Matching knows nothing of
+// tokens; the server checks the permission between matching and the handler.
 #pragma once
 
 #include <functional>
@@ -18,9 +18,9 @@
 namespace freshet::http {
 
 struct RouteOptions {
-  size_t body_bytes_max = 1 << 20;           // GET and DELETE take no body at all
+  size_t body_bytes_max = 1 << 20;            // GET and DELETE take no body at all
   Duration deadline = Duration::seconds(30);  // for the body and the handler; of an upload, for each piece
-  std::vector<std::string> query = {};       // names that may appear behind '?'; any other is refused
+  std::vector<std::string> query = {};        // names that may appear behind '?'; any other is refused
 };
 
 using Handler = std::function<Result<Response>(const Principal&, const Request&)>;
@@ -65,8 +65,8 @@ class Router {
     add({"GET", std::move(pattern), kPermission, std::move(options), {}, {}, &listener});
   }
 
-  // `path` as it came, still percent-encoded, without the query. invalid_argument: bad encoding, an empty or dot segment,
-  // or a control character in it.
+  // `path` as it came, still percent-encoded, without the query. invalid_argument: bad encoding, an empty or dot
+  // segment, or a control character in it.
   Result<RouteMatch> match(std::string_view method, std::string_view path) const;
 
   // For tests that walk the table.
@@ -90,7 +90,8 @@ class Router {
   std::vector<std::unique_ptr<Entry>> entries_;
 };
 
-// "page_size=20&pipeline=flights" decoded. invalid_argument: bad encoding, a name twice, or one that is not in `allowed`.
+// "page_size=20&pipeline=flights" decoded. invalid_argument: bad encoding, a name twice, or one that is not in
+// `allowed`.
 Result<std::map<std::string, std::string>> parse_query(std::string_view query, const std::vector<std::string>& allowed);
 
 }  // namespace freshet::http

@@ -1,5 +1,5 @@
-// What every connection of the server shares. Private to the server. Immutable but for the registry of connections, which
-// any IO thread may call.
+// What every connection of the server shares. Private to the server. Immutable but for the registry of connections,
+// which any IO thread may call.
 #pragma once
 
 #include <atomic>

@@ -7,19 +7,32 @@ namespace freshet::http {
 
 int http_status_of(Code code) {
   switch (code) {
-    case Code::kOk: return 200;
-    case Code::kInvalidArgument: return 400;
-    case Code::kUnauthenticated: return 401;
-    case Code::kPermissionDenied: return 403;
-    case Code::kNotFound: return 404;
-    case Code::kAlreadyExists: return 409;
-    case Code::kConflict: return 409;
-    case Code::kCancelled: return 499;
-    case Code::kCorrupt: return 500;
-    case Code::kInternal: return 500;
-    case Code::kUnavailable: return 503;
-    case Code::kDeadline: return 504;
-    case Code::kResourceExhausted: return 507;
+    case Code::kOk:
+      return 200;
+    case Code::kInvalidArgument:
+      return 400;
+    case Code::kUnauthenticated:
+      return 401;
+    case Code::kPermissionDenied:
+      return 403;
+    case Code::kNotFound:
+      return 404;
+    case Code::kAlreadyExists:
+      return 409;
+    case Code::kConflict:
+      return 409;
+    case Code::kCancelled:
+      return 499;
+    case Code::kCorrupt:
+      return 500;
+    case Code::kInternal:
+      return 500;
+    case Code::kUnavailable:
+      return 503;
+    case Code::kDeadline:
+      return 504;
+    case Code::kResourceExhausted:
+      return 507;
   }
   CHECK_MSG(false, "unknown code");
 }

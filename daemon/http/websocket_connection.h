@@ -1,6 +1,6 @@
-// WebSocketConnection: a connection after its upgrade. Two coroutines, one reads and one writes; the listener's calls go
-// through a SerialQueue on the worker pool. Private to the server. All members but the queue run on the connection's IO
-// loop; send(), close(), drain() may be called from any thread.
+// WebSocketConnection: a connection after its upgrade. Two coroutines, one reads and one writes; the listener's calls
+// go through a SerialQueue on the worker pool. Private to the server. All members but the queue run on the connection's
+// IO loop; send(), close(), drain() may be called from any thread.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

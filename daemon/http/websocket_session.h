@@ -1,6 +1,6 @@
 // WebSocketSession: one connection of an agent, as the daemon's control sees it, and WebSocketListener, which hears it.
-// Sessions are made by the HTTP server. send() and close() from any thread, never blocking. The listener is called on the
-// worker pool, one call at a time for a session and in order: on_open, on_message ..., on_close.
+// Sessions are made by the HTTP server. send() and close() from any thread, never blocking. The listener is called on
+// the worker pool, one call at a time for a session and in order: on_open, on_message ..., on_close.
 #pragma once
 
 #include <cstdint>

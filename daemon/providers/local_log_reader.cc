@@ -14,8 +14,7 @@ constexpr size_t kChunkBytes = 1 << 20;
 
 }  // namespace
 
-Result<std::string> LocalLogReader::read(const std::string& gang_id, const std::string& stream,
-                                         uint64_t offset) const {
+Result<std::string> LocalLogReader::read(const std::string& gang_id, const std::string& stream, uint64_t offset) const {
   Fd file(::open((agent_dir_ / "gangs" / gang_id / (stream + ".log")).c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.is_open()) {
     const auto kept = agent_dir_ / "logs" / (gang_id + "." + stream + ".log");

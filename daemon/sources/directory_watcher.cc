@@ -105,7 +105,7 @@ void DirectoryWatcher::arm() {
   Fd inotify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   int error = inotify.is_open() ? 0 : errno;
   if (error == 0 && ::inotify_add_watch(inotify.get(), name.c_str(), kEvents) < 0) error = errno;
-  struct stat info {};
+  struct stat info{};
   if (::stat(name.c_str(), &info) == 0) watched_ = identity_of(info);
   watch_problem_.clear();
   if (error == 0) {
@@ -121,7 +121,7 @@ void DirectoryWatcher::arm() {
 void DirectoryWatcher::scan() {
   scan_at_ = clock_.monotonic() + options_.scan_every;
   std::string name = options_.directory.string();
-  struct stat info {};
+  struct stat info{};
   std::error_code error;
   if (::stat(name.c_str(), &info) != 0) error = std::error_code(errno, std::generic_category());
   if (!error && inotify_.is_open()) {
@@ -185,7 +185,7 @@ void DirectoryWatcher::read_events() {
 // Looks at one name. `complete`: its writer has closed it or renamed it in, so it need not settle.
 void DirectoryWatcher::see(const std::string& name, bool complete) {
   if (!is_entry_name(name, options_.glob)) return;
-  struct stat info {};
+  struct stat info{};
   if (::stat((options_.directory / name).c_str(), &info) != 0 || !S_ISREG(info.st_mode)) {
     forget(name);
     return;
@@ -257,7 +257,7 @@ void DirectoryWatcher::digest_slice() {
     // A name stays in the queue when its file goes, changes or is queued anew.
     if (auto file = files_.find(name); file == files_.end() || file->second.stage != Stage::kQueued) return;
     Fd fd(::open((options_.directory / name).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    struct stat info {};
+    struct stat info{};
     if (!fd.is_open() || ::fstat(fd.get(), &info) != 0) {
       if (errno == ENOENT) {
         forget(name);
@@ -284,7 +284,7 @@ void DirectoryWatcher::finish_digest() {
   Digesting done = std::move(*digesting_);
   digesting_.reset();
   File& file = files_.at(done.name);
-  struct stat info {};
+  struct stat info{};
   if (::stat((options_.directory / done.name).c_str(), &info) != 0 || identity_of(info) != done.identity) {
     // It was replaced or written to meanwhile: what was read is no state that it ever had.
     file.identity = {};

@@ -201,7 +201,7 @@ Result<v1::ArtifactManifest> LocalArtifactStore::seal(const std::string& digest,
   ASSIGN_OR_RETURN(v1::ArtifactManifest parsed, check_manifest(digest, manifest));
   if (exists(digest)) return parsed;
   for (const v1::ArtifactFile& file : parsed.files()) {
-    struct stat info {};
+    struct stat info{};
     if (::stat(blob_path(file.sha256()).c_str(), &info) != 0) return file_missing(file);
     if (static_cast<uint64_t>(info.st_size) != file.size()) {
       return file_wrong_size(file, static_cast<uint64_t>(info.st_size));

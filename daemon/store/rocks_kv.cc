@@ -66,7 +66,7 @@ Status to_status(const rocksdb::Status& status, std::string_view what) {
 rocksdb::Slice slice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 
 uint64_t free_bytes(const std::filesystem::path& directory) {
-  struct statvfs info {};
+  struct statvfs info{};
   if (::statvfs(directory.c_str(), &info) != 0) return 0;
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
 }
@@ -90,7 +90,7 @@ rocksdb::Options database_options() {
 Status check_directory(const std::filesystem::path& directory) {
   std::string name = "data directory " + directory.string();
   Status made = make_directories(directory);
-  struct stat info {};
+  struct stat info{};
   if (::stat(directory.c_str(), &info) != 0) {
     int error = errno;
     if (error == EACCES || error == EPERM) return permission_denied(name + " can't be reached: permission denied");

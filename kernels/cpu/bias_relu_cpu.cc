@@ -6,8 +6,7 @@
 
 namespace freshet::kernels {
 
-FRESHET_MULTIVERSION void bias_forward(size_t rows, size_t columns, const float* __restrict bias,
-                                       float* __restrict z) {
+FRESHET_MULTIVERSION void bias_forward(size_t rows, size_t columns, const float* __restrict bias, float* __restrict z) {
   for (size_t r = 0; r < rows; ++r) {
     float* row = z + r * columns;
     for (size_t c = 0; c < columns; ++c) row[c] += bias[c];

@@ -10,8 +10,7 @@ FRESHET_MULTIVERSION void tree_add(size_t count, const float* __restrict b, floa
   for (size_t i = 0; i < count; ++i) a[i] += b[i];
 }
 
-FRESHET_MULTIVERSION void block_sums_of_squares(size_t count, const float* __restrict values,
-                                                double* __restrict sums) {
+FRESHET_MULTIVERSION void block_sums_of_squares(size_t count, const float* __restrict values, double* __restrict sums) {
   constexpr size_t kLanes = 8;
   for (size_t start = 0; start < count; start += kBlock) {
     size_t end = std::min(count, start + kBlock);

@@ -14,8 +14,8 @@ void adamw(const AdamWStep& step, size_t count, const float* gradient, float* w,
     double direction = m1 * static_cast<double>(step.correction1) /
                        (std::sqrt(v1 * static_cast<double>(step.correction2)) + static_cast<double>(step.epsilon));
     double decay = static_cast<double>(step.weight_decay) * static_cast<double>(w[i]);
-    w[i] = static_cast<float>(static_cast<double>(w[i]) -
-                              static_cast<double>(step.learning_rate) * (direction + decay));
+    w[i] =
+        static_cast<float>(static_cast<double>(w[i]) - static_cast<double>(step.learning_rate) * (direction + decay));
     m[i] = static_cast<float>(m1);
     v[i] = static_cast<float>(v1);
   }

@@ -52,7 +52,8 @@ class ApiTest : public testing::Test {
     ASSERT_TRUE(world_.run_until(
         [&] {
           auto aliases = world_.call("GET", "/api/v1/models");
-          return aliases.is_ok() && aliases->find("\"version\":\"" + std::to_string(version) + "\"") != std::string::npos;
+          return aliases.is_ok() &&
+                 aliases->find("\"version\":\"" + std::to_string(version) + "\"") != std::string::npos;
         },
         Duration::seconds(60)));
   }
@@ -154,8 +155,9 @@ TEST_F(ApiTest, APersonPromotesAndRollsBackWithAReason) {
   const std::string model = "/api/v1/models/demand";
   EXPECT_NE(refused("POST", model + "/promote", R"({"version": 1})").message().find("reason"), std::string::npos);
   EXPECT_EQ(refused("POST", model + "/promote", R"({"version": 9, "reason": "x"})").code(), Code::kNotFound);
-  EXPECT_EQ(refused("POST", model + "/promote", R"({"version": 1, "reason": "x", "expected_current_version": 1})").code(),
-            Code::kConflict);
+  EXPECT_EQ(
+      refused("POST", model + "/promote", R"({"version": 1, "reason": "x", "expected_current_version": 1})").code(),
+      Code::kConflict);
   auto back = ok<v1::Alias>("POST", model + "/rollback", R"({"reason": "complaints"})");
   EXPECT_EQ(back.version(), 1u);
   EXPECT_EQ(back.previous_version(), 2u);
@@ -180,17 +182,16 @@ TEST_F(ApiTest, QuarantinedDataIsReleasedOrDiscardedByName) {
   world_.sources().add_file("default", "drops", file);
   const std::string data = "/api/v1/data/demand/sales";
   ASSERT_TRUE(world_.run_until(
-      [&] {
-        return ok<v1::ListEntriesResponse>("GET", data, "", {{"state", "QUARANTINED"}}).entries_size() == 1;
-      },
+      [&] { return ok<v1::ListEntriesResponse>("GET", data, "", {{"state", "QUARANTINED"}}).entries_size() == 1; },
       Duration::seconds(60)));
-  EXPECT_EQ(refused("POST", data + "/decide", R"({"decision": "RELEASE", "uris": ["day-101.parquet"], "reason": "x"})").code(),
+  EXPECT_EQ(refused("POST", data + "/decide", R"({"decision": "RELEASE", "uris": ["day-101.parquet"], "reason": "x"})")
+                .code(),
             Code::kNotFound)
       << "it is not in quarantine";
   EXPECT_EQ(refused("POST", data + "/decide", R"({"decision": "DISCARD", "uris": ["poison.parquet"]})").code(),
             Code::kInvalidArgument);
-  auto decided = ok<v1::ListEntriesResponse>("POST", data + "/decide",
-                                             R"({"decision": "DISCARD", "uris": ["poison.parquet"], "reason": "shuffled"})");
+  auto decided = ok<v1::ListEntriesResponse>(
+      "POST", data + "/decide", R"({"decision": "DISCARD", "uris": ["poison.parquet"], "reason": "shuffled"})");
   ASSERT_EQ(decided.entries_size(), 1);
   EXPECT_EQ(decided.entries(0).state(), v1::EntryRecord::DISCARDED);
   EXPECT_EQ(refused("GET", "/api/v1/data/demand/other").code(), Code::kNotFound);

@@ -57,11 +57,11 @@ class FirstLight {
 
   bool until(const std::function<bool()>& done) {
     return world_.run_until(
-        [&] {
-          broken_ = world_.broken_invariant();
-          return !broken_.empty() || done();
-        },
-        Duration::seconds(120)) &&
+               [&] {
+                 broken_ = world_.broken_invariant();
+                 return !broken_.empty() || done();
+               },
+               Duration::seconds(120)) &&
            broken_.empty();
   }
 

@@ -45,8 +45,15 @@ class SimWorld::Link final : public control::AgentLink {
 struct SimWorld::Daemon {
   Daemon(SimWorld& world, uint64_t term)
       : link(world),
-        context{world.writer_, world.clock_,      world.random_, world.sources_, world.artifacts_,
-                link,          [&world] { world.wake_reconcilers(); }, term, "sim"},
+        context{world.writer_,
+                world.clock_,
+                world.random_,
+                world.sources_,
+                world.artifacts_,
+                link,
+                [&world] { world.wake_reconcilers(); },
+                term,
+                "sim"},
         agents(context),
         pipelines(context),
         runs(context, logs),
@@ -61,8 +68,8 @@ struct SimWorld::Daemon {
         attempts(context, agents),
         reconcilers{&catalog, &triggers, &run_loop, &placement, &attempts},
         scheduled(reconcilers.size()) {
-    api::Services services{pipelines, runs, models, data, system, artifacts, [] { return std::string(); },
-                           [] { return Status::ok(); }};
+    api::Services services{
+        pipelines, runs, models, data, system, artifacts, [] { return std::string(); }, [] { return Status::ok(); }};
     api::add_pipeline_routes(router, services);
     api::add_run_routes(router, services);
     api::add_model_routes(router, services);

@@ -32,8 +32,8 @@ class ArtifactWriter {
   v1::ArtifactManifest manifest_;
 };
 
-// The manifest of an artifact's directory after all its files were compared with it (size and SHA-256, nothing missing).
-// kCorrupt names the file.
+// The manifest of an artifact's directory after all its files were compared with it (size and SHA-256, nothing
+// missing). kCorrupt names the file.
 Result<v1::ArtifactManifest> verify_artifact(const std::filesystem::path& directory);
 
 }  // namespace freshet::worker

@@ -72,7 +72,8 @@ Result<v1::ProducedOutput> save_model(const std::filesystem::path& output_dir, c
 Result<ModelArtifact> load_model(const std::filesystem::path& directory) {
   ASSIGN_OR_RETURN(auto manifest, verify_artifact(directory));
   auto has = [&](const char* name) {
-    return std::any_of(manifest.files().begin(), manifest.files().end(), [&](const auto& f) { return f.name() == name; });
+    return std::any_of(manifest.files().begin(), manifest.files().end(),
+                       [&](const auto& f) { return f.name() == name; });
   };
   if (manifest.type() != "model" || manifest.checkpoint().family() != kFamily || !has(kWeights) || !has(kTransform)) {
     return invalid_argument(directory.string() + " is not a model of the family " + kFamily);

@@ -71,9 +71,8 @@ Result<Safetensors> parse_safetensors(std::string_view bytes) {
   }
 
   std::string_view data = bytes.substr(kPrefixBytes + length);
-  std::stable_sort(header.begin(), header.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::stable_sort(header.begin(), header.end(),
+                   [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   Safetensors file;
   uint64_t at = 0;
   for (const auto& tensor : header) {
@@ -83,8 +82,8 @@ Result<Safetensors> parse_safetensors(std::string_view bytes) {
     }
     at = tensor.end;
     if (at > data.size()) return bad("it ends inside the data of " + tensor.name);
-    file.tensors.push_back({tensor.name, tensor.shape, tensor.begin / sizeof(float),
-                            (tensor.end - tensor.begin) / sizeof(float)});
+    file.tensors.push_back(
+        {tensor.name, tensor.shape, tensor.begin / sizeof(float), (tensor.end - tensor.begin) / sizeof(float)});
   }
   if (at != data.size()) return bad("there are " + std::to_string(data.size() - at) + " bytes that no tensor owns");
   file.values.resize(data.size() / sizeof(float));

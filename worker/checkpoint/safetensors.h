@@ -21,8 +21,8 @@ struct Safetensors {
 };
 
 // kCorrupt says what is wrong: a cut file, a header that is too long, not JSON or has a key twice, an unknown field, a
-// size that overflows or differs from its shape, data that overlaps or that no tensor owns. invalid_argument for a dtype
-// other than F32.
+// size that overflows or differs from its shape, data that overlaps or that no tensor owns. invalid_argument for a
+// dtype other than F32.
 Result<Safetensors> parse_safetensors(std::string_view bytes);
 
 }  // namespace freshet::worker

@@ -1,5 +1,6 @@
-// The JSON header of a safetensors file, both ways. A parser of its own because the format's rules are about what general
-// parsers forgive: keys given twice, numbers that do not fit, unknown fields. It knows nothing of the data behind.
+// The JSON header of a safetensors file, both ways. A parser of its own because the format's rules are about what
+// general parsers forgive: keys given twice, numbers that do not fit, unknown fields. It knows nothing of the data
+// behind.
 #pragma once
 
 #include <cstdint>

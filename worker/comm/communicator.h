@@ -1,7 +1,7 @@
-// Communicator: the only way ranks talk. An implementation gives one collective, exchange(); all else is made of it, and
-// no implementation ever adds numbers up, so that nothing that reaches the weights depends on a library's reduction.
-// Every rank makes the same calls in the same order, from one thread. An error means that the gang is broken and must
-// end. Implementations: SingleCommunicator here, local.h (processes over shared memory), mpi.h.
+// Communicator: the only way ranks talk. An implementation gives one collective, exchange(); all else is made of it,
+// and no implementation ever adds numbers up, so that nothing that reaches the weights depends on a library's
+// reduction. Every rank makes the same calls in the same order, from one thread. An error means that the gang is broken
+// and must end. Implementations: SingleCommunicator here, local.h (processes over shared memory), mpi.h.
 #pragma once
 
 #include <cstddef>
@@ -51,8 +51,8 @@ class Communicator {
   Status gather(Bytes part, const std::vector<MutableBytes>& all);
   // Returns when every rank has called it.
   Status barrier();
-  // Whether all ranks are well. A rank with an error gets its own back; the others get that of the first such rank, with
-  // its number in front.
+  // Whether all ranks are well. A rank with an error gets its own back; the others get that of the first such rank,
+  // with its number in front.
   Status agree(const Status& mine);
 };
 

@@ -54,8 +54,11 @@ class Segment {
     if (memory_) munmap(memory_, bytes_);
   }
   Segment(Segment&& other) noexcept
-      : memory_(std::exchange(other.memory_, nullptr)), bytes_(other.bytes_), ranks_(other.ranks_),
-        slots(other.slots), queues(other.queues) {}
+      : memory_(std::exchange(other.memory_, nullptr)),
+        bytes_(other.bytes_),
+        ranks_(other.ranks_),
+        slots(other.slots),
+        queues(other.queues) {}
   Segment& operator=(Segment&&) = delete;
 
   size_t ranks() const { return ranks_; }

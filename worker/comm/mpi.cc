@@ -50,9 +50,9 @@ MpiPlace mpi_place() {
 }
 
 MpiCommunicator::MpiCommunicator(MpiPlace place) : place_(place) {
-  // A rank that waits gives its core away. Open MPI does so by itself only when it was told of fewer cores than ranks; but
-  // other work shares the machine, and then a rank that spins keeps the one it waits for from running (four times slower
-  // on a busy machine). The user's own setting wins.
+  // A rank that waits gives its core away. Open MPI does so by itself only when it was told of fewer cores than ranks;
+  // but other work shares the machine, and then a rank that spins keeps the one it waits for from running (four times
+  // slower on a busy machine). The user's own setting wins.
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
   if (environment_number("OMPI_COMM_WORLD_LOCAL_SIZE", 0) == place_.size) {
     // All ranks are on this machine: without the search for networks the start is a tenth of a second shorter.

@@ -1,6 +1,6 @@
 // Ranks under mpirun. The only file that knows MPI; the engine's library does without it. At most one a process; all
-// calls from one thread (MPI_THREAD_FUNNELED). MPI is initialised in start() and finalised by finish(). A rank that ends
-// without finish() takes the gang down with it, which is what a failed rank wants.
+// calls from one thread (MPI_THREAD_FUNNELED). MPI is initialised in start() and finalised by finish(). A rank that
+// ends without finish() takes the gang down with it, which is what a failed rank wants.
 #pragma once
 
 #include "base/status.h"

@@ -36,8 +36,11 @@ Range segment_of(size_t parameters, int ranks, int rank) {
 }
 
 TreeReducer::TreeReducer(Communicator* comm, size_t parameters, size_t leaves_max)
-    : comm_(comm), parameters_(parameters), leaves_max_(leaves_max),
-      segment_(segment_of(parameters, comm->size(), comm->rank())), outgoing_(static_cast<size_t>(comm->size())),
+    : comm_(comm),
+      parameters_(parameters),
+      leaves_max_(leaves_max),
+      segment_(segment_of(parameters, comm->size(), comm->rank())),
+      outgoing_(static_cast<size_t>(comm->size())),
       incoming_(static_cast<size_t>(comm->size())) {}
 
 std::vector<TreeNode> TreeReducer::cover_of(size_t leaves, int rank) const {

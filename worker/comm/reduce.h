@@ -1,7 +1,7 @@
-// Joins the ranks' subtree sums: the owner of a segment of the parameters receives every rank's sums for that segment and
-// adds them in tree order, so that the bits are those of one rank. Direct exchange; for ranks whose blocks of leaves are
-// whole subtrees each value is sent once (a ring's traffic), for others about twice. One object per rank and training,
-// used on the thread that owns the Communicator.
+// Joins the ranks' subtree sums: the owner of a segment of the parameters receives every rank's sums for that segment
+// and adds them in tree order, so that the bits are those of one rank. Direct exchange; for ranks whose blocks of
+// leaves are whole subtrees each value is sent once (a ring's traffic), for others about twice. One object per rank and
+// training, used on the thread that owns the Communicator.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +31,8 @@ class TreeReducer {
   // `leaves_max`: micro-batches of a full global batch; ranks hold shares of them.
   TreeReducer(Communicator* comm, size_t parameters, size_t leaves_max);
 
-  // `sums`: this rank's, for a batch of `leaves` (SubtreeSums::sums over share_of(leaves_max)). The total of this rank's
-  // segment, valid until the next call; may lie in one of `sums`, which it overwrites.
+  // `sums`: this rank's, for a batch of `leaves` (SubtreeSums::sums over share_of(leaves_max)). The total of this
+  // rank's segment, valid until the next call; may lie in one of `sums`, which it overwrites.
   Result<const float*> reduce(size_t leaves, const std::vector<float*>& sums);
 
   // Every rank's own segment of `parameters` reaches every other rank.

@@ -1,7 +1,8 @@
-// The fixed binary tree over the micro-batches of a global batch, in which all gradients are summed. Node (level, index)
-// stands for leaves [index << level, (index + 1) << level); a node whose right half holds no leaf is its left half, with
-// nothing added. So the order of every addition depends on the number of leaves alone. A rank adds up the whole subtrees
-// that lie in its block of leaves (SubtreeSums); reduce.h joins those of all ranks. Plain memory, no communication.
+// The fixed binary tree over the micro-batches of a global batch, in which all gradients are summed. Node (level,
+// index) stands for leaves [index << level, (index + 1) << level); a node whose right half holds no leaf is its left
+// half, with nothing added. So the order of every addition depends on the number of leaves alone. A rank adds up the
+// whole subtrees that lie in its block of leaves (SubtreeSums); reduce.h joins those of all ranks. Plain memory, no
+// communication.
 #pragma once
 
 #include <compare>

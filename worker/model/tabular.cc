@@ -47,8 +47,7 @@ TabularShape TabularShape::of(const Transform& transform) {
   return shape;
 }
 
-TabularModel::Workspace::Workspace(const TabularModel& model, size_t rows_max)
-    : codes(rows_max), label(rows_max) {
+TabularModel::Workspace::Workspace(const TabularModel& model, size_t rows_max) : codes(rows_max), label(rows_max) {
   size_t widest = model.input_width_;
   activation.emplace_back(rows_max * model.input_width_);
   for (const auto& layer : model.layers_) {
@@ -141,8 +140,10 @@ Status TabularModel::check_rows(const EncodedRows& rows, bool with_label) const 
     const auto& codes = rows.categorical[f];
     if (codes.size() != rows.rows) return internal("a categorical feature has another number of rows");
     auto limit = static_cast<int64_t>(shape_.categorical[f].codes);
-    bool in_range = std::all_of(codes.begin(), codes.end(), [limit](int32_t code) { return code >= 0 && code < limit; });
-    if (!in_range) return invalid_argument("feature " + shape_.categorical[f].name + " has a code that its model lacks");
+    bool in_range =
+        std::all_of(codes.begin(), codes.end(), [limit](int32_t code) { return code >= 0 && code < limit; });
+    if (!in_range)
+      return invalid_argument("feature " + shape_.categorical[f].name + " has a code that its model lacks");
   }
   return Status::ok();
 }
@@ -200,8 +201,8 @@ Result<double> TabularModel::forward_backward(const EncodedRows& rows, std::span
 
   for (size_t r = 0; r < count; ++r) workspace->label[r] = rows.label[indices[r]];
   auto loss = shape_.binary ? kernels::bce_with_logits : kernels::squared_error;
-  double sum = loss(count, workspace->activation.back().data(), workspace->label.data(), scale,
-                    workspace->gradient.data());
+  double sum =
+      loss(count, workspace->activation.back().data(), workspace->label.data(), scale, workspace->gradient.data());
 
   for (size_t i = layers_.size(); i-- > 0;) {
     const Layer& layer = layers_[i];
@@ -210,14 +211,13 @@ Result<double> TabularModel::forward_backward(const EncodedRows& rows, std::span
     if (i + 1 == layers_.size()) {
       kernels::bias_gradient(count, layer.outputs, dz, gradient + layer.bias);
     } else {
-      kernels::bias_relu_gradient(count, layer.outputs, workspace->activation[i + 1].data(), dz,
-                                  gradient + layer.bias);
+      kernels::bias_relu_gradient(count, layer.outputs, workspace->activation[i + 1].data(), dz, gradient + layer.bias);
     }
-    RETURN_IF_ERROR(kernels::linear_weight_gradient(shape, dz, workspace->activation[i].data(),
-                                                    gradient + layer.weight));
+    RETURN_IF_ERROR(
+        kernels::linear_weight_gradient(shape, dz, workspace->activation[i].data(), gradient + layer.weight));
     if (i > 0 || !embedding_.empty()) {
-      RETURN_IF_ERROR(kernels::linear_input_gradient(shape, dz, parameters + layer.weight,
-                                                     workspace->gradient_below.data()));
+      RETURN_IF_ERROR(
+          kernels::linear_input_gradient(shape, dz, parameters + layer.weight, workspace->gradient_below.data()));
       std::swap(workspace->gradient, workspace->gradient_below);
     }
   }

@@ -1,6 +1,6 @@
 // The tabular model: an embedding per categorical feature and the standardised numeric features, side by side, into a
-// multi-layer perceptron with ReLU and one output (a logit, or a standardised value). The object is the architecture; the
-// parameters are one flat float array that the caller owns, with named tensors in it. Immutable; any thread, with a
+// multi-layer perceptron with ReLU and one output (a logit, or a standardised value). The object is the architecture;
+// the parameters are one flat float array that the caller owns, with named tensors in it. Immutable; any thread, with a
 // Workspace of its own for each. One call works on one micro-batch on the calling thread and its bits depend on the
 // parameters and the rows only.
 #pragma once
@@ -19,8 +19,8 @@ namespace freshet::worker {
 
 struct TabularShape {
   struct Categorical {
-    std::string name;     // "origin", "date.hour_of_day": unique among the features
-    uint32_t codes = 0;   // vocabulary + 1
+    std::string name;    // "origin", "date.hour_of_day": unique among the features
+    uint32_t codes = 0;  // vocabulary + 1
     uint32_t dim = 0;
   };
   std::vector<Categorical> categorical;
@@ -66,8 +66,8 @@ class TabularModel {
   Status forward(const EncodedRows& rows, std::span<const uint32_t> indices, const float* parameters,
                  Workspace* workspace, float* output) const;
 
-  // The SUM of the loss over those rows, and in `gradient` (as long as the parameters, overwritten) the gradient of that
-  // sum times `scale`.
+  // The SUM of the loss over those rows, and in `gradient` (as long as the parameters, overwritten) the gradient of
+  // that sum times `scale`.
   Result<double> forward_backward(const EncodedRows& rows, std::span<const uint32_t> indices, float scale,
                                   const float* parameters, float* gradient, Workspace* workspace) const;
 

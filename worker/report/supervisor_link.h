@@ -1,5 +1,5 @@
-// A rank's connection to its gang's supervisor: says hello, receives the attempt, sends milestones, outputs and, at a bad
-// end, the reason. Metrics go through the shared-memory ring instead, which never waits. One thread; blocking.
+// A rank's connection to its gang's supervisor: says hello, receives the attempt, sends milestones, outputs and, at a
+// bad end, the reason. Metrics go through the shared-memory ring instead, which never waits. One thread; blocking.
 #pragma once
 
 #include <filesystem>

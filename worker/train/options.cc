@@ -33,11 +33,11 @@ Result<TrainOptions> TrainOptions::of(const v1::TrainStep& step, uint64_t seed) 
   if (step.batch().micro_batch_rows() != 0) options.micro_batch_rows = step.batch().micro_batch_rows();
   if (step.batch().micro_batches() != 0) options.micro_batches = step.batch().micro_batches();
 
-  for (const Bound& bound : {Bound{"learning_rate", options.learning_rate, 0, 1e6, false},
-                             Bound{"weight_decay", options.weight_decay, 0, 1e6, true},
-                             Bound{"beta1", options.beta1, 0, 1, false}, Bound{"beta2", options.beta2, 0, 1, false},
-                             Bound{"epsilon", options.epsilon, 0, 1, false},
-                             Bound{"clip_norm", options.clip_norm, 0, 1e30, true}}) {
+  for (const Bound& bound :
+       {Bound{"learning_rate", options.learning_rate, 0, 1e6, false},
+        Bound{"weight_decay", options.weight_decay, 0, 1e6, true}, Bound{"beta1", options.beta1, 0, 1, false},
+        Bound{"beta2", options.beta2, 0, 1, false}, Bound{"epsilon", options.epsilon, 0, 1, false},
+        Bound{"clip_norm", options.clip_norm, 0, 1e30, true}}) {
     bool inside = bound.value > bound.low && bound.value < bound.high;
     if (inside || (bound.zero && bound.value == 0)) continue;
     return invalid_argument("optimizer." + std::string(bound.name) + " is " + std::to_string(bound.value) +
@@ -48,8 +48,9 @@ Result<TrainOptions> TrainOptions::of(const v1::TrainStep& step, uint64_t seed) 
     return invalid_argument("batch: micro_batch_rows times micro_batches is above " + std::to_string(kBatchRowsMax));
   }
   if (step.checkpoint_every_steps() != 0) {
-    return invalid_argument("checkpoint_every_steps: this worker writes its checkpoint at the end of the training "
-                            "only; leave the field out");
+    return invalid_argument(
+        "checkpoint_every_steps: this worker writes its checkpoint at the end of the training "
+        "only; leave the field out");
   }
   return options;
 }

@@ -25,11 +25,18 @@ Result<Trainer> Trainer::create(const TabularModel& model, const TrainOptions& o
 
 Trainer::Trainer(const TabularModel& model, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
                  std::vector<float> parameters)
-    : model_(model), options_(options), comm_(comm), pool_(pool), parameters_(std::move(parameters)),
+    : model_(model),
+      options_(options),
+      comm_(comm),
+      pool_(pool),
+      parameters_(std::move(parameters)),
       buffers_(std::make_unique<BufferPool>(model.parameters())),
-      reducer_(comm, model.parameters(), options.micro_batches), m_(reducer_.segment().size()),
-      v_(reducer_.segment().size()), micro_batches_(share_of(options.micro_batches, comm->size(), comm->rank())),
-      indices_(pool->threads()), losses_(options.micro_batches),
+      reducer_(comm, model.parameters(), options.micro_batches),
+      m_(reducer_.segment().size()),
+      v_(reducer_.segment().size()),
+      micro_batches_(share_of(options.micro_batches, comm->size(), comm->rank())),
+      indices_(pool->threads()),
+      losses_(options.micro_batches),
       block_sums_((model.parameters() + kernels::kBlock - 1) / kernels::kBlock) {
   for (unsigned thread = 0; thread < pool->threads(); ++thread) {
     workspaces_.emplace_back(model, options.micro_batch_rows);

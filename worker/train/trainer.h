@@ -1,7 +1,7 @@
 // The training loop: passes over rows in memory, in global batches of fixed micro-batches that ranks and threads share,
-// gradients summed in the fixed tree, AdamW on the segment of the parameters that a rank owns. The resulting weights are
-// the same bits for any number of ranks and threads. One object per rank, used on one thread; all ranks make the same
-// calls. It reports through a callback and writes no files.
+// gradients summed in the fixed tree, AdamW on the segment of the parameters that a rank owns. The resulting weights
+// are the same bits for any number of ranks and threads. One object per rank, used on one thread; all ranks make the
+// same calls. It reports through a callback and writes no files.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,10 @@
 namespace freshet::worker {
 
 struct StepResult {
-  uint64_t step = 0;    // from 1
-  uint64_t steps = 0;   // of the whole training
-  size_t rows = 0;      // of this global batch
-  double loss = 0;      // mean over them, before the update
+  uint64_t step = 0;         // from 1
+  uint64_t steps = 0;        // of the whole training
+  size_t rows = 0;           // of this global batch
+  double loss = 0;           // mean over them, before the update
   double gradient_norm = 0;  // before clipping
 };
 
@@ -73,10 +73,10 @@ class Trainer {
   TreeReducer reducer_;
   std::vector<float> m_, v_;  // of the own segment
   uint64_t step_ = 0;
-  Range micro_batches_;                                   // those of this rank
-  std::vector<TabularModel::Workspace> workspaces_;       // one a thread
-  std::vector<std::vector<uint32_t>> indices_;            // one a thread
-  std::vector<double> losses_, block_sums_;               // of the whole batch and all parameters
+  Range micro_batches_;                              // those of this rank
+  std::vector<TabularModel::Workspace> workspaces_;  // one a thread
+  std::vector<std::vector<uint32_t>> indices_;       // one a thread
+  std::vector<double> losses_, block_sums_;          // of the whole batch and all parameters
 };
 
 }  // namespace freshet::worker

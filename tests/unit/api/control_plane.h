@@ -1,4 +1,5 @@
-// The services of the control plane over a memory store and fakes: enough to fill the route table and to collect metrics.
+// The services of the control plane over a memory store and fakes: enough to fill the route table and to collect
+// metrics.
 #pragma once
 
 #include "base/random.h"

@@ -42,12 +42,16 @@ constexpr std::chrono::milliseconds kLong{10'000};
 
 TEST_F(RunOnTest, GivesTheResult) {
   std::thread::id thread;
-  EXPECT_EQ(*run([&]() -> Result<std::string> {
-              thread = std::this_thread::get_id();
-              return std::string("done");
-            }, kLong), "done");
+  EXPECT_EQ(*run(
+                [&]() -> Result<std::string> {
+                  thread = std::this_thread::get_id();
+                  return std::string("done");
+                },
+                kLong),
+            "done");
   EXPECT_NE(thread, std::this_thread::get_id());
-  EXPECT_EQ(run([]() -> Result<std::string> { return not_found("no run"); }, kLong).status().to_string(), "not_found: no run");
+  EXPECT_EQ(run([]() -> Result<std::string> { return not_found("no run"); }, kLong).status().to_string(),
+            "not_found: no run");
   EXPECT_EQ(run([]() -> Result<std::string> { throw std::runtime_error("bad"); }, kLong).status().to_string(),
             "internal: unexpected exception: bad");
 }
@@ -61,10 +65,15 @@ TEST_F(RunOnTest, DoesNotWaitForeverAndDoesNotBeginWhatIsTooLate) {
     return std::string("late");
   };
   EXPECT_EQ(run(blocked, std::chrono::milliseconds(20)).status().code(), Code::kDeadline);
-  EXPECT_EQ(run([&]() -> Result<std::string> {
-              began = true;
-              return std::string();
-            }, std::chrono::milliseconds(20)).status().code(), Code::kDeadline);
+  EXPECT_EQ(run(
+                [&]() -> Result<std::string> {
+                  began = true;
+                  return std::string();
+                },
+                std::chrono::milliseconds(20))
+                .status()
+                .code(),
+            Code::kDeadline);
   EXPECT_EQ(run(blocked, kLong).status().code(), Code::kResourceExhausted) << "the queue of one is taken";
   release.set_value();
   pool_.stop();

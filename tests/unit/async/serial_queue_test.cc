@@ -16,11 +16,13 @@ TEST(SerialQueue, OneAtATimeAndInOrder) {
   {
     SerialQueue queue(pool);
     for (int i = 0; i < 1000; ++i) {
-      ASSERT_TRUE(queue.post([&, i] {
-                         EXPECT_FALSE(is_running.exchange(true));
-                         order.push_back(i);
-                         is_running = false;
-                       }).is_ok());
+      ASSERT_TRUE(queue
+                      .post([&, i] {
+                        EXPECT_FALSE(is_running.exchange(true));
+                        order.push_back(i);
+                        is_running = false;
+                      })
+                      .is_ok());
     }
   }  // the queue may go before its jobs
   pool.stop();

@@ -65,7 +65,8 @@ TEST_F(TaskGroupTest, StopUnwindsWhatWaitsAndTakesNoMore) {
   std::atomic<int> started = 0;
   std::atomic<int> unwound = 0;
   TaskGroup group("test");
-  for (int i = 0; i < 10; ++i) ASSERT_TRUE(group.start(io_.next_loop().get_executor(), wait_for_ever(&started, &unwound)));
+  for (int i = 0; i < 10; ++i)
+    ASSERT_TRUE(group.start(io_.next_loop().get_executor(), wait_for_ever(&started, &unwound)));
   for (int seen = started; seen < 10; seen = started) started.wait(seen);
   EXPECT_FALSE(group.wait(Duration::millis(1)));
   EXPECT_EQ(group.running(), 10u);

@@ -20,7 +20,8 @@ TEST(WorkerPool, RunsJobsOnItsThreads) {
                       std::lock_guard lock(mutex);
                       threads.insert(std::this_thread::get_id());
                       ++done;
-                    }).is_ok());
+                    })
+                    .is_ok());
   }
   pool.stop();
   EXPECT_EQ(done, 300) << "stop() runs what is queued";
@@ -36,7 +37,8 @@ TEST(WorkerPool, TheQueueHasABound) {
   ASSERT_TRUE(pool.submit([&] {
                     entered.set_value();
                     release.get_future().wait();
-                  }).is_ok());
+                  })
+                  .is_ok());
   entered.get_future().wait();
   EXPECT_TRUE(pool.submit([] {}).is_ok());
   EXPECT_TRUE(pool.submit([] {}).is_ok());

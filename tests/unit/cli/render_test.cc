@@ -143,7 +143,8 @@ TEST(Progress, NamesWhatChanged) {
 
 TEST(Render, Outcomes) {
   const auto runs = message_of<v1::ListRunsResponse>("runs");
-  EXPECT_EQ(render_outcome(runs.runs(1), plain()), "run abababababab SUCCEEDED in 49.0s, flights/3: refused: gate auc: auc 0.541 < 0.55\n");
+  EXPECT_EQ(render_outcome(runs.runs(1), plain()),
+            "run abababababab SUCCEEDED in 49.0s, flights/3: refused: gate auc: auc 0.541 < 0.55\n");
   EXPECT_EQ(render_outcome(runs.runs(2), plain()), "run 9c1d77e25a0b SUCCEEDED in 30.0s, flights/2 passed\n");
   EXPECT_EQ(
       render_outcome(runs.runs(3), plain()),

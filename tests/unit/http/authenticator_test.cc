@@ -64,7 +64,8 @@ TEST_F(AuthenticatorTest, RefusesAllElse) {
 TEST_F(AuthenticatorTest, SlowsAPeerThatGuesses) {
   std::string guess = "Bearer " + new_token("admin", random_);
   int refused = 0;
-  while (authenticator_.authenticate(guess, "10.0.0.1").status().code() == Code::kUnauthenticated) ASSERT_LT(++refused, 100);
+  while (authenticator_.authenticate(guess, "10.0.0.1").status().code() == Code::kUnauthenticated)
+    ASSERT_LT(++refused, 100);
   EXPECT_EQ(refused, 20);
   EXPECT_EQ(authenticator_.authenticate(guess, "10.0.0.1").status().code(), Code::kResourceExhausted);
   EXPECT_TRUE(authenticator_.authenticate("Bearer " + token_, "10.0.0.1").is_ok()) << "nobody can lock others out";
@@ -87,7 +88,7 @@ TEST_F(AuthenticatorTest, MakesTheFileOnceAndForItsOwnerOnly) {
   std::filesystem::path path = directory_ / "admin.token";
   Result<std::string> first = load_or_create_token(path, "admin", random_);
   ASSERT_TRUE(first.is_ok()) << first.status().to_string();
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
   EXPECT_EQ(*load_or_create_token(path, "admin", random_), *first);

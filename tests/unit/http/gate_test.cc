@@ -37,7 +37,8 @@ const std::vector<Vector>& refused() {
   static const std::vector<Vector> vectors = {
       // Transfer-Encoding.
       {"te_gzip", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
-      {"te_gzip_then_length", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd", 501},
+      {"te_gzip_then_length",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd", 501},
       {"te_identity", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: identity\r\n\r\n", 501},
       {"te_chunked_gzip", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked, gzip\r\n\r\n" + kBody, 501},
       {"te_gzip_chunked", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + kBody, 501},
@@ -46,14 +47,20 @@ const std::vector<Vector>& refused() {
       {"te_vertical_tab", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: \vchunked\r\n\r\n" + kBody, 400},
       {"te_quoted", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: \"chunked\"\r\n\r\n" + kBody, 501},
       {"te_empty", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding:\r\n\r\n", 501},
-      {"te_twice", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + kBody, 400},
-      {"te_then_length", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + kBody, 400},
-      {"length_then_te", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + kBody, 400},
+      {"te_twice",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + kBody,
+       400},
+      {"te_then_length",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + kBody, 400},
+      {"length_then_te",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + kBody, 400},
       {"te_on_http_1_0", "POST /echo HTTP/1.0\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n" + kBody, 400},
       // Content-Length.
       {"length_list", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4, 4\r\n\r\nabcd", 400},
-      {"length_twice_same", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd", 400},
-      {"length_twice_other", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd", 400},
+      {"length_twice_same", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd",
+       400},
+      {"length_twice_other", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
+       400},
       {"length_plus", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: +4\r\n\r\nabcd", 400},
       {"length_minus", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: -4\r\n\r\nabcd", 400},
       {"length_hex", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 0x4\r\n\r\nabcd", 400},
@@ -84,7 +91,8 @@ const std::vector<Vector>& refused() {
       {"non_ascii_name", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-\xc3\xa4: 1\r\n\r\n", 400},
       {"zero_in_value", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-A: 1" + kZero + "2\r\n\r\n", 400},
       {"control_in_value", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-A: 1\x01\r\n\r\n", 400},
-      {"authorization_twice", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400},
+      {"authorization_twice",
+       "GET /healthz HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400},
       // The request line.
       {"non_ascii_target", "GET /healthz\xc3\xa4 HTTP/1.1\r\nHost: HOST\r\n\r\n", 400},
       {"control_in_target", "GET /health\x01z HTTP/1.1\r\nHost: HOST\r\n\r\n", 400},
@@ -111,15 +119,23 @@ const std::vector<Vector>& refused() {
       {"target_too_large", "GET /" + repeated("a", 8192) + " HTTP/1.1\r\nHost: HOST\r\n\r\n", 431},
       {"header_never_ends", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-A: " + repeated("a", 9000), 431},
       {"body_too_large", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 1001\r\n\r\n", 413},
-      {"chunks_too_large", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + repeated("a", 1001) + "\r\n0\r\n\r\n", 413},
+      {"chunks_too_large",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + repeated("a", 1001) +
+           "\r\n0\r\n\r\n",
+       413},
       // Others.
       {"connection_names_host", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nConnection: close, Host\r\n\r\n", 400},
       {"unknown_expect", "POST /echo HTTP/1.1\r\nHost: HOST\r\nExpect: 200-ok\r\nContent-Length: 4\r\n\r\nabcd", 417},
       // Chunks, which Beast reads.
-      {"chunk_size_not_hex", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabcd\r\n0\r\n\r\n", 400},
-      {"chunk_size_overflow", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\na\r\n0\r\n\r\n", 400},
-      {"chunk_without_line_end", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcdXX0\r\n\r\n", 400},
-      {"chunk_extension_with_lf", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n4;a=1\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_not_hex",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_overflow",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\na\r\n0\r\n\r\n",
+       400},
+      {"chunk_without_line_end",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcdXX0\r\n\r\n", 400},
+      {"chunk_extension_with_lf",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n4;a=1\nabcd\r\n0\r\n\r\n", 400},
   };
   return vectors;
 }
@@ -137,7 +153,9 @@ const std::vector<Vector>& accepted() {
       {"length", "POST /echo HTTP/1.1\r\nHost: HOST\r\nAUTH\r\nContent-Length: 4\r\n\r\nabcd", 200},
       {"no_length", "POST /echo HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n\r\n", 200},
       {"chunks", "POST /echo HTTP/1.1\r\nHost: HOST\r\nAUTH\r\nTransfer-Encoding: chunked\r\n\r\n" + kBody, 200},
-      {"chunk_extension", "POST /echo HTTP/1.1\r\nHost: HOST\r\nAUTH\r\nTransfer-Encoding: chunked\r\n\r\n4;a=1\r\nabcd\r\n0\r\n\r\n", 200},
+      {"chunk_extension",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nAUTH\r\nTransfer-Encoding: chunked\r\n\r\n4;a=1\r\nabcd\r\n0\r\n\r\n",
+       200},
   };
   return vectors;
 }
@@ -159,9 +177,8 @@ class GateTest : public HttpServerTest {
   GateTest() {
     RouteOptions options;
     options.body_bytes_max = 1000;
-    router_.route<Permission::kPublic>("GET", "/healthz", [](const Principal&, const Request&) -> Result<Response> {
-      return text_response("fine");
-    });
+    router_.route<Permission::kPublic>(
+        "GET", "/healthz", [](const Principal&, const Request&) -> Result<Response> { return text_response("fine"); });
     router_.route<Permission::kSubmit>(
         "POST", "/echo",
         [this](const Principal&, const Request& request) -> Result<Response> {
@@ -234,7 +251,8 @@ TEST_F(GateTest, ALineEndedByLfAloneInAChunkEndsWithTheDeadline) {
   RouteOptions options;
   options.deadline = Duration::millis(100);
   router_.route<Permission::kSubmit>(
-      "POST", "/quick", [](const Principal&, const Request&) -> Result<Response> { return text_response(""); }, options);
+      "POST", "/quick", [](const Principal&, const Request&) -> Result<Response> { return text_response(""); },
+      options);
   start();
   RawSocket socket(server_->port());
   socket.send(request("POST /quick", "Transfer-Encoding: chunked\r\n", "4\nabcd\n0\n\n"));
@@ -247,7 +265,8 @@ TEST_F(GateTest, TrailersReachNobody) {
   start();
   RawSocket socket(server_->port());
   socket.send("POST /echo HTTP/1.1\r\nHost: " + host() +
-              "\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\nAuthorization: Bearer " + token_ + "\r\n\r\n");
+              "\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\nAuthorization: Bearer " + token_ +
+              "\r\n\r\n");
   std::optional<std::string> answer = socket.read_all();
   ASSERT_TRUE(answer.has_value());
   EXPECT_TRUE(answer->starts_with("HTTP/1.1 401 ")) << *answer;

@@ -16,7 +16,8 @@ concept RoutesWithPermission =
 template <class R>
 concept UploadsWithoutPermission = requires(R& router, UploadHandler handler) { router.upload("PUT", "/x", handler); };
 template <class R>
-concept ListensWithoutPermission = requires(R& router, WebSocketListener& listener) { router.websocket("/x", listener); };
+concept ListensWithoutPermission =
+    requires(R& router, WebSocketListener& listener) { router.websocket("/x", listener); };
 static_assert(RoutesWithPermission<Router>);
 static_assert(!RoutesWithoutPermission<Router>);
 static_assert(!UploadsWithoutPermission<Router>);
@@ -72,8 +73,8 @@ TEST_F(RouterTest, NamesTheMethodsOfAPath) {
 
 TEST_F(RouterTest, RefusesPathsThatMeanTwoThings) {
   for (const char* path : {"/api//v1/runs", "/api/v1/runs/", "/api/v1/./runs", "/api/v1/runs/..", "/api/v1/runs/%2e%2e",
-                           "/api/v1/runs/a%2fb", "/api/v1/runs/a%00", "/api/v1/runs/%0a", "/api/v1/runs/%", "/api/v1/runs/%4",
-                           "/api/v1/runs/%zz", "/api/v1/artifacts/ab/files/x/../y"}) {
+                           "/api/v1/runs/a%2fb", "/api/v1/runs/a%00", "/api/v1/runs/%0a", "/api/v1/runs/%",
+                           "/api/v1/runs/%4", "/api/v1/runs/%zz", "/api/v1/artifacts/ab/files/x/../y"}) {
     EXPECT_EQ(router_.match("GET", path).status().code(), Code::kInvalidArgument) << path;
   }
 }

@@ -147,9 +147,10 @@ class HttpServerTest : public ::testing::Test {
   std::string url(const std::string& target) const { return server_->url() + target; }
 
   // A request with the right Host and the admin's token.
-  std::string request(const std::string& line, const std::string& more_fields = "", const std::string& body = "") const {
-    return line + " HTTP/1.1\r\nHost: " + host() + "\r\nAuthorization: Bearer " + token_ + "\r\n" + more_fields + "\r\n" +
-           body;
+  std::string request(const std::string& line, const std::string& more_fields = "",
+                      const std::string& body = "") const {
+    return line + " HTTP/1.1\r\nHost: " + host() + "\r\nAuthorization: Bearer " + token_ + "\r\n" + more_fields +
+           "\r\n" + body;
   }
 
   net::HttpClient client() const {

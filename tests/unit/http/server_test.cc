@@ -33,16 +33,16 @@ class ServerTest : public HttpServerTest {
 };
 
 TEST_F(ServerTest, AnswersWhatTheHandlerSays) {
-  router_.route<Permission::kRead>(
-      "GET", "/runs/{id}",
-      [](const Principal& principal, const Request& request) -> Result<Response> {
-        Response response = text_response(principal.name() + " " + request.param("id") + " " +
-                                          request.query_or("page_size", "-") + " " + request.peer);
-        response.status = 202;
-        response.headers.emplace_back("X-Revision", "12");
-        return response;
-      },
-      {.query = {"page_size"}});
+  router_.route<Permission::kRead>("GET", "/runs/{id}",
+                                   [](const Principal& principal, const Request& request) -> Result<Response> {
+                                     Response response =
+                                         text_response(principal.name() + " " + request.param("id") + " " +
+                                                       request.query_or("page_size", "-") + " " + request.peer);
+                                     response.status = 202;
+                                     response.headers.emplace_back("X-Revision", "12");
+                                     return response;
+                                   },
+                                   {.query = {"page_size"}});
   start();
   net::HttpClient http = client();
   Result<net::HttpResponse> answer = http.request(get("/runs/a%20b?page_size=20"));
@@ -156,7 +156,8 @@ TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
   for (int i = 0; i < 50; ++i) {
     std::string body = "<" + std::to_string(i) + ">";
     bytes += i % 2 ? request("POST /echo", "Content-Length: " + std::to_string(body.size()) + "\r\n", body)
-                   : request("POST /echo", "Transfer-Encoding: chunked\r\n", std::to_string(body.size()) + "\r\n" + body + "\r\n0\r\n\r\n");
+                   : request("POST /echo", "Transfer-Encoding: chunked\r\n",
+                             std::to_string(body.size()) + "\r\n" + body + "\r\n0\r\n\r\n");
   }
   socket.send(bytes);
   std::string answers = socket.read_until("<49>");
@@ -227,10 +228,12 @@ TEST_F(ServerTest, AFullPoolIsAnsweredNotQueuedForEver) {
   add_text("/runs", "all");
   start();
   for (int i = 0; i < 4; ++i) {
-    ASSERT_TRUE(pool_.submit([this] {
-                       all_busy_.count_down();
-                       released_.wait();
-                     }).is_ok());
+    ASSERT_TRUE(pool_
+                    .submit([this] {
+                      all_busy_.count_down();
+                      released_.wait();
+                    })
+                    .is_ok());
   }
   all_busy_.wait();
   for (int i = 0; i < 64; ++i) ASSERT_TRUE(pool_.submit([] {}).is_ok());
@@ -302,9 +305,10 @@ TEST_F(ServerTest, APortInUseIsToldWithAdvice) {
   Status status = HttpServer::start(again, router_, authenticator_, io_, pool_).status();
   EXPECT_EQ(status.code(), Code::kUnavailable);
   std::string port = std::to_string(server_->port());
-  EXPECT_EQ(status.message(), "port " + port +
-                                  " is in use: another freshetd or another program listens on it; stop that one, or choose "
-                                  "another port with --listen 127.0.0.1:PORT (0 takes a free one)");
+  EXPECT_EQ(status.message(),
+            "port " + port +
+                " is in use: another freshetd or another program listens on it; stop that one, or choose "
+                "another port with --listen 127.0.0.1:PORT (0 takes a free one)");
 }
 
 TEST_F(ServerTest, OnlyLoopbackIsListenedOn) {
@@ -316,7 +320,8 @@ TEST_F(ServerTest, OnlyLoopbackIsListenedOn) {
     EXPECT_EQ(status.code(), Code::kInvalidArgument);
     EXPECT_NE(status.message().find("there is no TLS yet"), std::string::npos) << status.message();
   }
-  for (const char* listen : {"127.0.0.1", "7070", "127.0.0.1:", "127.0.0.1:70700", "127.0.0.1:x", "host.example:1", ""}) {
+  for (const char* listen :
+       {"127.0.0.1", "7070", "127.0.0.1:", "127.0.0.1:70700", "127.0.0.1:x", "host.example:1", ""}) {
     HttpServerOptions options;
     options.listen = listen;
     EXPECT_EQ(HttpServer::start(options, router_, authenticator_, io_, pool_).status().code(), Code::kInvalidArgument)

@@ -25,7 +25,8 @@ class Ticker {
       std::lock_guard lock(mutex_);
       ++polls;
       Events events;
-      for (; sent < newest_; ++sent) events.events.push_back({"tick", std::to_string(sent + 1), "line\n" + std::to_string(sent + 1)});
+      for (; sent < newest_; ++sent)
+        events.events.push_back({"tick", std::to_string(sent + 1), "line\n" + std::to_string(sent + 1)});
       events.is_last = is_ended_;
       return events;
     };
@@ -41,10 +42,11 @@ class Ticker {
 class StreamTest : public HttpServerTest {
  protected:
   StreamTest() {
-    router_.route<Permission::kRead>("GET", "/events", [this](const Principal&, const Request& request) -> Result<Response> {
-      int after = request.last_event_id.empty() ? 0 : std::stoi(request.last_event_id);
-      return event_response(ticker_.poll(after));
-    });
+    router_.route<Permission::kRead>("GET", "/events",
+                                     [this](const Principal&, const Request& request) -> Result<Response> {
+                                       int after = request.last_event_id.empty() ? 0 : std::stoi(request.last_event_id);
+                                       return event_response(ticker_.poll(after));
+                                     });
     char path[] = "/tmp/freshet-stream-XXXXXX";
     directory_ = ::mkdtemp(path);
   }
@@ -59,18 +61,19 @@ TEST_F(StreamTest, EventsArriveWhenTheServerIsWoken) {
   ticker_.advance(2);
   start();
   std::vector<net::ServerEvent> seen;
-  Result<net::HttpResponse> answer = client().stream_events({"GET", url("/events"), {}, "", {}, {}}, [&](const net::ServerEvent& event) {
-    seen.push_back(event);
-    if (seen.size() == 2) {
-      ticker_.advance(3);
-      server_->wake_streams();
-    }
-    if (seen.size() == 3) {
-      ticker_.end();
-      server_->wake_streams();
-    }
-    return true;
-  });
+  Result<net::HttpResponse> answer =
+      client().stream_events({"GET", url("/events"), {}, "", {}, {}}, [&](const net::ServerEvent& event) {
+        seen.push_back(event);
+        if (seen.size() == 2) {
+          ticker_.advance(3);
+          server_->wake_streams();
+        }
+        if (seen.size() == 3) {
+          ticker_.end();
+          server_->wake_streams();
+        }
+        return true;
+      });
   ASSERT_TRUE(answer.is_ok()) << answer.status().to_string();
   EXPECT_EQ(answer->status, 200);
   EXPECT_EQ(answer->header("content-type"), "text/event-stream");
@@ -85,10 +88,11 @@ TEST_F(StreamTest, EventsArriveWithoutAWakeUp) {
   ticker_.advance(1);
   start();
   int seen = 0;
-  Result<net::HttpResponse> answer = client().stream_events({"GET", url("/events"), {}, "", {}, {}}, [&](const net::ServerEvent&) {
-    ticker_.advance(++seen + 1);
-    return seen < 5;
-  });
+  Result<net::HttpResponse> answer =
+      client().stream_events({"GET", url("/events"), {}, "", {}, {}}, [&](const net::ServerEvent&) {
+        ticker_.advance(++seen + 1);
+        return seen < 5;
+      });
   ASSERT_TRUE(answer.is_ok());
   EXPECT_EQ(seen, 5);
 }
@@ -98,8 +102,8 @@ TEST_F(StreamTest, AReaderThatComesBackGoesOnWhereItWas) {
   ticker_.end();
   start();
   std::vector<std::string> ids;
-  Result<net::HttpResponse> answer =
-      client().stream_events({"GET", url("/events"), {{"Last-Event-ID", "3"}}, "", {}, {}}, [&](const net::ServerEvent& event) {
+  Result<net::HttpResponse> answer = client().stream_events(
+      {"GET", url("/events"), {{"Last-Event-ID", "3"}}, "", {}, {}}, [&](const net::ServerEvent& event) {
         ids.push_back(event.id);
         return true;
       });
@@ -156,10 +160,11 @@ TEST_F(StreamTest, FilesAreSentWhole) {
   start();
   net::HttpClient http = client();
   std::string got;
-  Result<net::HttpResponse> answer = http.request({"GET", url("/files/weights"), {}, "", {}, {}}, [&](std::string_view bytes) {
-    got += bytes;
-    return Status::ok();
-  });
+  Result<net::HttpResponse> answer =
+      http.request({"GET", url("/files/weights"), {}, "", {}, {}}, [&](std::string_view bytes) {
+        got += bytes;
+        return Status::ok();
+      });
   ASSERT_TRUE(answer.is_ok()) << answer.status().to_string();
   EXPECT_EQ(answer->header("content-length"), std::to_string(content.size()));
   EXPECT_TRUE(got == content);
@@ -173,7 +178,8 @@ TEST_F(StreamTest, AReaderThatStopsReadingIsCutOff) {
   std::string large(32 << 20, 'x');
   std::filesystem::path path = directory_ / "large";
   ASSERT_TRUE(write_file_durably(path, large).is_ok());
-  router_.route<Permission::kRead>("GET", "/large", [&](const Principal&, const Request&) { return file_response(path); });
+  router_.route<Permission::kRead>("GET", "/large",
+                                   [&](const Principal&, const Request&) { return file_response(path); });
   start();
   RawSocket socket(server_->port());
   socket.send(request("GET /large"));

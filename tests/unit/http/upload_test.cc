@@ -91,7 +91,8 @@ TEST_F(UploadTest, BodiesGoThroughInPieces) {
 
 TEST_F(UploadTest, ARefusalIsSeenThoughTheBodyIsStillComing) {
   start();
-  for (const auto& [where, status] : std::vector<std::pair<std::string, int>>{{"begin", 409}, {"append", 507}, {"finish", 400}}) {
+  for (const auto& [where, status] :
+       std::vector<std::pair<std::string, int>>{{"begin", 409}, {"append", 507}, {"finish", 400}}) {
     SCOPED_TRACE(where);
     Result<net::HttpResponse> answer = client().request({"PUT", url("/files/a?refuse=" + where), {}, content_, {}, {}});
     ASSERT_TRUE(answer.is_ok()) << answer.status().to_string();

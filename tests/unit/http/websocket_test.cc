@@ -20,7 +20,8 @@ class Mailbox {
   }
   std::optional<T> take() {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, std::chrono::milliseconds(kReadLimitMs), [this] { return !items_.empty(); })) return std::nullopt;
+    if (!changed_.wait_for(lock, std::chrono::milliseconds(kReadLimitMs), [this] { return !items_.empty(); }))
+      return std::nullopt;
     T item = std::move(items_.front());
     items_.pop_front();
     return item;
@@ -182,7 +183,8 @@ TEST_F(WebSocketTest, AnUpgradeWithBytesBehindItIsRefused) {
   RawSocket socket(server_->port());
   socket.send(request("GET /connect",
                       "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "early"));
+                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                      "early"));
   std::optional<std::string> answer = socket.read_all();
   ASSERT_TRUE(answer.has_value());
   EXPECT_TRUE(answer->starts_with("HTTP/1.1 426 ")) << *answer;

@@ -32,8 +32,8 @@ TEST_P(AdamW, FollowsTheReference) {
     auto gradient = random_values(GetParam(), "gradient " + std::to_string(t), 3);
     adamw(step_at(t), GetParam(), gradient.data(), s.w.data(), s.m.data(), s.v.data());
     ref::adamw(step_at(t), GetParam(), gradient.data(), r.w.data(), r.m.data(), r.v.data());
-    // An update is at most about 0.01 * (3 + 0.1) and rounds a handful of times; weights below 2 round once a step. Where
-    // a second moment nearly cancels nothing: it only grows from squares. Twenty steps of 8 roundings:
+    // An update is at most about 0.01 * (3 + 0.1) and rounds a handful of times; weights below 2 round once a step.
+    // Where a second moment nearly cancels nothing: it only grows from squares. Twenty steps of 8 roundings:
     expect_close(s.w, r.w, 20 * 8 * 2 * kRounding);
     expect_close(s.m, r.m, 20 * 4 * kRounding * 3);
     expect_close(s.v, r.v, 20 * 4 * kRounding * 9);

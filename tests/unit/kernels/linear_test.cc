@@ -74,9 +74,11 @@ TEST_P(Linear, SplitRowsGiveTheSameBits) {
   size_t half = s_.rows / 2;
   for (auto [from, to] : {std::pair{size_t{0}, half}, std::pair{half, s_.rows}}) {
     LinearShape part{to - from, s_.inputs, s_.outputs};
-    ASSERT_TRUE(linear_forward(part, x_.data() + from * s_.inputs, w_.data(), split.data() + from * s_.outputs).is_ok());
-    ASSERT_TRUE(linear_input_gradient(part, dy_.data() + from * s_.outputs, w_.data(),
-                                      dx_split.data() + from * s_.inputs).is_ok());
+    ASSERT_TRUE(
+        linear_forward(part, x_.data() + from * s_.inputs, w_.data(), split.data() + from * s_.outputs).is_ok());
+    ASSERT_TRUE(
+        linear_input_gradient(part, dy_.data() + from * s_.outputs, w_.data(), dx_split.data() + from * s_.inputs)
+            .is_ok());
   }
   // oneDNN takes another path (a matrix-vector product) for a single row or column, which the engine never mixes with
   // this one: its tiles have one size.

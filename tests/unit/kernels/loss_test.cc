@@ -60,12 +60,13 @@ TEST_P(LossTest, GradientAgreesWithFiniteDifferences) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Losses, LossTest,
-    testing::Combine(testing::Values(Case{"bce", bce_with_logits, ref::bce_with_logits, true},
-                                     Case{"mse", squared_error, ref::squared_error, false}),
-                     testing::Values(1, 7, 512, 1001)),
-    [](const auto& test) { return std::get<0>(test.param).name + std::to_string(std::get<1>(test.param)); });
+INSTANTIATE_TEST_SUITE_P(Losses, LossTest,
+                         testing::Combine(testing::Values(Case{"bce", bce_with_logits, ref::bce_with_logits, true},
+                                                          Case{"mse", squared_error, ref::squared_error, false}),
+                                          testing::Values(1, 7, 512, 1001)),
+                         [](const auto& test) {
+                           return std::get<0>(test.param).name + std::to_string(std::get<1>(test.param));
+                         });
 
 TEST(BceEdges, ExtremeLogitsAreFinite) {
   std::vector<float> x = {-3e38F, 3e38F, -3e38F, 3e38F}, y = {0, 1, 1, 0}, gradient(4);

@@ -6,7 +6,8 @@ namespace freshet::net {
 namespace {
 
 constexpr std::string_view kStream =
-    ": a comment\n\nid: 1\nevent: run\ndata: first\ndata: second\n\ndata:no blank\r\n\r\nevent: no data\n\nid: 7\ndata\n\n"
+    ": a comment\n\nid: 1\nevent: run\ndata: first\ndata: second\n\ndata:no blank\r\n\r\nevent: no data\n\nid: "
+    "7\ndata\n\n"
     "unknown: x\ndata: last\n\ndata: never ended\n";
 
 void expect_events(EventParser& parser) {

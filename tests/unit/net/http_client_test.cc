@@ -32,7 +32,8 @@ TEST(HttpClient, SendsWhatItIsTold) {
   EXPECT_EQ(answer->body, "fine");
   EXPECT_EQ(answer->header("CONTENT-LENGTH"), "4");
   EXPECT_TRUE(seen.starts_with("POST /a?b=c HTTP/1.1\r\n")) << seen;
-  for (const char* field : {"X-A: 1\r\n", "Authorization: Bearer fsh_x\r\n", "Content-Length: 5\r\n", "Host: 127.0.0.1:"}) {
+  for (const char* field :
+       {"X-A: 1\r\n", "Authorization: Bearer fsh_x\r\n", "Content-Length: 5\r\n", "Host: 127.0.0.1:"}) {
     EXPECT_NE(seen.find(field), std::string::npos) << seen;
   }
 }

@@ -19,9 +19,10 @@ TEST(Url, ReadsAddresses) {
 }
 
 TEST(Url, RefusesTheRestAndSaysHowToWriteIt) {
-  for (const char* text : {"", "127.0.0.1:7070", "https://127.0.0.1:7070", "http://", "http://:7070", "http://host:0",
-                           "http://host:65536", "http://host:x", "http://host:7070x", "http://user@host/", "http://[::1",
-                           "http://[::1]x", "http://host/a b", "http://host/#a", "http://host/\r\nX: 1", "http://host\\a"}) {
+  for (const char* text :
+       {"", "127.0.0.1:7070", "https://127.0.0.1:7070", "http://", "http://:7070", "http://host:0", "http://host:65536",
+        "http://host:x", "http://host:7070x", "http://user@host/", "http://[::1", "http://[::1]x", "http://host/a b",
+        "http://host/#a", "http://host/\r\nX: 1", "http://host\\a"}) {
     Status status = parse_url(text).status();
     EXPECT_EQ(status.code(), Code::kInvalidArgument) << text;
     EXPECT_NE(status.message().find("write it like http://127.0.0.1:7070"), std::string::npos) << text;

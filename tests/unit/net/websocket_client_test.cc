@@ -28,8 +28,9 @@ TEST(WebSocketClient, RefusesAnAnswerThatIsNoUpgrade) {
     ASSERT_TRUE(peer.expect("\r\n\r\n"));
     if (i == 0) peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     if (i == 1) {
-      peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
-                "Sec-WebSocket-Accept: wrong\r\n\r\n");
+      peer.send(
+          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+          "Sec-WebSocket-Accept: wrong\r\n\r\n");
     }
     if (i == 2) peer.wait_for_close();  // and never an answer
   });

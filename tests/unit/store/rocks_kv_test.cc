@@ -139,7 +139,7 @@ TEST(RocksKv, ballast_is_made_once_and_only_where_there_is_room) {
   constexpr uint64_t kSize = 1 << 20;
   {
     auto kv = must(open_at(directory.path(), kSize));
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(::stat((directory.path() / "ballast").c_str(), &info), 0);
     EXPECT_EQ(static_cast<uint64_t>(info.st_size), kSize);
     EXPECT_GE(static_cast<uint64_t>(info.st_blocks) * 512, kSize);

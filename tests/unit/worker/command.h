@@ -1,8 +1,8 @@
 // Runs a program and keeps what it printed. Tests only; one thread.
 #pragma once
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <spawn.h>
 #include <sys/wait.h>
 

@@ -1,5 +1,6 @@
-// That the engine learns, on real flights: trained on 1 January to 14 February 2001, scored on 15 to 21 February, the mean
-// AUC of three seeds must reach what a PyTorch model of the same architecture reaches. Needs what scripts/setup downloads.
+// That the engine learns, on real flights: trained on 1 January to 14 February 2001, scored on 15 to 21 February, the
+// mean AUC of three seeds must reach what a PyTorch model of the same architecture reaches. Needs what scripts/setup
+// downloads.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -70,7 +71,8 @@ class Flights : public testing::Test {
   }
 
   static double auc(const v1::TrainStep& step, uint64_t seed) {
-    auto output = dir_->path() / ("output-" + std::to_string(step.tabular().features_size()) + "-" + std::to_string(seed));
+    auto output =
+        dir_->path() / ("output-" + std::to_string(step.tabular().features_size()) + "-" + std::to_string(seed));
     v1::AttemptSpec attempt;
     attempt.set_seed(seed);
     attempt.set_output_dir(output.string());

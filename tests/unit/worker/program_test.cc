@@ -201,9 +201,11 @@ TEST_F(Program, RefusesEvaluationOnSeveralRanks) {
 
 TEST_F(Program, ExplainsItsCommandLine) {
   auto log = dir_.path() / "log";
-  for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{kWorker}, {kWorker, "--attempt", "x"}, {kWorker, "--supervisor"},
-        {kWorker, "--supervisor", "x", "--output", "y"}, {kWorker, "--verbose", "1"}}) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{kWorker},
+                                                    {kWorker, "--attempt", "x"},
+                                                    {kWorker, "--supervisor"},
+                                                    {kWorker, "--supervisor", "x", "--output", "y"},
+                                                    {kWorker, "--verbose", "1"}}) {
     auto result = run_command(arguments, log);
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_THAT(result.output, testing::StartsWith("usage: freshet-worker"));

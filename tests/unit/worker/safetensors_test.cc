@@ -17,8 +17,8 @@ std::string file(const std::string& header, size_t data_bytes = 0) {
 
 TEST(Safetensors, ReadsWhatItWrites) {
   std::vector<float> values = {1, -2, 3.5F, 0, 7, 8, 9};
-  std::vector<TensorView> tensors = {{"b \"quoted\" \\ \n é", {2, 3}, 1, 6}, {"a", {1}, 0, 1}, {"none", {0, 4}, 7, 0},
-                                     {"scalar", {}, 3, 1}};
+  std::vector<TensorView> tensors = {
+      {"b \"quoted\" \\ \n é", {2, 3}, 1, 6}, {"a", {1}, 0, 1}, {"none", {0, 4}, 7, 0}, {"scalar", {}, 3, 1}};
   std::string bytes = write_safetensors(tensors, values.data());
   EXPECT_EQ(bytes, write_safetensors(tensors, values.data()));
   auto read = parse_safetensors(bytes);
@@ -44,7 +44,8 @@ TEST(Safetensors, ReadsWhatItWrites) {
 TEST(Safetensors, ReadsTheLayoutOfOthers) {
   auto read = parse_safetensors(
       file("{ \"t\\u00e9\\ud83d\\ude00\" : {\"shape\" : [ 2 ] , \"data_offsets\":[0,8], \"dtype\":\"F32\"}, "
-           "\"__metadata__\":{\"format\":\"pt\"} }  ", 8));
+           "\"__metadata__\":{\"format\":\"pt\"} }  ",
+           8));
   ASSERT_TRUE(read.is_ok()) << read.status().to_string();
   EXPECT_EQ(read->tensors[0].name, "té😀");
 }
@@ -97,7 +98,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"field_twice", one("\"dtype\":\"F32\",\"dtype\":\"F32\"", 0), "the key dtype is given twice"},
         BadFile{"unknown_field", one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1", 4),
                 "the unknown field x"},
-        BadFile{"lacks_shape", one("\"dtype\":\"F32\",\"data_offsets\":[0,4]", 4), "lacks dtype, shape or data_offsets"},
+        BadFile{"lacks_shape", one("\"dtype\":\"F32\",\"data_offsets\":[0,4]", 4),
+                "lacks dtype, shape or data_offsets"},
         BadFile{"metadata_number", file("{\"__metadata__\":{\"a\":1}}"), "expected \""},
         BadFile{"other_dtype", one("\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[0,2]", 2), "only F32"},
         BadFile{"negative", one("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]", 4), "whole number"},
@@ -105,14 +107,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"leading_zero", one("\"dtype\":\"F32\",\"shape\":[01],\"data_offsets\":[0,4]", 4), "whole number"},
         BadFile{"too_large_number", one("\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,4]", 4),
                 "whole number"},
-        BadFile{"shape_overflow",
-                one("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]", 4), "overflows"},
+        BadFile{"shape_overflow", one("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]", 4),
+                "overflows"},
         BadFile{"size_overflow", one("\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]", 0),
                 "overflows"},
         BadFile{"wrong_size", one("\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]", 4), "do not fit its shape"},
         BadFile{"backwards", one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]", 4), "do not fit its shape"},
         BadFile{"three_offsets", one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]", 4), "not two numbers"},
-        BadFile{"overlap", two("[0,8]", "[4,12]", 12), "overlaps"}, BadFile{"same", two("[0,8]", "[0,8]", 8), "overlaps"},
+        BadFile{"overlap", two("[0,8]", "[4,12]", 12), "overlaps"},
+        BadFile{"same", two("[0,8]", "[0,8]", 8), "overlaps"},
         BadFile{"hole", two("[0,8]", "[12,20]", 20), "leaves a hole"},
         BadFile{"hole_first", two("[4,12]", "[12,20]", 20), "leaves a hole"},
         BadFile{"cut_data", two("[0,8]", "[8,16]", 12), "it ends inside the data of b"},

@@ -38,8 +38,8 @@ inline EncodedRows synthetic_rows(size_t count, bool binary = true, uint64_t see
     rows.numeric[0].push_back(static_cast<float>(a));
     rows.numeric[1].push_back(static_cast<float>(b));
     double noise = philox.uniform(5 * i + 4);
-    rows.label.push_back(static_cast<float>(binary ? (noise < 1 / (1 + std::exp(-signal)) ? 1 : 0)
-                                                   : signal + noise - 0.5));
+    rows.label.push_back(
+        static_cast<float>(binary ? (noise < 1 / (1 + std::exp(-signal)) ? 1 : 0) : signal + noise - 0.5));
     rows.entry.push_back(0);
   }
   return rows;

@@ -24,9 +24,9 @@ TEST(Tabular, NamesItsTensors) {
     at += tensor.size;
   }
   EXPECT_EQ(at, model.parameters());
-  EXPECT_THAT(names, testing::ElementsAre("embedding.from.weight", "embedding.to.weight", "layers.0.weight",
-                                          "layers.0.bias", "layers.1.weight", "layers.1.bias", "output.weight",
-                                          "output.bias"));
+  EXPECT_THAT(names,
+              testing::ElementsAre("embedding.from.weight", "embedding.to.weight", "layers.0.weight", "layers.0.bias",
+                                   "layers.1.weight", "layers.1.bias", "output.weight", "output.bias"));
   EXPECT_THAT(model.tensors()[2].shape, testing::ElementsAre(48, 15));
 }
 
@@ -55,8 +55,8 @@ TEST(Tabular, GradientAgreesWithFiniteDifferences) {
         double below = loss();
         value = old;
         double slope = (above - below) / (2 * static_cast<double>(step)) / 4;
-        // A loss of about 40, made of floats, is good to about 1e-6 a row; divided by 2^-10. Bends of ReLUs are rarer than
-        // this step is wide.
+        // A loss of about 40, made of floats, is good to about 1e-6 a row; divided by 2^-10. Bends of ReLUs are rarer
+        // than this step is wide.
         EXPECT_NEAR(slope, static_cast<double>(gradient[tensor.offset + i]), 1e-2 + 1e-2 * std::fabs(slope))
             << tensor.name << "[" << i << "]";
       }

@@ -137,8 +137,9 @@ TEST(Trainer, RefusesMoreRanksThanMicroBatches) {
     Outcome outcome;
     return train(&comm, 1, o, synthetic_rows(100), &outcome);
   });
-  EXPECT_EQ(status.message(), "rank 0: the gang has 3 ranks but the batch has 2 micro-batches: use fewer ranks or raise "
-                              "batch.micro_batches");
+  EXPECT_EQ(status.message(),
+            "rank 0: the gang has 3 ranks but the batch has 2 micro-batches: use fewer ranks or raise "
+            "batch.micro_batches");
 }
 
 TEST(Trainer, RefusesNoRows) {

@@ -7,9 +7,9 @@
 #include <thread>
 
 #include "base/random.h"
+#include "tests/unit/worker/shared_floats.h"
 #include "worker/comm/local.h"
 #include "worker/comm/reduce.h"
-#include "tests/unit/worker/shared_floats.h"
 
 namespace freshet::worker {
 namespace {
