@@ -17,9 +17,12 @@ spec: {git: {uri: "file://${DIR}/code", branch: release, poll_interval_ms: 100}}
 class DocumentsTest(DaemonCase):
     def test_bad_documents(self):
         cases = (
-            ("unknown key", "  seed: 11", "  seeds: 11", "documents.yaml:11: spec.seeds: unknown key"),
-            ("duplicate key", "  seed: 11", "  seed: 11\n  seed: 12", "documents.yaml:12: spec.seed: "),
-            ("wrong type", "  seed: 11", "  seed: many", "documents.yaml:11: spec.seed: "),
+            ("unknown key", "  seed: 11", "  seeds: 11",
+             "documents.yaml:12: spec.seeds: unknown key; did you mean 'seed'?"),
+            ("duplicate key", "  seed: 11", "  seed: 11\n  seed: 12",
+             "documents.yaml:13: spec.seed: duplicate key; it is already on line 12"),
+            ("wrong type", "  seed: 11", "  seed: many",
+             "documents.yaml:12: spec.seed: expected a whole number, got 'many'"),
             ("unknown step", "needs: [fit]", "needs: [fitt]", "there is no step 'fitt'"),
             ("unknown metric", "metric: r2", "metric: auc", "'auc' is not measured"),
             ("unknown variable", "${DIR}", "${DIRECTORY}", "DIRECTORY"),

@@ -27,16 +27,17 @@ class FilesTest(DaemonCase):
         whole = table(7)
         bad = {
             "x-missing-column.parquet": (whole.drop_columns(["area"]), 'column "area" is not in the file'),
-            "x-empty.parquet": (b"", "the file can't be read: "),
-            "x-truncated.parquet": (parquet_bytes(whole)[:-2000], "the file can't be read: "),
-            "x-text.parquet": (b"these are not the columns you are looking for\n" * 20, "the file can't be read: "),
+            "x-empty.parquet": (b"", "the file can't be read: x-empty.parquet: the file is empty"),
+            "x-truncated.parquet": (parquet_bytes(whole)[:-2000], "truncated Parquet file"),
+            "x-text.parquet": (b"these are not the columns you are looking for\n" * 20, "not a Parquet file"),
             "x-no-rows.parquet": (whole.slice(0, 0), "the file has 0 rows"),
             "x-nan.parquet": (with_column(whole, "area", [math.nan] * 3 + [1.0] * (ROWS - 3)),
                               'column "area" is NaN or infinite in 3 of 600 rows'),
             "x-infinite.parquet": (with_column(whole, "price", [math.inf] + [1.0] * (ROWS - 1)),
                                    'label "price" is NaN or infinite in 1 of 600 rows'),
             "x-constant.parquet": (with_column(whole, "price", [5.0] * ROWS), 'label "price" is the same in every row'),
-            "x-other-type.parquet": (whole.set_column(2, "rooms", pa.array(["many"] * ROWS)), 'column "rooms" has type '),
+            "x-other-type.parquet": (whole.set_column(2, "rooms", pa.array(["many"] * ROWS)),
+                                     "column 'rooms' in x-other-type.parquet has the type string, but numbers are needed"),
         }
         for name, data in good.items():
             self.land(name, data)
@@ -57,7 +58,7 @@ class FilesTest(DaemonCase):
         dataset = self.api.get(f"/api/v1/datasets/{run['inputs'][0]['dataset_digest']}")
         self.assertEqual([f"week-{week}.parquet" for week in range(3)],
                          [entry["uri"] for entry in dataset["entries"]])
-        done = self.daemon.cli("data", "release", "prices", "sales", "--all", "--reason", "looks fine to me", check=False)
+        done = self.daemon.cli("data", "release", "prices", "sales", "--all", "--reason", "looks fine", check=False)
         self.assertNotEqual(0, done.returncode)
         self.assertIn("can't be released", done.stderr)
 

@@ -5,12 +5,14 @@ import unittest
 
 from support import PIPELINE, DaemonCase, table
 
-# One step more, which does not do what it should.
-COMMAND = """      - name: extra
-        command:
-          argv: {argv}
-          outputs: {outputs}
-"""
+# Steps that do not do what they should: name, command, outputs, what their message must say.
+BAD_STEPS = (
+    ("crash", '[sh, -c, "kill -SEGV $$"]', "[]", "SIGSEGV|signal 11|[Ss]egmentation"),
+    ("complain", '[sh, -c, "echo the disk is on fire >&2; exit 3"]', "[]", "code 3: the disk is on fire"),
+    ("say-nothing", '[sh, -c, "exit 7"]', "[]", "exited with code 7 and printed nothing"),
+    ("not-there", "[/nowhere/program]", "[]", "cannot start /nowhere/program: No such file"),
+    ("leave-nothing", '["true"]', "[{name: numbers, type: files}]", 'left no directory "numbers"'),
+)
 
 
 class StartTest(DaemonCase):
@@ -33,32 +35,27 @@ class StartTest(DaemonCase):
 
 
 class WorkerTest(DaemonCase):
-    def run_with(self, argv, outputs="[]"):
-        step = COMMAND.format(argv=argv, outputs=outputs)
-        documents = PIPELINE.replace("  resources:\n", step + "  resources:\n    - {step: extra, max_attempts: 1}\n")
-        self.apply(documents)
-        done = self.api.post("/api/v1/runs", {"pipeline": "prices"})
-        view = self.wait_for_end(done["id"])
-        self.assertEqual("FAILED", view["run"]["state"])
-        attempts = [attempt for attempt in view["attempts"] if attempt["work"]["step"] == "extra"]
-        self.assertEqual(1, len(attempts))
-        return view["run"]["message"]
-
     def test_commands_that_fail(self):
-        self.apply(PIPELINE.replace("min_entries: 3", "min_entries: 100"))
+        steps = "".join(f"      - {{name: {name}, command: {{argv: {argv}, outputs: {outputs}}}}}\n"
+                        for name, argv, outputs, _ in BAD_STEPS)
+        resources = "".join(f"    - {{step: {name}, max_attempts: 2}}\n" for name, *_ in BAD_STEPS)
+        self.apply(PIPELINE.replace("  resources:\n", steps + "  resources:\n" + resources)
+                   .replace("min_entries: 3", "min_entries: 2"))
         for week in range(2):
             self.land(f"week-{week}.parquet", table(week))
-        self.wait_for_entries(2)
-        cases = (
-            ("crashes", '[sh, -c, "kill -SEGV $$$$"]', "[]", "SIGSEGV|signal 11|[Ss]egmentation"),
-            ("exits with a code", '[sh, -c, "echo the disk is on fire >&2; exit 3"]', "[]", "the disk is on fire"),
-            ("exits in silence", '[sh, -c, "exit 7"]', "[]", "7"),
-            ("is not there", "[/nowhere/program]", "[]", "/nowhere/program.*No such file"),
-            ("leaves nothing", '["true"]', "[{name: numbers, type: files}]", "numbers"),
-        )
-        for name, argv, outputs, message in cases:
+        view = self.wait_for_run()
+        self.assertEqual("FAILED", view["run"]["state"])
+        states = {step["name"]: step for step in view["run"]["steps"]}
+        for name, _, _, message in BAD_STEPS:
             with self.subTest(name):
-                self.assertRegex(self.run_with(argv, outputs), message)
+                self.assertEqual("FAILED", states[name]["state"])
+                self.assertRegex(states[name]["message"], message)
+                self.assertRegex(states[name]["message"], "failure 2 of 2, given up")
+                epochs = [attempt["epoch"] for attempt in view["attempts"] if attempt["work"]["step"] == name]
+                self.assertEqual(["1", "2"], sorted(epochs))
+        # What does not need them is unharmed.
+        self.assertEqual("SUCCEEDED", states["publish"]["state"])
+        self.assertEqual({"champion": 1}, self.api.versions("house-prices")[1])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pyarrow.parquet  # noqa: E402
 
 from freshet_daemon import Api, Daemon, wait_for  # noqa: E402
 
-BINARIES = pathlib.Path(os.environ["FRESHET_BINARY_DIR"])
+BINARIES = pathlib.Path(os.environ.get("FRESHET_BINARY_DIR") or ROOT / "build/cpu/bin")
 ROWS = 600
 
 # The prices of houses, with columns of several types, a missing value here and there, and a regression label.
