@@ -241,6 +241,7 @@ TEST_F(AgentTest, GangsGoOnWhileTheDaemonIsAwayAndNothingOfThemIsLost) {
   EXPECT_EQ(hello.gangs(0).epoch(), 1u);
   EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
   EXPECT_TRUE(network_.in_order());
+  EXPECT_EQ(network_.repeated_entries(), 0);
   EXPECT_EQ(hello.gangs(0).journal_last(), network_.journal(attempt.gang_id()).rbegin()->first);
 }
 

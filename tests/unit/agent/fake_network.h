@@ -111,6 +111,12 @@ class FakeNetwork final : public DaemonNetwork {
     return in_order_;
   }
 
+  // Journal entries that came a second time.
+  int repeated_entries() const {
+    std::lock_guard lock(mutex_);
+    return repeated_entries_;
+  }
+
   std::string add_artifact(const std::map<std::string, std::string>& contents) {
     v1::ArtifactManifest manifest;
     manifest.set_type("model");
@@ -209,6 +215,7 @@ class FakeNetwork final : public DaemonNetwork {
         if (entry.sequence() > last + 1) in_order_ = false;
         if (entry.has_output() && artifacts_[entry.output().digest()].manifest.empty()) in_order_ = false;
         auto [at, is_new] = journal.emplace(entry.sequence(), entry);
+        if (!is_new) ++repeated_entries_;
         if (!is_new && at->second.SerializeAsString() != entry.SerializeAsString()) in_order_ = false;
       }
     }
@@ -232,6 +239,7 @@ class FakeNetwork final : public DaemonNetwork {
   std::map<std::string, Artifact> artifacts_;
   std::set<std::string> uploaded_;  // files, by their digest
   bool in_order_ = true;
+  int repeated_entries_ = 0;
 };
 
 }  // namespace freshet::agent

@@ -93,6 +93,29 @@ TEST_P(SupervisorTest, AGangThatSucceedsLeavesItsWholeStory) {
   expect_nothing_left(gang);
 }
 
+TEST_P(SupervisorTest, WhatARankSaysJustBeforeItEndsIsHeard) {
+  TestGang gang = this->gang(train_attempt("late-connection"));
+  gang.start();
+  ASSERT_TRUE(eventually([&] { return gang.journal().size() >= 2; }));
+  const pid_t rank = static_cast<pid_t>(gang.journal()[0].started().processes(0).pid());
+  // While the supervisor is stopped, the rank connects once more, reports, and ends.
+  const Fd supervisor = must(open_process(gang.supervisor()));
+  must(send_signal(supervisor, SIGSTOP));
+  write_text(gang.files.output() / "go", "");
+  EXPECT_TRUE(eventually([&] { return must(process_stat(rank)).state == 'Z'; }));
+  must(send_signal(supervisor, SIGCONT));
+  EXPECT_EQ(gang.wait().code(), 0);
+  EXPECT_EQ(events(gang.journal()), (std::vector<std::string>{"started", "waiting", "late", "exit"}));
+}
+
+TEST_P(SupervisorTest, PointsThatAreLeftInTheRingAtTheEndAreKept) {
+  TestGang gang = this->gang(train_attempt("last-point"));
+  EXPECT_EQ(gang.run().code(), 0);
+  int samples = 0;
+  for (const auto& entry : gang.journal()) samples += entry.metrics().samples_size();
+  EXPECT_EQ(samples, 2);
+}
+
 TEST_P(SupervisorTest, AnExitCodeComesWithTheLastWordsOnStandardError) {
   TestGang gang = script_gang("echo out; echo 'no such column: delay' >&2; exit 3");
   v1::ExitRecord exit = gang.run();

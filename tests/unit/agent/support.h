@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/containment.h"
 #include "agent/gang_files.h"
 #include "agent/journal.h"
 #include "agent/supervisor_process.h"
@@ -144,6 +145,13 @@ class TestGang {
     must(MetricRing::create(files.ring(), 1024));
     must(write_message(files.attempt(), attempt));
   }
+
+  // A test that failed half-way leaves nothing behind.
+  ~TestGang() {
+    if (Status status = kill_gang(attempt.gang_id()); !status.is_ok()) ADD_FAILURE() << status.to_string();
+  }
+  TestGang(const TestGang&) = delete;
+  TestGang& operator=(const TestGang&) = delete;
 
   void start() { must(start_supervisor(program, files, attempt.gang_id())); }
   ProcessId supervisor() const { return *must(read_process(files.process())); }

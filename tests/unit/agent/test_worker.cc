@@ -78,19 +78,36 @@ void produce_model(int fd, const v1::AttemptSpec& attempt, const std::string& co
   for (;;) ::pause();
 }
 
-int act(int fd, const v1::AttemptSpec& attempt, uint32_t rank) {
+// The marks that tests wait for and set: files in the gang's own directory.
+void await_file(const v1::AttemptSpec& attempt, const std::string& name) {
+  while (!fs::exists(fs::path(attempt.output_dir()) / name)) ::usleep(2000);
+}
+
+int act(int fd, const v1::AttemptSpec& attempt, uint32_t rank, const std::string& socket) {
   const std::string& step = attempt.work().step();
   if (step == "train" || step == "wait-then-train" || step == "lie") {
     auto ring = MetricRing::open(attempt.metric_ring());
     must(ring.status());
     send_milestone(fd, "decoded");
     for (int i = 1; i <= 100; ++i) ring->push("loss", 1.0 / i, i, SystemClock().now().us);
-    if (step == "wait-then-train") {
-      // Until the test makes the file; the deadline of the attempt ends a forgotten one.
-      while (!fs::exists(fs::path(attempt.output_dir()) / "go")) ::usleep(2000);
-    }
+    if (step == "wait-then-train") await_file(attempt, "go");
     produce_model(fd, attempt, "weights", step == "lie");
     send_milestone(fd, "trained");
+    return 0;
+  }
+  if (step == "late-connection") {
+    send_milestone(fd, "waiting");
+    await_file(attempt, "go");
+    send_milestone(connect_to(socket), "late");
+    return 0;
+  }
+  if (step == "last-point") {
+    auto ring = MetricRing::open(attempt.metric_ring());
+    must(ring.status());
+    ring->push("loss", 1, 1, SystemClock().now().us);
+    // Time for the supervisor to take the first point, less than it waits for more: the second is left for the end.
+    ::usleep(100'000);
+    ring->push("loss", 0.5, 2, SystemClock().now().us);
     return 0;
   }
   if (step == "say-why") {
@@ -137,5 +154,5 @@ int main(int argc, char** argv) {
   auto got = read_frame(fd, &answer);
   must(got.status());
   CHECK(*got);
-  return act(fd, answer.attempt(), rank);
+  return act(fd, answer.attempt(), rank, argv[2]);
 }
