@@ -108,7 +108,7 @@ TEST_F(AgentTest, ALaunchedGangReportsItsStoryAndItsOutputIsUploadedFirst) {
   EXPECT_EQ(hello.gangs_size(), 0);
   v1::AttemptSpec attempt = train_attempt("train");
   run_gang(attempt);
-  EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(attempt.gang_id())));
   EXPECT_TRUE(network_.in_order());
   bool has_output = false;
   for (const auto& [sequence, entry] : network_.journal(attempt.gang_id())) {
@@ -239,7 +239,7 @@ TEST_F(AgentTest, GangsGoOnWhileTheDaemonIsAwayAndNothingOfThemIsLost) {
   EXPECT_EQ(hello.gangs(0).gang_id(), attempt.gang_id());
   EXPECT_FALSE(hello.gangs(0).running());
   EXPECT_EQ(hello.gangs(0).epoch(), 1u);
-  EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(attempt.gang_id())));
   EXPECT_TRUE(network_.in_order());
   EXPECT_EQ(network_.repeated_entries(), 0);
   EXPECT_EQ(hello.gangs(0).journal_last(), network_.journal(attempt.gang_id()).rbegin()->first);
@@ -259,7 +259,7 @@ TEST_F(AgentTest, TheNextAgentPicksUpAGangThatStillRuns) {
   EXPECT_TRUE(hello.gangs(0).running());
   EXPECT_EQ(launch(attempt).error(), "");  // the daemon may ask again; the ranks are the same
   write_text(files_of(attempt).output() / "go", "");
-  EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(attempt.gang_id())));
   EXPECT_TRUE(network_.in_order());
 }
 
@@ -276,7 +276,7 @@ TEST_F(AgentTest, AnExitWhileNoAgentRanIsNotLost) {
   ASSERT_TRUE(eventually([&] { return !is_running(supervisor); }));
   start_agent();
   EXPECT_FALSE(welcome().gangs(0).running());
-  EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(attempt.gang_id())));
 }
 
 TEST_F(AgentTest, AKilledSupervisorIsALostGangWithNoProcessLeft) {
@@ -303,7 +303,7 @@ TEST_F(AgentTest, UploadsAreTriedAgainAndHoldBackWhatFollows) {
     EXPECT_FALSE(entry.has_output() || entry.has_exit());
   }
   network_.set_uploads_fail(Status::ok());
-  EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(attempt.gang_id())));
   EXPECT_TRUE(network_.in_order());
 }
 
@@ -326,13 +326,13 @@ TEST_F(AgentTest, ArtifactsAreOnTheNodeBeforeTheRanksStart) {
   v1::AttemptSpec attempt = shell_attempt("test \"$(cat $FRESHET_INPUTS/model.safetensors)\" = weights");
   attempt.mutable_command()->add_inputs()->set_digest(digest);
   run_gang(attempt);
-  EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(attempt.gang_id())));
   EXPECT_EQ(network_.downloads(), 2);
   v1::AttemptSpec second = attempt;
   second.set_gang_id(random_gang_id());
   second.set_epoch(2);
   run_gang(second);
-  EXPECT_EQ(network_.await_exit(second.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(second.gang_id())));
   EXPECT_EQ(network_.downloads(), 2);
 }
 
@@ -350,7 +350,7 @@ TEST_F(AgentTest, AnArtifactWithOtherBytesThanItsDigestIsNotUsed) {
   // The epoch stays accepted: the same gang may be launched again once the bytes are right.
   network_.damage_artifact(digest, "model.safetensors");
   EXPECT_EQ(launch(attempt).error(), "");
-  EXPECT_EQ(network_.await_exit(attempt.gang_id()).code(), 0);
+  EXPECT_TRUE(succeeded(network_.await_exit(attempt.gang_id())));
 }
 
 TEST_F(AgentTest, OneDirectoryHasOneAgentAndOneName) {

@@ -71,7 +71,7 @@ TEST_P(SupervisorTest, AGangThatSucceedsLeavesItsWholeStory) {
   TestGang gang = this->gang(train_attempt("train"));
   v1::ExitRecord exit = gang.run();
   EXPECT_EQ(exit.cause(), v1::ExitRecord::EXITED);
-  EXPECT_EQ(exit.code(), 0);
+  EXPECT_TRUE(succeeded(exit));
   EXPECT_EQ(exit.message(), "");
   auto journal = gang.journal();
   auto names = events(journal);
@@ -104,13 +104,13 @@ TEST_P(SupervisorTest, WhatARankSaysJustBeforeItEndsIsHeard) {
   write_text(gang.files.output() / "go", "");
   EXPECT_TRUE(eventually([&] { return must(process_stat(rank)).state == 'Z'; }));
   must(send_signal(supervisor, SIGCONT));
-  EXPECT_EQ(gang.wait().code(), 0);
+  EXPECT_TRUE(succeeded(gang.wait()));
   EXPECT_EQ(events(gang.journal()), (std::vector<std::string>{"started", "waiting", "late", "exit"}));
 }
 
 TEST_P(SupervisorTest, PointsThatAreLeftInTheRingAtTheEndAreKept) {
   TestGang gang = this->gang(train_attempt("last-point"));
-  EXPECT_EQ(gang.run().code(), 0);
+  EXPECT_TRUE(succeeded(gang.run()));
   int samples = 0;
   for (const auto& entry : gang.journal()) samples += entry.metrics().samples_size();
   EXPECT_EQ(samples, 2);
@@ -246,7 +246,7 @@ TEST_P(SupervisorTest, ACommandGetsItsEnvironmentAndItsDeclaredOutputsAreSealed)
   TestGang gang = this->gang(attempt);
   v1::ExitRecord exit = gang.run();
   ::unsetenv("SLURM_JOB_ID");
-  EXPECT_EQ(exit.code(), 0) << exit.message();
+  EXPECT_TRUE(succeeded(exit)) << exit.message();
   v1::ProducedOutput produced;
   for (const auto& entry : gang.journal()) {
     if (entry.has_output()) produced = entry.output();
@@ -270,7 +270,7 @@ TEST_P(SupervisorTest, ACommandWithoutItsDeclaredOutputIsNoSuccess) {
 TEST_P(SupervisorTest, TwoRanksUnderMpirunReceiveTheirAttempt) {
   TestGang gang = this->gang(train_attempt("all-ranks", 2));
   v1::ExitRecord exit = gang.run();
-  EXPECT_EQ(exit.code(), 0) << exit.message();
+  EXPECT_TRUE(succeeded(exit)) << exit.message();
   const std::string out = text_of(gang.files.stdout_log());
   EXPECT_THAT(out, HasSubstr("rank 0 epoch 1"));
   EXPECT_THAT(out, HasSubstr("rank 1 epoch 1"));
@@ -304,12 +304,12 @@ TEST_P(SupervisorTest, APathTooLongForASocketIsNoHindrance) {
   SupervisorProgram program = test_program(kTestWorker);
   program.allow_cgroup = GetParam();
   TestGang gang(deep, train_attempt("train"), program);
-  EXPECT_EQ(gang.run().code(), 0);
+  EXPECT_TRUE(succeeded(gang.run()));
 }
 
 TEST_P(SupervisorTest, ASecondStartOfTheSameGangStartsNoSecondRank) {
   TestGang gang = script_gang("echo once >> ran; exit 0");
-  EXPECT_EQ(gang.run().code(), 0);
+  EXPECT_TRUE(succeeded(gang.run()));
   gang.start();
   EXPECT_TRUE(eventually([&] { return processes_of(gang.attempt.gang_id()).empty(); }));
   EXPECT_EQ(text_of(gang.files.dir / "ran"), "once\n");

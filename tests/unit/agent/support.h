@@ -109,6 +109,12 @@ inline v1::AttemptSpec shell_attempt(const std::string& script, uint32_t ranks =
   return attempt;
 }
 
+// Code 0 alone says nothing: a rank killed by a signal has it too.
+inline ::testing::AssertionResult succeeded(const v1::ExitRecord& exit) {
+  if (exit.cause() == v1::ExitRecord::EXITED && exit.code() == 0) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure() << exit.ShortDebugString();
+}
+
 // Living processes that carry the gang's marker. Zombies count: they are somebody's to reap.
 inline std::vector<pid_t> processes_of(const std::string& gang_id) {
   std::vector<pid_t> found;
