@@ -123,6 +123,16 @@ TEST_F(Program, SaysWhatItReached) {
   }
 }
 
+// The milestone is the end of the first step, not the start of the second: a training of one step has it too.
+TEST_F(Program, ReportsTheFirstStepOfATrainingOfOneStep) {
+  spec_.mutable_train()->mutable_step()->set_epochs(1);
+  spec_.mutable_train()->mutable_step()->mutable_batch()->set_micro_batch_rows(1000);
+  auto result = run(spec_, "out");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_EQ(checkpoint("out").step(), 1U);
+  EXPECT_THAT(result.output, HasSubstr("milestone first_step"));
+}
+
 TEST_F(Program, StartsWarmFromAModel) {
   ASSERT_EQ(run(spec_, "first").exit_code, 0);
   spec_.mutable_train()->mutable_warm_start()->set_path((dir_.path() / "first/model").string());
