@@ -377,9 +377,10 @@ class Demo:
             self.timeline.detail(f"others used the machine all the time, so the required {limit:g} s are not judged")
 
     def run(self):
-        self.prepare()
         self.timeline.line(f"Freshet's main job on {'fewer days of ' if self.options.quick else ''}flights; "
                            f"everything lies in {self.dir}")
+        self.prepare()
+        self.timeline.event(f"{sum(self.batches.values()) + self.batches['poisoned']} days are cut from the data set")
         for step in (self.apply, self.first_weeks, self.more_weeks, self.poisoned_week, self.bad_commit,
                      self.forbidden_commit, self.better_commit, self.kill_and_restart, self.summary):
             step()
