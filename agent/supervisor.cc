@@ -41,6 +41,8 @@ constexpr Duration kJournalRetry = Duration::millis(500);
 constexpr Duration kJournalPatience = Duration::seconds(600);
 constexpr size_t kStderrBytes = 64u << 10;
 
+fs::path shared_memory_of(const std::string& gang_id) { return fs::path("/dev/shm") / ("freshet-" + gang_id); }
+
 std::string tail_of_file(const fs::path& path, size_t bytes) {
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.is_open()) return {};
@@ -203,7 +205,7 @@ Result<Command> Supervisor::make_command() {
     if (::access(options_.mpirun.c_str(), X_OK) != 0) {
       return errno_status("cannot start " + options_.mpirun.string(), errno);
     }
-    shared_memory_ = fs::path("/dev/shm") / ("freshet-" + attempt_.gang_id());
+    shared_memory_ = shared_memory_of(attempt_.gang_id());
     if (!make_directories(shared_memory_).is_ok()) shared_memory_ = files_.temporary();
     config.shared_memory = shared_memory_;
   }
@@ -437,7 +439,8 @@ Status Supervisor::finish(v1::ExitRecord exit) {
     if (now() > patience) return unavailable("the exit of gang " + attempt_.gang_id() + " could not be written");
     ::poll(nullptr, 0, static_cast<int>(kJournalRetry.us / 1000));
   }
-  RETURN_IF_ERROR(write_message(files_.exit(), exit));
+  // The journal has the exit: what is left to do is done even when exit.pb cannot be written.
+  Status status = write_message(files_.exit(), exit);
   log_info("supervisor", describe(attempt_.work(), attempt_.epoch()) +
                              " ended: " + v1::ExitRecord::Cause_Name(exit.cause()) + " " + exit.message());
   server_.reset();
@@ -445,7 +448,8 @@ Status Supervisor::finish(v1::ExitRecord exit) {
   std::error_code ignored;
   if (!shared_memory_.empty()) fs::remove_all(shared_memory_, ignored);
   fs::remove_all(files_.temporary(), ignored);
-  return containment_->remove();
+  Status removed = containment_->remove();
+  return status.is_ok() ? removed : status;
 }
 
 void Supervisor::tell_ready() {
@@ -463,6 +467,8 @@ Status supervise(const SupervisorOptions& options) { return Supervisor(options).
 Status record_lost(const GangFiles& files, const std::string& gang_id, const std::string& message,
                    std::optional<uint64_t> keep_entries, const Clock& clock) {
   RETURN_IF_ERROR(kill_gang(gang_id));
+  std::error_code ignored;
+  fs::remove_all(shared_memory_of(gang_id), ignored);
   ASSIGN_OR_RETURN(JournalWriter journal, JournalWriter::open(files.journal(), clock));
   if (keep_entries && *keep_entries < journal.last()) RETURN_IF_ERROR(journal.truncate_after(*keep_entries));
   if (journal.has_exit()) return Status::ok();
@@ -472,8 +478,6 @@ Status record_lost(const GangFiles& files, const std::string& gang_id, const std
   entry.mutable_exit()->set_time_us(clock.now().us);
   const v1::ExitRecord exit = entry.exit();
   RETURN_IF_ERROR(journal.append(std::move(entry)));
-  std::error_code ignored;
-  std::filesystem::remove_all(std::filesystem::path("/dev/shm") / ("freshet-" + gang_id), ignored);
   return write_message(files.exit(), exit);
 }
 

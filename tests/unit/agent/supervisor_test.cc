@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "agent/artifact_dir.h"
+#include "tests/paths.h"
 #include "tests/unit/agent/support.h"
 
 namespace freshet::agent {
@@ -331,6 +332,28 @@ TEST_P(SupervisorTest, AKilledSupervisorLeavesNoProcessOnceTheGangIsRecordedAsLo
   // Once is enough.
   must(record_lost(gang.files, gang.attempt.gang_id(), "again", std::nullopt, clock));
   EXPECT_EQ(gang.journal().size(), 2u);
+}
+
+TEST_P(SupervisorTest, AKilledSupervisorOfSeveralRanksLeavesNoSharedMemory) {
+  TestGang gang = this->gang(train_attempt("hang", 2));
+  gang.start();
+  ASSERT_TRUE(eventually([&] { return gang.journal().size() >= 2; }));
+  const fs::path shared_memory = "/dev/shm/freshet-" + gang.attempt.gang_id();
+  EXPECT_TRUE(fs::exists(shared_memory));
+  must(send_signal(must(open_process(gang.supervisor())), SIGKILL));
+  SystemClock clock;
+  must(record_lost(gang.files, gang.attempt.gang_id(), "supervisor died: cause unknown", std::nullopt, clock));
+  EXPECT_TRUE(eventually([&] { return processes_of(gang.attempt.gang_id()).empty(); }));
+  EXPECT_FALSE(fs::exists(shared_memory));
+}
+
+TEST_P(SupervisorTest, AnExitFileThatCannotBeWrittenDoesNotStopTheCleaningUp) {
+  TestGang gang = this->gang(train_attempt("train"));
+  must(make_directories(gang.files.exit()));  // a directory where the file should be
+  gang.start();
+  EXPECT_TRUE(eventually([&] { return !is_running(gang.supervisor()); }));
+  EXPECT_TRUE(succeeded(gang.journal().back().exit()));
+  expect_nothing_left(gang);
 }
 
 TEST_P(SupervisorTest, ATermSignalToTheSupervisorIsTheNodesFaultNotAStop) {
