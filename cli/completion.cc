@@ -159,17 +159,17 @@ std::string zsh_script(const std::vector<CommandWords>& commands) {
   return "#compdef freshet\n"
          "# zsh completion for freshet: source <(freshet completion zsh)\n"
          "_freshet() {\n"
-         "  local path=\"\" next word\n"
+         "  local at=\"\" next word\n"  // not "path": that is zsh's own
          "  local -a items\n"
          "  for word in ${words[2,CURRENT-1]}; do\n"
-         "    next=\"${path:+$path }$word\"\n"
+         "    next=\"${at:+$at }$word\"\n"
          "    case \"$next\" in\n"
          "      " +
          command_paths(commands) +
-         ") path=$next ;;\n"
+         ") at=$next ;;\n"
          "    esac\n"
          "  done\n"
-         "  case \"$path:${words[CURRENT-1]}\" in\n"
+         "  case \"$at:${words[CURRENT-1]}\" in\n"
          "    " +
          patterns(commands, true) +
          ") _files; return ;;\n"
@@ -177,7 +177,7 @@ std::string zsh_script(const std::vector<CommandWords>& commands) {
          patterns(commands, false) +
          ") return ;;\n"
          "  esac\n"
-         "  case \"$path\" in\n" +
+         "  case \"$at\" in\n" +
          cases +
          "  esac\n"
          "  _describe 'freshet' items\n"
