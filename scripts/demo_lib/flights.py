@@ -53,7 +53,7 @@ class Demo:
         if options.dir:
             self.dir = pathlib.Path(options.dir).absolute()
             if self.dir.exists() and any(self.dir.iterdir()):
-                raise DemoFailed(f"{self.dir} is not empty; give --dir a directory of its own")
+                raise RuntimeError(f"{self.dir} is not empty; give --dir a directory of its own")
             self.dir.mkdir(parents=True, exist_ok=True)
         else:
             self.dir = pathlib.Path(tempfile.mkdtemp(prefix="freshet-demo."))

@@ -33,6 +33,7 @@ TEST_F(Program, FlagsAndVariablesSayWhichDaemon) {
   auto ended = run({"nodes", "--server", daemon_.url() + "/", "--token-file", (dir_ / "other.token").string()});
   EXPECT_EQ(ended.code, 0) << ended.err;
   EXPECT_EQ(last_asked().token, "other");
+  write("address", "http://127.0.0.1:1\n");
   variables_["FRESHET_SERVER"] = daemon_.url().substr(7);  // without http://
   EXPECT_EQ(run({"--data-dir", dir_.string(), "nodes"}).code, 0);
   EXPECT_EQ(last_asked().token, "s3cret");

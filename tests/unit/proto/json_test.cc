@@ -88,6 +88,11 @@ TEST(CanonicalJson, KeysAreSortedAndDefaultsLeftOut) {
   step.set_name("a");
   step.mutable_promote();
   EXPECT_EQ(to_canonical_json(step), R"({"name":"a","needs":["z",""],"promote":{}})");
+  v1::DatasetEntry entry;  // whose fields are numbered in another order
+  entry.set_uri("a");
+  entry.set_sha256("b");
+  entry.set_size(1);
+  EXPECT_EQ(to_canonical_json(entry), R"({"sha256":"b","size":1,"uri":"a"})");
 }
 
 TEST(CanonicalJson, NumbersAreShortestAndExact) {
