@@ -9,6 +9,7 @@
 #include "agent/agent.h"
 #include "agent/network.h"
 #include "agent/supervisor.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 
 namespace {
@@ -52,6 +53,10 @@ Status run_agent(freshet::agent::AgentOptions options, freshet::agent::NetworkOp
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (freshet::Status armed = freshet::arm_crash_points_from_environment(); !armed.is_ok()) {
+    std::fprintf(stderr, "freshet-agent: %s\n", armed.message().c_str());
+    return 2;
+  }
   CLI::App app("The agent of a Freshet node: launches gangs, supervises them, and reports to freshetd.");
   app.set_version_flag("--version", FRESHET_VERSION);
   app.require_subcommand(1);

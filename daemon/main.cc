@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -60,6 +61,10 @@ int run(const DaemonConfig& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (freshet::Status armed = freshet::arm_crash_points_from_environment(); !armed.is_ok()) {
+    std::fprintf(stderr, "freshetd: %s\n", armed.message().c_str());
+    return 2;
+  }
   CLI::App cli{"freshetd: watches data and code, trains, judges and promotes models"};
   cli.footer(
       "Examples:\n"

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "proto/json.h"
 #include "worker/comm/mpi.h"
@@ -108,6 +109,10 @@ int main_of(int argc, char** argv) {
   Arguments arguments;
   if (!parse(argc, argv, &arguments)) {
     std::fputs(kUsage, stderr);
+    return 2;
+  }
+  if (Status armed = arm_crash_points_from_environment(); !armed.is_ok()) {
+    std::fprintf(stderr, "freshet-worker: %s\n", armed.message().c_str());
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);  // a supervisor that has gone is an error of a write

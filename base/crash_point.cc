@@ -1,0 +1,104 @@
+#include "base/crash_point.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <csignal>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "base/file.h"
+
+namespace freshet {
+namespace {
+
+struct Handler {
+  std::mutex mutex;
+  std::function<void(std::string_view)> call;  // guarded by mutex
+};
+
+// Never destroyed: a point may be reached while the process ends.
+Handler& handler() {
+  static auto* const instance = new Handler;
+  return *instance;
+}
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+// What the environment asked for; used under the handler's mutex.
+class FromEnvironment {
+ public:
+  static Result<FromEnvironment> read() {
+    FromEnvironment wanted;
+    wanted.once_ = variable("FRESHET_CRASH_ONCE");
+    wanted.log_ = variable("FRESHET_CRASH_LOG");
+    wanted.name_ = variable("FRESHET_CRASH_AT");
+    const size_t colon = wanted.name_.find(':');
+    if (colon != std::string::npos) {
+      const std::string count = wanted.name_.substr(colon + 1);
+      auto [end, error] = std::from_chars(count.data(), count.data() + count.size(), wanted.left_);
+      if (error != std::errc() || end != count.data() + count.size() || wanted.left_ == 0) {
+        return invalid_argument("FRESHET_CRASH_AT is NAME or NAME:COUNT with a COUNT from 1, not " + wanted.name_);
+      }
+      wanted.name_.resize(colon);
+    }
+    return wanted;
+  }
+
+  bool is_empty() const { return name_.empty() && log_.empty(); }
+
+  void reach(std::string_view name) {
+    if (!log_.empty() && seen_.emplace(name).second) append(name);
+    if (name != name_ || --left_ > 0) return;
+    left_ = 1;  // a process that is not the first to make the file gets here again
+    if (is_first()) ::raise(SIGKILL);
+  }
+
+ private:
+  bool is_first() const {
+    if (once_.empty()) return true;
+    return Fd(::open(once_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)).is_open();
+  }
+
+  void append(std::string_view name) const {
+    Fd fd(::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    const std::string line = std::string(name) + "\n";
+    CHECK(fd.is_open() && write_all(fd.get(), line.data(), line.size()).is_ok());
+  }
+
+  std::string name_, once_, log_;
+  uint64_t left_ = 1;
+  std::set<std::string, std::less<>> seen_;
+};
+
+}  // namespace
+
+std::atomic<bool> crash_points_armed = false;
+
+void reach_crash_point(std::string_view name) {
+  Handler& current = handler();
+  std::lock_guard lock(current.mutex);
+  if (current.call) current.call(name);
+}
+
+void set_crash_point_handler(std::function<void(std::string_view)> call) {
+  Handler& current = handler();
+  std::lock_guard lock(current.mutex);
+  crash_points_armed = call != nullptr;
+  current.call = std::move(call);
+}
+
+Status arm_crash_points_from_environment() {
+  ASSIGN_OR_RETURN(FromEnvironment wanted, FromEnvironment::read());
+  if (wanted.is_empty()) return Status::ok();
+  set_crash_point_handler([wanted = std::move(wanted)](std::string_view name) mutable { wanted.reach(name); });
+  return Status::ok();
+}
+
+}  // namespace freshet
