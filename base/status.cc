@@ -13,6 +13,7 @@ std::string place(const std::source_location& where) {
   constexpr std::string_view kRoot = FRESHET_SOURCE_DIR "/";
   if (file.starts_with(kRoot)) file.remove_prefix(kRoot.size());
 #endif
+  while (file.starts_with("../")) file.remove_prefix(3);  // ccache names files from the build directory
   return std::string(file) + ":" + std::to_string(where.line());
 }
 

@@ -5,6 +5,7 @@
 #include "tests/house/layers.h"
 #include "tests/house/rules.h"
 #include "tests/house/source_text.h"
+#include "tests/paths.h"
 
 namespace freshet::house {
 namespace {

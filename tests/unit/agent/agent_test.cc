@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "agent/supervisor.h"
+#include "tests/paths.h"
 #include "tests/unit/agent/fake_network.h"
 #include "tests/unit/agent/support.h"
 

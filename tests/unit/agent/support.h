@@ -22,6 +22,7 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "base/time.h"
+#include "tests/paths.h"
 
 namespace freshet::agent {
 

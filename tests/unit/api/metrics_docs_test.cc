@@ -10,6 +10,7 @@
 #include "daemon/prometheus_metrics.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
+#include "tests/paths.h"
 #include "tests/unit/api/control_plane.h"
 
 namespace freshet {

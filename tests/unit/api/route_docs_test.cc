@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "daemon/api/agent_hub.h"
+#include "tests/paths.h"
 #include "tests/unit/api/control_plane.h"
 
 namespace freshet {

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "proto/json.h"
+#include "tests/paths.h"
 
 namespace freshet::cli::test {
 

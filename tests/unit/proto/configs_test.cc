@@ -9,6 +9,7 @@
 #include "proto/defaults.h"
 #include "proto/validate.h"
 #include "proto/yaml.h"
+#include "tests/paths.h"
 
 namespace freshet {
 namespace {

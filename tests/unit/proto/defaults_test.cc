@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "proto/json.h"
 #include "proto/yaml.h"
+#include "tests/paths.h"
 
 namespace freshet {
 namespace {

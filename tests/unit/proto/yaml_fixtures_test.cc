@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "proto/yaml.h"
+#include "tests/paths.h"
 
 namespace freshet {
 namespace {

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "tests/paths.h"
 
 namespace freshet {
 namespace {

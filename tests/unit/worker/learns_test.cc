@@ -7,6 +7,7 @@
 
 #include "base/sha256.h"
 #include "proto/attempt.pb.h"
+#include "tests/paths.h"
 #include "tests/unit/worker/command.h"
 #include "tests/unit/worker/temp_dir.h"
 #include "worker/model/predict.h"

@@ -17,6 +17,7 @@
 #include "proto/evaluation.pb.h"
 #include "proto/frame.h"
 #include "proto/json.h"
+#include "tests/paths.h"
 #include "tests/unit/worker/command.h"
 #include "tests/unit/worker/temp_dir.h"
 #include "worker/checkpoint/artifact_writer.h"

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "tests/paths.h"
 #include "tests/unit/worker/synthetic.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/tensors.h"
