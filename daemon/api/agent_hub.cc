@@ -1,5 +1,6 @@
 #include "daemon/api/agent_hub.h"
 
+#include "base/crash_point.h"
 #include "base/log.h"
 
 namespace freshet::api {
@@ -46,13 +47,16 @@ void AgentHub::on_message(http::WebSocketSession& session, std::string bytes) {
     }
   }
   if (replaced != nullptr) replaced->close("node " + frame.hello().node() + " connected again");
+  CRASH_POINT("agents.frame.before_handling");
   auto replies = service_->on_frame(&node, frame);
+  CRASH_POINT("agents.replies.before_send");
   if (!replies.is_ok()) {
     log_warning("agents", "session of node '" + node + "': " + replies.status().to_string());
     session.close(replies.status().message());
     return;
   }
   for (const auto& reply : *replies) session.send(reply.SerializeAsString());
+  CRASH_POINT("agents.replies.after_send");
 }
 
 void AgentHub::on_close(http::WebSocketSession& session, const Status&) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -195,7 +196,9 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_hello(const v1::AgentHello
     finish_attempt(&attempt.value, v1::Attempt::LOST, now, &change);
     update(change, attempt);
   }
+  CRASH_POINT("agents.hello.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  CRASH_POINT("agents.hello.after_commit");
   {
     std::lock_guard lock(mutex_);
     last_heard_[hello.node()] = context_.clock.monotonic();
@@ -222,7 +225,10 @@ Status AgentService::on_prepared(const std::string& node, const v1::PrepareReply
     finish_attempt(&attempt->value, v1::Attempt::FAILED, context_.clock.now(), &change);
   }
   update(change, *attempt);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("agents.prepared.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("agents.prepared.after_commit");
+  return committed.status();
 }
 
 Status AgentService::on_launched(const std::string& node, const v1::LaunchReply& reply) {
@@ -238,7 +244,10 @@ Status AgentService::on_launched(const std::string& node, const v1::LaunchReply&
   attempt->value.mutable_exit()->set_message("node " + node + " could not start it: " + reply.error());
   finish_attempt(&attempt->value, v1::Attempt::FAILED, context_.clock.now(), &change);
   update(change, *attempt);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("agents.launch_failure.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("agents.launch_failure.after_commit");
+  return committed.status();
 }
 
 Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string& node, const v1::JournalChunk& chunk) {
@@ -284,7 +293,9 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
   } else {
     change.audited = false;
   }
+  CRASH_POINT("agents.journal.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  CRASH_POINT("agents.journal.after_commit");
   replies.push_back(ack_frame(chunk.gang_id(), position.value()));
   if (ends && position.value() == last) replies.push_back(forget_frame(context_.term, chunk.gang_id()));
   return replies;
@@ -294,6 +305,7 @@ Status AgentService::apply_event(const Snapshot& snapshot, const v1::JournalEntr
                                  Change* change) {
   switch (entry.event_case()) {
     case v1::JournalEntry::kStarted:
+      CRASH_POINT("agents.started.before_commit");
       attempt->set_state(v1::Attempt::RUNNING);
       if (attempt->started_us() == 0) attempt->set_started_us(entry.time_us());
       *attempt->mutable_processes() = entry.started().processes();
@@ -312,6 +324,7 @@ Status AgentService::apply_event(const Snapshot& snapshot, const v1::JournalEntr
       output->set_name(entry.output().name());
       output->set_type(entry.output().type());
       output->set_digest(entry.output().digest());
+      CRASH_POINT("agents.output.before_commit");
       return Status::ok();
     }
     case v1::JournalEntry::kExit: {
@@ -325,6 +338,7 @@ Status AgentService::apply_event(const Snapshot& snapshot, const v1::JournalEntr
         attempt->mutable_exit()->set_message("it exited with code 0 but left no " + expected);
       }
       finish_attempt(attempt, state, Time{entry.exit().time_us()}, change);
+      CRASH_POINT("agents.exit.before_commit");
       change->reason =
           v1::Attempt::State_Name(state) + (attempt->exit().message().empty() ? "" : ": " + attempt->exit().message());
       return Status::ok();
@@ -356,7 +370,10 @@ Status AgentService::store_metrics(const v1::Attempt& attempt, const std::vector
   v1::MetricHistory newest;
   for (auto& [name, sample] : latest) *newest.add_samples() = sample;
   put(change, latest_key, newest);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("agents.metrics.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("agents.metrics.after_commit");
+  return committed.status();
 }
 
 }  // namespace freshet::control

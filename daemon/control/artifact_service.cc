@@ -1,5 +1,6 @@
 #include "daemon/control/artifact_service.h"
 
+#include "base/crash_point.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
 
@@ -16,6 +17,7 @@ Result<v1::ArtifactRecord> ArtifactService::seal(const std::string& actor, const
   const std::string key = keys::artifact(digest);
   ASSIGN_OR_RETURN(auto known, get<v1::ArtifactRecord>(*context_.store.snapshot(), key));
   if (known) return std::move(known->value);
+  CRASH_POINT("artifact.seal.before_files");
   ASSIGN_OR_RETURN(v1::ArtifactManifest parsed, context_.artifacts.seal(digest, manifest));
   v1::ArtifactRecord record;
   record.set_digest(digest);
@@ -25,7 +27,9 @@ Result<v1::ArtifactRecord> ArtifactService::seal(const std::string& actor, const
   change.actor = actor;
   change.action = "seal artifact " + digest;
   create(change, key, record);
+  CRASH_POINT("artifact.seal.before_commit");
   auto committed = context_.commit(std::move(change));
+  CRASH_POINT("artifact.seal.after_commit");
   // Somebody sealed the same bytes at the same time: that is what was asked for.
   if (!committed.is_ok() && committed.status().code() != Code::kConflict) return committed.status();
   return record;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -75,7 +76,9 @@ Status AttemptReconciler::check_nodes(const Snapshot& snapshot, Time now, Time* 
       }
     }
     log_warning("attempt", change.action + ": " + change.reason);
+    CRASH_POINT("node.liveness.before_commit");
     RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+    CRASH_POINT("node.liveness.after_commit");
   }
   return Status::ok();
 }
@@ -108,8 +111,10 @@ Status AttemptReconciler::drive(const Snapshot& snapshot, Record<v1::Attempt> re
   const std::string& gang = attempt.gang_id();
   ASSIGN_OR_RETURN(bool is_wanted, wanted(snapshot, attempt));
   if (!is_wanted) {
+    CRASH_POINT("attempt.stop.before_send");
     send(attempt.node(), "stop " + gang, stop_frame(context_.term, gang, "nobody wants its result any more"), wake,
          now);
+    CRASH_POINT("attempt.stop.after_send");
     if (attempt.state() == v1::Attempt::RUNNING) return Status::ok();  // its exit will be reported
     Change change;
     change.actor = "control/attempt";
@@ -117,7 +122,10 @@ Status AttemptReconciler::drive(const Snapshot& snapshot, Record<v1::Attempt> re
     change.reason = "it was not started yet";
     finish_attempt(&attempt, v1::Attempt::STOPPED, now, &change);
     update(change, record);
-    return context_.commit(std::move(change)).status();
+    CRASH_POINT("attempt.withdrawal.before_commit");
+    auto committed = context_.commit(std::move(change));
+    CRASH_POINT("attempt.withdrawal.after_commit");
+    return committed.status();
   }
   v1::DaemonFrame frame;
   if (attempt.state() == v1::Attempt::PLACED) {
@@ -125,13 +133,17 @@ Status AttemptReconciler::drive(const Snapshot& snapshot, Record<v1::Attempt> re
     *frame.mutable_prepare()->mutable_work() = attempt.work();
     frame.mutable_prepare()->set_epoch(attempt.epoch());
     frame.mutable_prepare()->set_gang_id(gang);
+    CRASH_POINT("attempt.prepare.before_send");
     send(attempt.node(), "prepare " + gang, frame, wake, now);
+    CRASH_POINT("attempt.prepare.after_send");
   } else if (attempt.state() == v1::Attempt::PREPARED) {
     ASSIGN_OR_RETURN(auto spec, require<v1::AttemptSpec>(snapshot, keys::attempt_spec(attempt.work(), attempt.epoch()),
                                                          "attempt spec"));
     frame.mutable_launch()->set_term(context_.term);
     *frame.mutable_launch()->mutable_attempt() = spec.value;
+    CRASH_POINT("attempt.launch.before_send");
     send(attempt.node(), "launch " + gang, frame, wake, now);
+    CRASH_POINT("attempt.launch.after_send");
   }
   return Status::ok();
 }

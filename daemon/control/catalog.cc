@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/promotion.h"
 #include "daemon/control/recipes.h"
@@ -106,7 +107,10 @@ Status CatalogReconciler::record_source_status(const Snapshot& snapshot, const v
   expect(change, key, stored ? stored->revision : 0);
   put(change, key, status);
   if (seen.degraded) log_warning("catalog", "source " + metadata.name() + " is degraded: " + seen.message);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("catalog.source_status.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("catalog.source_status.after_commit");
+  return committed.status();
 }
 
 Status CatalogReconciler::adopt_recipe(const Snapshot& snapshot, const v1::PipelineRecord& record) {
@@ -128,6 +132,7 @@ Status CatalogReconciler::adopt_recipe(const Snapshot& snapshot, const v1::Pipel
   } else if (same_version) {
     return Status::ok();
   }
+  CRASH_POINT("catalog.recipe.before_read");
   Result<v1::Recipe> recipe = recipe_at(context_, pipeline, commit);
   // A repository that can't be read now is no reason to refuse the revision.
   if (!recipe.is_ok() && recipe.status().code() != Code::kInvalidArgument &&
@@ -153,7 +158,10 @@ Status CatalogReconciler::adopt_recipe(const Snapshot& snapshot, const v1::Pipel
   change.reason = recipe.is_ok() ? "revision " + commit : recipe.status().message();
   expect(change, key, stored ? stored->revision : 0);
   put(change, key, code);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("catalog.recipe.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("catalog.recipe.after_commit");
+  return committed.status();
 }
 
 Status CatalogReconciler::record_entries(const Snapshot& snapshot, const v1::PipelineRecord& pipeline,
@@ -212,7 +220,10 @@ Status CatalogReconciler::record_entries(const Snapshot& snapshot, const v1::Pip
   }
   change.action = "record entries of " + name + "/" + input.name();
   change.reason = std::to_string(arrived) + " arrived, " + std::to_string(gone) + " gone";
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("catalog.entries.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("catalog.entries.after_commit");
+  return committed.status();
 }
 
 Status CatalogReconciler::start_inspection(const Snapshot& snapshot, const v1::PipelineRecord& pipeline,
@@ -250,7 +261,10 @@ Status CatalogReconciler::start_inspection(const Snapshot& snapshot, const v1::P
   const std::string key = keys::inspection(project, inspection.id());
   create(change, key, inspection);
   put_reference(change, keys::pending_inspection(project, inspection.id()), key);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("catalog.inspection.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("catalog.inspection.after_commit");
+  return committed.status();
 }
 
 Status CatalogReconciler::judge_inspection(const Snapshot& snapshot, const Record<v1::Inspection>& record, Time now) {
@@ -265,6 +279,7 @@ Status CatalogReconciler::judge_inspection(const Snapshot& snapshot, const Recor
   change.actor = "control/catalog";
   change.action = "judge inspection " + inspection.id();
   v1::InspectionReport report;
+  CRASH_POINT("catalog.judgement.before_read");
   Status read = read_report(context_.artifacts, attempt->value.outputs(), &report);
   if (read.is_ok() && report.profiles_size() != inspection.entries_size()) {
     read = corrupt("the report covers " + std::to_string(report.profiles_size()) + " of " +
@@ -314,7 +329,10 @@ Status CatalogReconciler::judge_inspection(const Snapshot& snapshot, const Recor
   change.reason = inspection.message();
   update(change, changed);
   erase(change, keys::pending_inspection(inspection.project(), inspection.id()));
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("catalog.judgement.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("catalog.judgement.after_commit");
+  return committed.status();
 }
 
 }  // namespace freshet::control

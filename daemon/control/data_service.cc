@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "base/crash_point.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 
@@ -79,7 +80,9 @@ Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, co
     return not_found("no quarantined entry " + *missing.begin() + " in input " + input + " of pipeline " + pipeline);
   }
   if (response.entries_size() == 0) return response;
+  CRASH_POINT("data.decision.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  CRASH_POINT("data.decision.after_commit");
   return response;
 }
 

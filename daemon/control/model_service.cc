@@ -1,5 +1,6 @@
 #include "daemon/control/model_service.h"
 
+#include "base/crash_point.h"
 #include "daemon/control/promotion.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -105,8 +106,11 @@ Result<v1::Alias> ModelService::promote(const std::string& actor, const std::str
   next.set_version(request.version());
   next.set_actor(actor);
   next.set_reason(request.reason());
-  return commit_move(*snapshot, current, next,
-                     version.value.verdict().passed() ? "promote" : "promote against the gates");
+  CRASH_POINT("promote.alias.before_commit");
+  auto moved =
+      commit_move(*snapshot, current, next, version.value.verdict().passed() ? "promote" : "promote against the gates");
+  CRASH_POINT("promote.alias.after_commit");
+  return moved;
 }
 
 Result<v1::Alias> ModelService::rollback(const std::string& actor, const std::string& project, const std::string& model,
@@ -123,7 +127,10 @@ Result<v1::Alias> ModelService::rollback(const std::string& actor, const std::st
   next.set_version(current.value.previous_version());
   next.set_actor(actor);
   next.set_reason(request.reason());
-  return commit_move(*snapshot, current, next, "roll back to");
+  CRASH_POINT("rollback.alias.before_commit");
+  auto moved = commit_move(*snapshot, current, next, "roll back to");
+  CRASH_POINT("rollback.alias.after_commit");
+  return moved;
 }
 
 }  // namespace freshet::control

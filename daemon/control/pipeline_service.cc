@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/crash_point.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
 #include "proto/defaults.h"
@@ -186,7 +187,9 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
     change.reason +=
         (change.reason.empty() ? "" : ", ") + applied.kind() + " " + applied.name() + " " + applied.change();
   }
+  CRASH_POINT("apply.documents.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  CRASH_POINT("apply.documents.after_commit");
   return response;
 }
 
@@ -253,7 +256,9 @@ Result<v1::TriggerView> PipelineService::set_paused(const std::string& actor, co
     change.actor = actor;
     change.action = (paused ? "pause trigger " : "resume trigger ") + name;
     update(change, record);
+    CRASH_POINT("trigger.pause.before_commit");
     RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+    CRASH_POINT("trigger.pause.after_commit");
   }
   *view.mutable_trigger() = record.value.trigger();
   ASSIGN_OR_RETURN(auto state, get<v1::TriggerState>(*snapshot, keys::trigger_state(project, name)));

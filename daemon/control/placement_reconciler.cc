@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/task_builder.h"
 #include "daemon/control/work.h"
@@ -135,7 +136,10 @@ Status PlacementReconciler::place_step(const Snapshot& snapshot, const std::stri
     return built.status();
   }
   update(change, run);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("placement.step.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("placement.step.after_commit");
+  return committed.status();
 }
 
 Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std::string& key, const std::string& node,
@@ -147,7 +151,10 @@ Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std
   inspection.value.set_state(v1::Inspection::RUNNING);
   add_attempt(context_, node, inspection.value.epoch(), 1, std::move(built), now, &change);
   update(change, inspection);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("placement.inspection.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("placement.inspection.after_commit");
+  return committed.status();
 }
 
 }  // namespace freshet::control

@@ -1,5 +1,6 @@
 #include "daemon/control/promotion.h"
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -138,7 +139,9 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
   create(*change, keys::model_version(run->project(), spec.model(), version.version()), version);
   const std::string name = version_name(spec.model(), version.version());
   // Before the commit: a version must never refer to an artifact that could be collected.
+  CRASH_POINT("promotion.artifact.before_pin");
   RETURN_IF_ERROR(context.artifacts.pin(version.artifact_digest(), "model " + name));
+  CRASH_POINT("promotion.artifact.after_pin");
 
   std::string outcome = "refused: " + first_refusal(verdict);
   if (verdict.passed() && spec.promotion().policy() == v1::Promotion::MANUAL) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/promotion.h"
 #include "daemon/control/work.h"
@@ -108,7 +109,9 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
   for (auto& status : *run.mutable_steps()) {
     if (status.state() != v1::StepStatus::READY || !find_step(run.recipe(), status.name()).has_promote()) continue;
     // The one step that has no process: judged and committed right here.
+    CRASH_POINT("promotion.candidate.before_judgement");
     Status judged = judge_and_promote(snapshot, context_, pipeline, &run, &status, now, &change);
+    CRASH_POINT("promotion.candidate.before_commit");
     if (judged.code() == Code::kConflict) return judged;
     if (!judged.is_ok()) finish_step(&status, v1::StepStatus::FAILED, judged.message(), now);
   }
@@ -126,6 +129,7 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
           run.set_message("step " + status.name() + ": " + status.message());
       }
       erase(change, keys::active_run(run.project(), run.id()));
+      CRASH_POINT("run.end.before_commit");
       log_info("run",
                run.id() + " " + v1::Run::State_Name(settled) + (run.message().empty() ? "" : ": " + run.message()));
     }
@@ -133,7 +137,10 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
   if (serialize(run) == before) return Status::ok();
   change.action = "advance run " + run.id();
   update(change, record);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("run.progress.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("run.progress.after_commit");
+  return committed.status();
 }
 
 Status RunReconciler::advance_inspection(const Snapshot& snapshot, Record<v1::Inspection> record, Time now) {
@@ -166,7 +173,10 @@ Status RunReconciler::advance_inspection(const Snapshot& snapshot, Record<v1::In
     }
   }
   update(change, record);
-  return context_.commit(std::move(change)).status();
+  CRASH_POINT("inspection.failure.before_commit");
+  auto committed = context_.commit(std::move(change));
+  CRASH_POINT("inspection.failure.after_commit");
+  return committed.status();
 }
 
 }  // namespace freshet::control

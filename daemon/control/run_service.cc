@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/crash_point.h"
 #include "daemon/control/placement_reconciler.h"
 #include "daemon/control/run_factory.h"
 #include "daemon/control/work.h"
@@ -58,7 +59,9 @@ Result<v1::Run> RunService::submit(const std::string& actor, const v1::SubmitReq
     expect_absent(change, key);
     put_reference(change, key, keys::run(project, run.id()));
   }
+  CRASH_POINT("submit.run.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  CRASH_POINT("submit.run.after_commit");
   return run;
 }
 
@@ -142,7 +145,9 @@ Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& 
   change.reason = reason;
   update(change, run);
   erase(change, keys::active_run(project, run.value.id()));
+  CRASH_POINT("cancel.run.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  CRASH_POINT("cancel.run.after_commit");
   return std::move(run.value);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/run_factory.h"
 #include "daemon/control/work.h"
@@ -117,7 +118,9 @@ Result<Time> TriggerReconciler::reconcile_one(const v1::TriggerRecord& record, T
       change.reason = request.cause;
       decision.state.set_last_run_id(run->id());
       put(change, state_key, decision.state);
+      CRASH_POINT("trigger.firing.before_commit");
       RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+      CRASH_POINT("trigger.firing.after_commit");
       log_info("trigger", name + " fired: " + decision.reason + "; run " + run->id());
       return decision.wake_at;
     }
@@ -131,7 +134,9 @@ Result<Time> TriggerReconciler::reconcile_one(const v1::TriggerRecord& record, T
   if (!stored || serialize(decision.state) != serialize(stored->value)) {
     change.reason = decision.reason;
     put(change, state_key, decision.state);
+    CRASH_POINT("trigger.state.before_commit");
     RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+    CRASH_POINT("trigger.state.after_commit");
   }
   return decision.wake_at;
 }

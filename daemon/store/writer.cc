@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/sha256.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
@@ -184,6 +185,7 @@ std::unique_ptr<Snapshot> Writer::snapshot() const { return std::make_unique<Sto
 
 Result<Committed> Writer::commit(Change change) {
   RETURN_IF_ERROR(validate(change));
+  CRASH_POINT("store.commit.before_queue");
   Waiter self{std::move(change), std::nullopt, {}};
   std::unique_lock lock(mutex_);
   queue_.push_back(&self);
