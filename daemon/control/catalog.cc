@@ -206,6 +206,8 @@ Status CatalogReconciler::record_entries(const Snapshot& snapshot, const v1::Pip
   uint64_t gone = 0;
   for (auto& record : known) {
     if (present.contains(record.key) || record.value.state() == v1::EntryRecord::GONE) continue;
+    // Right after a start, a young file is still being looked at: it may well be this entry.
+    if (seen.pending_files.contains(record.value.entry().uri())) continue;
     Record<v1::EntryRecord> changed = record;
     changed.value.set_state(v1::EntryRecord::GONE);
     changed.value.set_reason("the file was removed or replaced");

@@ -325,14 +325,19 @@ void DirectoryWatcher::publish() {
       break;
     }
   }
-  uint64_t pending = settling_.size() + queue_.size() + (digesting_ ? 1 : 0);
+  std::set<std::string> pending = settling_;
+  // A name stays in the queue when its file goes.
+  for (const std::string& name : queue_) {
+    if (files_.contains(name)) pending.insert(name);
+  }
+  if (digesting_) pending.insert(digesting_->name);
   if (shown && !files_changed_ && message == observation_.message && pending == observation_.pending_files) return;
   {
     std::lock_guard lock(mutex_);
     observation_.known = true;
     observation_.degraded = !message.empty();
     observation_.message = message;
-    observation_.pending_files = pending;
+    observation_.pending_files = std::move(pending);
     if (files_changed_) {
       observation_.files.clear();
       for (const auto& [name, file] : files_) {

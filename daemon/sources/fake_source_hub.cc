@@ -18,6 +18,20 @@ void FakeSourceHub::remove_file(const std::string& project, const std::string& n
   wake();
 }
 
+void FakeSourceHub::set_pending(const std::string& project, const std::string& name, const std::string& uri,
+                                bool pending) {
+  {
+    std::lock_guard lock(mutex_);
+    World& world = worlds_[{project, name}];
+    if (pending) {
+      world.pending.insert(uri);
+    } else {
+      world.pending.erase(uri);
+    }
+  }
+  wake();
+}
+
 void FakeSourceHub::add_commit(const std::string& project, const std::string& name, const std::string& commit,
                                Files files) {
   {
@@ -54,6 +68,7 @@ SourceObservation FakeSourceHub::observe(const std::string& project, const std::
   observation.degraded = !world.message.empty();
   observation.message = world.message;
   for (const auto& [uri, file] : world.files) observation.files.push_back(file);
+  observation.pending_files = world.pending;
   observation.head_commit = world.head;
   return observation;
 }

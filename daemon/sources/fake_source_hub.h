@@ -19,6 +19,8 @@ class FakeSourceHub final : public SourceHub {
   // A complete file appears in, or replaces one of, a directory.
   void add_file(const std::string& project, const std::string& name, ObservedFile file);
   void remove_file(const std::string& project, const std::string& name, const std::string& uri);
+  // Whether it lies there still being written or looked at; apart from that it is as if it were not there.
+  void set_pending(const std::string& project, const std::string& name, const std::string& uri, bool pending);
   // A commit appears and becomes the head.
   void add_commit(const std::string& project, const std::string& name, const std::string& commit, Files files);
   // Empty message: healthy again.
@@ -37,6 +39,7 @@ class FakeSourceHub final : public SourceHub {
   using Key = std::pair<std::string, std::string>;  // project, name
   struct World {
     std::map<std::string, ObservedFile> files;
+    std::set<std::string> pending;
     std::map<std::string, Files> commits;
     std::string head;
     std::string message;

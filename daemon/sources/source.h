@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,9 @@ struct SourceObservation {
   // Directory: all complete files now there, by name. While degraded these are the last known ones, so that a file is
   // absent says nothing then.
   std::vector<ObservedFile> files;
-  // Files that are still being written or digested: more is to come without another event.
-  uint64_t pending_files = 0;
+  // Names of files that are there and are still being written or digested: more is to come without another event, and
+  // until then nothing is known of their content, so what is known by such a name is not gone.
+  std::set<std::string> pending_files;
   // Git: the head of the branch; while degraded the last known one.
   std::string head_commit;
 };

@@ -197,5 +197,22 @@ TEST_F(ApiTest, QuarantinedDataIsReleasedOrDiscardedByName) {
   EXPECT_EQ(refused("GET", "/api/v1/data/demand/other").code(), Code::kNotFound);
 }
 
+// As after a restart of the daemon, which finds a file so young that it may still be written to.
+TEST_F(ApiTest, AFileThatIsLookedAtAgainIsNotGone) {
+  ok<v1::ApplyResponse>("POST", "/api/v1/apply", kDocuments);
+  arrive(1, 5);
+  until_champion(1);
+  auto count = [&](const std::string& state) {
+    return ok<v1::ListEntriesResponse>("GET", "/api/v1/data/demand/sales", "", {{"state", state}}).entries_size();
+  };
+  ASSERT_EQ(count("ACCEPTED"), 5);
+  world_.sources().set_pending("default", "drops", "day-101.parquet", true);
+  world_.sources().remove_file("default", "drops", "day-101.parquet");
+  world_.run_until([] { return false; }, Duration::seconds(5));
+  EXPECT_EQ(count("ACCEPTED"), 5);
+  world_.sources().set_pending("default", "drops", "day-101.parquet", false);
+  EXPECT_TRUE(world_.run_until([&] { return count("GONE") == 1; }, Duration::seconds(5))) << "now it is";
+}
+
 }  // namespace
 }  // namespace freshet::sim
