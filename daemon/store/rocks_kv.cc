@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -50,9 +51,14 @@ class LogForwarder final : public rocksdb::Logger {
 // may not; reopening is sound, and RocksKv does that.
 class NoSelfRecovery final : public rocksdb::EventListener {
  public:
+  explicit NoSelfRecovery(std::shared_ptr<std::atomic<bool>> failed) : failed_(std::move(failed)) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status*) override { *failed_ = true; }
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
     *auto_recovery = false;
   }
+
+ private:
+  std::shared_ptr<std::atomic<bool>> failed_;
 };
 
 Status to_status(const rocksdb::Status& status, std::string_view what) {
@@ -71,20 +77,58 @@ uint64_t free_bytes(const std::filesystem::path& directory) {
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
 }
 
-rocksdb::Options database_options() {
+rocksdb::Options database_options(std::shared_ptr<std::atomic<bool>> failed) {
   rocksdb::Options options;
-  options.create_if_missing = true;
   options.info_log = std::make_shared<LogForwarder>();
   // The default drops what lies behind a flipped bit and says nothing.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.track_and_verify_wals_in_manifest = true;
   options.paranoid_checks = true;
-  options.listeners.push_back(std::make_shared<NoSelfRecovery>());
+  options.listeners.push_back(std::make_shared<NoSelfRecovery>(std::move(failed)));
   options.write_buffer_size = kWriteBufferBytes;
   options.max_write_buffer_number = kWriteBuffers;
   options.max_background_jobs = 2;
   options.max_open_files = 256;
   return options;
+}
+
+// Whether no database was ever completed there: the file CURRENT is the last that RocksDB makes of a new one. Without
+// it RocksDB would begin anew and remove the files that it does not know.
+Result<bool> is_new(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (std::filesystem::exists(directory / "CURRENT", error)) return false;
+  for (const auto& item : std::filesystem::directory_iterator(directory, error)) {
+    const std::string extension = item.path().extension().string();
+    if (extension != ".sst" && extension != ".log") continue;
+    return corrupt("the store in " + directory.string() + " has records but its file CURRENT is missing. Nothing was " +
+                   "changed: put the file back, or restore a backup with `freshet restore`");
+  }
+  if (error) return errno_status("list " + directory.string(), error.value());
+  return true;
+}
+
+// Holds the database's LOCK while the files are looked at.
+class DirectoryLock {
+ public:
+  explicit DirectoryLock(const std::filesystem::path& directory)
+      : status_(rocksdb::Env::Default()->LockFile((directory / "LOCK").string(), &lock_)) {}
+  ~DirectoryLock() {
+    if (lock_ != nullptr) rocksdb::Env::Default()->UnlockFile(lock_);
+  }
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+  const rocksdb::Status& status() const { return status_; }
+
+ private:
+  rocksdb::FileLock* lock_ = nullptr;
+  rocksdb::Status status_;
+};
+
+bool is_lock_error(const rocksdb::Status& status) {
+  const std::string text = status.ToString();
+  return status.IsIOError() && text.find("LOCK") != std::string::npos &&
+         (text.find("lock hold by current process") != std::string::npos ||
+          text.find("While lock file") != std::string::npos);
 }
 
 Status check_directory(const std::filesystem::path& directory) {
@@ -111,7 +155,7 @@ Status check_directory(const std::filesystem::path& directory) {
 // One opening of the database. It can be closed under its readers, who then get kUnavailable.
 class RocksKv::Database {
  public:
-  explicit Database(rocksdb::DB* db) : db_(db) {}
+  Database(rocksdb::DB* db, std::shared_ptr<std::atomic<bool>> failed) : failed_(std::move(failed)), db_(db) {}
   ~Database() { close(); }
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -132,6 +176,8 @@ class RocksKv::Database {
     snapshots_.clear();
     db_.reset();
   }
+  // RocksDB could not write out what it holds, and refuses further writes.
+  bool failed() const { return *failed_; }
   // Calls `use` with the database, which stays open as long as that runs.
   template <class Use>
   auto with(Use use) -> decltype(use(std::declval<rocksdb::DB&>())) {
@@ -141,6 +187,7 @@ class RocksKv::Database {
   }
 
  private:
+  const std::shared_ptr<std::atomic<bool>> failed_;
   std::shared_mutex mutex_;  // guards all below; exclusive to close
   std::unique_ptr<rocksdb::DB> db_;
   std::set<const rocksdb::Snapshot*> snapshots_;
@@ -215,27 +262,52 @@ Result<std::unique_ptr<RocksKv>> RocksKv::open(RocksKvOptions options) {
 
 RocksKv::~RocksKv() {
   if (database_) database_->close();
+  if (Status synced = high_water_.sync(); !synced.is_ok()) log_warning("store", synced.message());
+}
+
+// Nobody else has the directory, and it holds all that was ever acknowledged. Found out by an opening that changes
+// nothing: opening for writes would remove the files that an older manifest does not know.
+Status RocksKv::check_before_opening() {
+  DirectoryLock lock(database_path());
+  if (is_lock_error(lock.status())) {
+    return unavailable("data directory " + options_.data_directory.string() +
+                       " is already used by another freshetd (lock held)");
+  }
+  RETURN_IF_ERROR(to_status(lock.status(), "locking the store in " + database_path().string()));
+  ASSIGN_OR_RETURN(high_water_, HighWater::open(options_.data_directory / "high-water"));
+  ASSIGN_OR_RETURN(bool fresh, is_new(database_path()));
+  if (fresh) return high_water_.check_sequence(database_path(), 0);
+  RETURN_IF_ERROR(high_water_.check_manifest(database_path()));
+  ASSIGN_OR_RETURN(std::shared_ptr<Database> database, open_for_reading());
+  return database->with(
+      [&](rocksdb::DB& db) { return high_water_.check_sequence(database_path(), db.GetLatestSequenceNumber()); });
+}
+
+Result<std::shared_ptr<RocksKv::Database>> RocksKv::open_for_reading() const {
+  auto failed = std::make_shared<std::atomic<bool>>(false);
+  rocksdb::DB* db = nullptr;
+  rocksdb::Status status = rocksdb::DB::OpenForReadOnly(database_options(failed), database_path().string(), &db);
+  RETURN_IF_ERROR(to_status(status, "opening the store in " + database_path().string()));
+  return std::make_shared<Database>(db, std::move(failed));
 }
 
 // Opens; when the disk is full, again without the ballast.
 Result<std::shared_ptr<RocksKv::Database>> RocksKv::open_database() {
-  std::filesystem::path directory = options_.data_directory / "db";
-  RETURN_IF_ERROR(make_directories(directory));
+  RETURN_IF_ERROR(make_directories(database_path()));
+  RETURN_IF_ERROR(check_before_opening());
+  auto failed = std::make_shared<std::atomic<bool>>(false);
+  rocksdb::Options options = database_options(failed);
+  ASSIGN_OR_RETURN(options.create_if_missing, is_new(database_path()));
   rocksdb::DB* db = nullptr;
-  rocksdb::Status status = rocksdb::DB::Open(database_options(), directory.string(), &db);
+  rocksdb::Status status = rocksdb::DB::Open(options, database_path().string(), &db);
   if (status.IsNoSpace() && drop_ballast()) {
-    log_warning("store", "the disk is full: gave up the ballast to open " + directory.string());
-    status = rocksdb::DB::Open(database_options(), directory.string(), &db);
+    log_warning("store", "the disk is full: gave up the ballast to open " + database_path().string());
+    status = rocksdb::DB::Open(options, database_path().string(), &db);
   }
-  if (status.ok()) return std::make_shared<Database>(db);
-  std::string text = status.ToString();
-  if (status.IsIOError() && text.find("LOCK") != std::string::npos &&
-      (text.find("lock hold by current process") != std::string::npos ||
-       text.find("While lock file") != std::string::npos)) {
-    return unavailable("data directory " + options_.data_directory.string() +
-                       " is already used by another freshetd (lock held)");
-  }
-  return to_status(status, "opening the store in " + directory.string());
+  RETURN_IF_ERROR(to_status(status, "opening the store in " + database_path().string()));
+  high_water_.watch(database_path());
+  high_water_.raise(db->GetLatestSequenceNumber());
+  return std::make_shared<Database>(db, std::move(failed));
 }
 
 std::shared_ptr<RocksKv::Database> RocksKv::current() const {
@@ -245,8 +317,16 @@ std::shared_ptr<RocksKv::Database> RocksKv::current() const {
 
 std::unique_ptr<KvSnapshot> RocksKv::snapshot() const { return std::make_unique<View>(current()); }
 
+void RocksKv::replace(std::shared_ptr<Database> database) {
+  std::lock_guard lock(mutex_);
+  database_ = std::move(database);
+}
+
+bool RocksKv::is_failed() const { return failed_ || current()->failed(); }
+
 Status RocksKv::write(const std::vector<KvWrite>& batch) {
-  if (failed_) RETURN_IF_ERROR(recover());
+  std::lock_guard lock(write_mutex_);
+  if (is_failed()) RETURN_IF_ERROR(reopen());
   rocksdb::WriteBatch writes;
   for (const KvWrite& write : batch) {
     rocksdb::Status status =
@@ -255,25 +335,35 @@ Status RocksKv::write(const std::vector<KvWrite>& batch) {
   }
   rocksdb::WriteOptions options;
   options.sync = true;
-  Status status =
-      current()->with([&](rocksdb::DB& db) { return to_status(db.Write(options, &writes), "writing a batch"); });
+  Status status = current()->with([&](rocksdb::DB& db) {
+    RETURN_IF_ERROR(to_status(db.Write(options, &writes), "writing a batch"));
+    high_water_.raise(db.GetLatestSequenceNumber());
+    return Status::ok();
+  });
   if (!status.is_ok()) failed_ = true;
   return status;
 }
 
-// After a failed write RocksDB refuses all others, so it is closed and opened again: at once when there is space, and
-// under those who read, who are told to read again. Until then reads go on.
 Status RocksKv::recover() {
+  std::lock_guard lock(write_mutex_);
+  return is_failed() ? reopen() : Status::ok();
+}
+
+// After a failed write RocksDB refuses all others, so it is closed and opened again: at once when there is space, and
+// under those who read, who are told to read again. Until then reads go on; also when opening fails after all.
+Status RocksKv::reopen() {
   if (free_bytes(options_.data_directory) < kReopenBytesMin) {
     return resource_exhausted("the disk with " + options_.data_directory.string() + " is full: free at least " +
                               std::to_string(kReopenBytesMin >> 20) + " MiB");
   }
+  failed_ = true;
   current()->close();
-  ASSIGN_OR_RETURN(std::shared_ptr<Database> opened, open_database());
-  {
-    std::lock_guard lock(mutex_);
-    database_ = std::move(opened);
+  Result<std::shared_ptr<Database>> opened = open_database();
+  if (!opened.is_ok()) {
+    if (auto reading = open_for_reading(); reading.is_ok()) replace(std::move(*reading));
+    return opened.status();
   }
+  replace(std::move(*opened));
   failed_ = false;
   make_ballast();
   log_info("store", "writes work again after a failure of the disk");

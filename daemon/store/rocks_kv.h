@@ -1,13 +1,16 @@
-// RocksKv: the Kv on disk, in DATA_DIR/db, with the settings that were measured to lose nothing silently: every write
-// synced, a flipped bit in the log refuses to open, a torn tail opens. A full disk makes writes fail and nothing else;
-// once there is space the next write reopens the database, and a snapshot from before that answers kUnavailable. A
-// ballast file in DATA_DIR is given up when there is no room even to open. Any thread may read; one writes.
+// RocksKv: the Kv on disk, in DIRECTORY/db, with the settings that were measured to lose nothing silently: every write
+// synced, a flipped bit refuses to open, a log torn behind the last acknowledged write opens, one that lost more does
+// not (high_water.h). A full disk makes writes fail and nothing else; recover(), or the next write, reopens the
+// database once there is space, and a snapshot from before that answers kUnavailable. A ballast file is given up when
+// there is no room even to open. Any thread may read and recover; one writes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <mutex>
 
+#include "daemon/store/high_water.h"
 #include "daemon/store/kv.h"
 
 namespace freshet {
@@ -19,13 +22,19 @@ struct RocksKvOptions {
 
 class RocksKv final : public Kv {
  public:
-  // kUnavailable: another freshetd has the directory; kCorrupt: the files are not what was written; kPermissionDenied
-  // and kInvalidArgument name what is wrong with the directory; kResourceExhausted: full, even without the ballast.
+  // kUnavailable: another freshetd has the directory; kCorrupt: the files are not what was written, or newer ones are
+  // missing, and nothing was changed; kPermissionDenied and kInvalidArgument name what is wrong with the directory;
+  // kResourceExhausted: full, even without the ballast.
   static Result<std::unique_ptr<RocksKv>> open(RocksKvOptions options);
   ~RocksKv() override;
 
   std::unique_ptr<KvSnapshot> snapshot() const override;
   Status write(const std::vector<KvWrite>& batch) override;
+
+  // Whether writes fail until recover().
+  bool is_failed() const;
+  // Reopens after a failed write, as soon as there is space; ok also when nothing had failed.
+  Status recover();
 
  private:
   class Database;
@@ -33,14 +42,22 @@ class RocksKv final : public Kv {
 
   explicit RocksKv(RocksKvOptions options) : options_(std::move(options)) {}
   Result<std::shared_ptr<Database>> open_database();
+  Result<std::shared_ptr<Database>> open_for_reading() const;
+  Status check_before_opening();
   std::shared_ptr<Database> current() const;
-  Status recover();
+  void replace(std::shared_ptr<Database> database);
+  Status reopen();
   void make_ballast();
   bool drop_ballast();
   std::filesystem::path ballast_path() const { return options_.data_directory / "ballast"; }
 
+  std::filesystem::path database_path() const { return options_.data_directory / "db"; }
+
   RocksKvOptions options_;
-  bool failed_ = false;                 // the last write failed: recover before the next; the writer's alone
+
+  std::mutex write_mutex_;              // held by write() and recover(): one at a time
+  std::atomic<bool> failed_ = false;    // the last write failed: reopen before the next
+  HighWater high_water_;                // in RocksDB's sequence numbers; under write_mutex_
   mutable std::mutex mutex_;            // guards the pointer
   std::shared_ptr<Database> database_;  // shared with each View
 };

@@ -2,17 +2,16 @@
 #include "daemon/store/rocks_kv.h"
 
 #include <fcntl.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <fstream>
 
 #include "base/file.h"
 #include "daemon/store/audit.h"
 #include "daemon/store/writer.h"
+#include "tests/unit/store/small_disk.h"
 #include "tests/unit/store/support.h"
 
 namespace freshet {
@@ -58,9 +57,16 @@ TEST(RocksKv, flipped_bit_in_the_log_refuses_to_open) {
   EXPECT_THAT(status.message(), testing::HasSubstr((directory.path() / "db").string()));
 }
 
-TEST(RocksKv, torn_tail_of_the_log_opens_without_the_last_write) {
+// A write that was under way when the power went: its record is not whole, and nobody was told that it is stored.
+TEST(RocksKv, torn_tail_of_the_log_opens_with_all_that_was_acknowledged) {
   TempDir directory;
-  fill(*must(open_at(directory.path())), 200);
+  fill(*must(open_at(directory.path())), 199);
+  const std::string mark = must(read_file(directory.path() / "high-water"));
+  {
+    auto kv = must(open_at(directory.path()));
+    must(kv->write({{key_of(199), std::string(500, 'x')}}));
+  }
+  must(write_file_durably(directory.path() / "high-water", mark));
   fs::path log = newest_log(directory.path());
   fs::resize_file(log, fs::file_size(log) - 50);
   auto kv = must(open_at(directory.path()));
@@ -149,35 +155,6 @@ TEST(RocksKv, ballast_is_made_once_and_only_where_there_is_room) {
   EXPECT_FALSE(fs::exists(other.path() / "ballast"));
 }
 
-// A file system of its own, small enough to fill.
-class SmallDisk {
- public:
-  explicit SmallDisk(const char* options) {
-    if (::mount("freshet-test", path().c_str(), "tmpfs", 0, options) != 0) error_ = errno;
-  }
-  ~SmallDisk() {
-    if (error_ == 0) ::umount2(path().c_str(), MNT_DETACH);
-  }
-  int error() const { return error_; }
-  const fs::path& path() const { return directory_.path(); }
-
-  void fill_up() {
-    Fd fd(::open((path() / "filler").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600));
-    for (size_t chunk : {size_t{1} << 20, size_t{4096}, size_t{1}}) {
-      std::string bytes(chunk, 'f');
-      while (::write(fd.get(), bytes.data(), chunk) == static_cast<ssize_t>(chunk)) continue;
-    }
-  }
-  void free_up() { fs::remove(path() / "filler"); }
-
- private:
-  TempDir directory_;
-  int error_ = 0;
-};
-
-#define NEED_SMALL_DISK(disk) \
-  if ((disk).error() != 0) GTEST_SKIP() << "a tmpfs can't be mounted here: " << std::strerror((disk).error())
-
 Change write_of(const std::string& key) {
   Change change;
   change.writes.push_back({key, std::string(20'000, 'x')});
@@ -208,13 +185,31 @@ TEST(FullDisk, writes_fail_reads_go_on_and_writes_return_with_the_space) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(store.commit(write_of("no")).status().code(), Code::kResourceExhausted);
   EXPECT_EQ(must(store.snapshot()->scan("k/")).size(), static_cast<size_t>(stored));
   EXPECT_TRUE(must(store.snapshot()->get("before")));
+  EXPECT_TRUE(kv->is_failed());
+  EXPECT_EQ(kv->recover().code(), Code::kResourceExhausted);
   disk.free_up();
   must(store.commit(write_of("after")));
+  EXPECT_FALSE(kv->is_failed());
   auto snapshot = store.snapshot();
   EXPECT_EQ(must(snapshot->get("no")), std::nullopt);
   EXPECT_TRUE(must(snapshot->get("after")));
   EXPECT_EQ(must(snapshot->scan("k/")).size(), static_cast<size_t>(stored));
   must(verify_audit(*snapshot));
+}
+
+TEST(FullDisk, recovers_without_a_write) {
+  SmallDisk disk("size=96m");
+  NEED_SMALL_DISK(disk);
+  auto kv = must(open_at(disk.path(), 0));
+  SystemClock clock;
+  Writer store(*kv, clock);
+  must(kv->recover());
+  disk.fill_up();
+  const int stored = commit_until_full(store);
+  disk.free_up();
+  must(kv->recover());
+  EXPECT_FALSE(kv->is_failed());
+  EXPECT_EQ(must(store.snapshot()->scan("k/")).size(), static_cast<size_t>(stored));
 }
 
 TEST(FullDisk, recovers_under_a_reader_and_tells_it_to_read_again) {
