@@ -11,6 +11,7 @@ namespace {
 struct ModelOptions : ListOptions {
   std::string name;
   std::string version;
+  std::string expected;
   std::string alias;
   std::string reason;
   bool override_gates = false;
@@ -49,6 +50,10 @@ Result<int> promote(Session& session, const ModelOptions& options) {
   request.set_alias(options.alias);
   request.set_reason(options.reason);
   request.set_override_gates(options.override_gates);
+  if (!options.expected.empty()) {
+    ASSIGN_OR_RETURN(uint64_t expected, parse_version(options.expected));
+    request.set_expected_current_version(expected);
+  }
   v1::Alias alias;
   RETURN_IF_ERROR(client->post(path_of({"models", options.name, "promote"}), client->in_project(), request, &alias));
   return session.print(alias, render_move(alias));
@@ -89,7 +94,10 @@ void add_models(CLI::App& app, Session& session) {
   promote_command->add_option("version", promoted->version, "its version")->required()->type_name("VERSION");
   add_move_options(promote_command, promoted);
   promote_command->add_flag("--override-gates", promoted->override_gates, "also when its verdict did not pass");
+  promote_command->add_option("--expect", promoted->expected, "only if the alias is at this version now")
+      ->type_name("VERSION");
   promote_command->footer(examples({"freshet promote flights 4 --reason 'approved by risk'",
+                                    "freshet promote flights 4 --expect 3 --reason 'better than 3 on all slices'",
                                     "freshet promote flights 4 --alias staging --reason 'to try it'"}));
   session.on(promote_command, [&session, promoted] { return promote(session, *promoted); });
 

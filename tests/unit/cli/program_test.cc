@@ -334,6 +334,9 @@ TEST_F(Program, MovesAliases) {
   EXPECT_EQ(run({"promote", "flights", "4", "--reason", "approved", "--override-gates"}).out,
             "flights: champion is now version 4 (was 2)\n");
   EXPECT_EQ(last_asked().body, R"({"version":"4","reason":"approved","override_gates":true})");
+  EXPECT_EQ(run({"promote", "flights", "4", "--reason", "better", "--expect", "3"}).code, 0);
+  EXPECT_EQ(last_asked().body, R"({"version":"4","reason":"better","expected_current_version":"3"})");
+  EXPECT_EQ(run({"promote", "flights", "4", "--reason", "better", "--expect", "0"}).code, kExitError);
   EXPECT_EQ(run({"rollback", "flights", "--reason", "complaints", "--alias", "live"}).code, 0);
   EXPECT_EQ(last_asked().body, R"({"alias":"live","reason":"complaints"})");
   EXPECT_EQ(run({"promote", "flights", "four", "--reason", "x"}).code, kExitError);
