@@ -20,9 +20,9 @@ def add_arguments(parser):
     parser.add_argument("--connections", type=int, default=4, help="that submit at the same time (default 4)")
     parser.add_argument("--kills-per-directory", type=int, default=20,
                         help="then a data directory of its own begins (default 20)")
-    parser.add_argument("--late", type=float, default=0.1,
+    parser.add_argument("--late", type=float, default=0.15,
                         help="share of kills drawn from the 5 s after the last submit; all others fall among the submits, "
-                             "right after a drawn acknowledgement (default 0.1)")
+                             "right after a drawn acknowledgement (default 0.15)")
 
 
 class Template:
