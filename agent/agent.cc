@@ -9,6 +9,7 @@
 #include <chrono>
 #include <sstream>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/process.h"
 
@@ -43,7 +44,10 @@ std::string cpu_model() {
 // The name under which the daemon knows this directory's node must not change while gangs may be on it.
 Status keep_node_name(const fs::path& path, const std::string& node) {
   auto stored = read_file(path);
-  if (stored.status().code() == Code::kNotFound) return write_file_durably(path, node + "\n");
+  if (stored.status().code() == Code::kNotFound) {
+    CRASH_POINT("agent.node.before_write");
+    return write_file_durably(path, node + "\n");
+  }
   RETURN_IF_ERROR(stored.status());
   if (*stored == node + "\n") return Status::ok();
   return conflict(path.parent_path().string() + " belongs to node " + stored->substr(0, stored->find('\n')) +
@@ -100,7 +104,10 @@ Status Agent::prepare() {
   RETURN_IF_ERROR(cache_.clean_up());
   ASSIGN_OR_RETURN(ProcessId self, identify(::getpid()));
   lock_ = std::move(lock);
+  CRASH_POINT("agent.process.before_write");
   RETURN_IF_ERROR(write_process(options_.dir / "agent.pid.json", self));
+  CRASH_POINT("agent.process.after_write");
+  CRASH_POINT("agent.gangs.before_find");
   return find_gangs();
 }
 
@@ -178,7 +185,9 @@ bool Agent::serve() {
   open_channel(number, std::move(*channel));
   welcomed_ = false;
   heartbeat_ = kHeartbeatDefault;
+  CRASH_POINT("agent.hello.before_send");
   Status status = send(number, hello());
+  CRASH_POINT("agent.hello.after_send");
   const Time welcome_deadline = clock_.monotonic() + kWelcomeDeadline;
   Time next_heartbeat = clock_.monotonic() + heartbeat_;
   bool stopping = false;
@@ -197,7 +206,9 @@ bool Agent::serve() {
     if (status.is_ok() && welcomed_ && now >= next_heartbeat) {
       v1::AgentFrame frame;
       frame.mutable_heartbeat()->set_sent_us(clock_.now().us);
+      CRASH_POINT("agent.heartbeat.before_send");
       status = send(number, frame);
+      CRASH_POINT("agent.heartbeat.after_send");
       next_heartbeat = now + heartbeat_;
     }
   }
@@ -263,7 +274,9 @@ Status Agent::handle(const v1::DaemonFrame& frame) {
 }
 
 Status Agent::on_welcome(const v1::Welcome& welcome) {
+  CRASH_POINT("agent.welcome.before_term");
   RETURN_IF_ERROR(ledger_->accept_term(welcome.term()));
+  CRASH_POINT("agent.welcome.after_term");
   welcomed_ = true;
   term_ = welcome.term();
   if (welcome.heartbeat_ms() > 0) heartbeat_ = Duration::millis(welcome.heartbeat_ms());
@@ -291,7 +304,9 @@ void Agent::on_prepare(const v1::Prepare& prepare) {
     *epoch.mutable_work() = prepare.work();
     epoch.set_epoch(prepare.epoch());
     epoch.set_gang_id(prepare.gang_id());
+    CRASH_POINT("agent.prepare.before_promise");
     status = ledger_->accept(epoch);
+    CRASH_POINT("agent.prepare.after_promise");
   }
   if (status.is_ok()) {
     // Two epochs of the same work never run side by side.
@@ -315,6 +330,7 @@ void Agent::on_prepare(const v1::Prepare& prepare) {
   reply->set_gang_id(prepare.gang_id());
   if (!status.is_ok()) reply->set_error(status.message());
   if (Status sent = send(connection_, frame); !sent.is_ok()) log_warning("agent", sent.to_string());
+  CRASH_POINT("agent.prepare.after_reply");
 }
 
 void Agent::on_launch(const v1::Launch& launch) {
@@ -339,7 +355,9 @@ Status Agent::start_gang(const v1::AttemptSpec& attempt) {
     gang->launch();
     return Status::ok();
   }
+  CRASH_POINT("agent.gang.before_make");
   RETURN_IF_ERROR(make_directories(options_.dir / "gangs" / attempt.gang_id()));
+  CRASH_POINT("agent.gang.after_make");
   auto gang = std::make_unique<Gang>(context_, attempt);
   gang->connected(connection_, 0);
   gang->launch();

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "agent/artifact_dir.h"
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/sha256.h"
 
@@ -29,7 +30,9 @@ Status fetch_into(const fs::path& part, const std::string& digest, ArtifactTrans
     RETURN_IF_ERROR(make_directories(path.parent_path()));
     RETURN_IF_ERROR(transfer.get_file(digest, file.name(), path).with_context("artifact " + digest));
   }
+  CRASH_POINT("cache.manifest.before_write");
   RETURN_IF_ERROR(write_file_durably(part / kManifestName, bytes));
+  CRASH_POINT("cache.manifest.after_write");
   return check_artifact(part, digest, true).status();
 }
 
@@ -45,11 +48,14 @@ Status ArtifactCache::fetch(const std::string& digest, ArtifactTransfer& transfe
   }
   const fs::path part = dir_ / part_name(digest);
   RETURN_IF_ERROR(make_directories(part));
+  CRASH_POINT("cache.artifact.before_fetch");
   Status status = fetch_into(part, digest, transfer);
+  CRASH_POINT("cache.artifact.before_rename");
   if (status.is_ok() && ::rename(part.c_str(), path.c_str()) != 0) {
     // Another gang was quicker: the same digest is the same content.
     if (errno != ENOTEMPTY && errno != EEXIST) status = errno_status("rename to " + path.string(), errno);
   }
+  CRASH_POINT("cache.artifact.after_rename");
   fs::remove_all(part, error);
   return status;
 }
@@ -71,9 +77,14 @@ Status upload_artifact(const fs::path& dir, const std::string& digest, ArtifactT
   if (present.is_ok()) return Status::ok();
   if (present.status().code() != Code::kNotFound) return present.status();
   for (const auto& file : manifest.files()) {
+    CRASH_POINT("upload.file.before_send");
     RETURN_IF_ERROR(transfer.put_file(file.sha256(), dir / file.name()).with_context(file.name()));
+    CRASH_POINT("upload.file.after_send");
   }
-  return transfer.put_manifest(digest, dir / kManifestName);
+  CRASH_POINT("upload.manifest.before_send");
+  Status sent = transfer.put_manifest(digest, dir / kManifestName);
+  CRASH_POINT("upload.manifest.after_send");
+  return sent;
 }
 
 }  // namespace freshet::agent

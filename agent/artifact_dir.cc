@@ -9,6 +9,7 @@
 #include <set>
 
 #include "agent/text.h"
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "proto/json.h"
@@ -106,11 +107,16 @@ Result<std::string> seal_directory(const fs::path& from, const fs::path& to, con
     file->set_sha256(content.sha256);
     directories.insert(path.parent_path());
   }
+  CRASH_POINT("output.directory.before_sync");
   for (const auto& directory : directories) RETURN_IF_ERROR(sync_directory(directory));
   const std::string bytes = to_canonical_json(manifest);
+  CRASH_POINT("output.manifest.before_write");
   RETURN_IF_ERROR(write_file_durably(from / kManifestName, bytes));
+  CRASH_POINT("output.directory.before_rename");
   if (::rename(from.c_str(), to.c_str()) != 0) return errno_status("rename to " + to.string(), errno);
+  CRASH_POINT("output.directory.after_rename");
   RETURN_IF_ERROR(sync_directory(to.parent_path()));
+  CRASH_POINT("output.directory.after_parent_sync");
   return Sha256::hex_of(bytes);
 }
 

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/crash_point.h"
+
 namespace freshet::agent {
 namespace {
 
@@ -64,6 +66,7 @@ struct ChildPlan {
     sigset_t none;
     ::sigemptyset(&none);
     if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) break;
+    CRASH_POINT("supervisor.ranks.before_exec");
     ::execve(plan.program, plan.argv, plan.environment);
   } while (false);
   failed = errno;

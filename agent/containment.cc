@@ -12,6 +12,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/time.h"
@@ -110,7 +111,9 @@ class CgroupContainment final : public Containment {
     return value_of(read_file(group_ / "ranks" / "memory.events"), "oom_kill");
   }
   Status remove() override {
+    CRASH_POINT("supervisor.cgroup.before_leave");
     RETURN_IF_ERROR(write_text(previous_, "0"));
+    CRASH_POINT("supervisor.cgroup.after_leave");
     return remove_group(group_);
   }
 
@@ -135,7 +138,9 @@ Result<std::unique_ptr<Containment>> make_cgroup(const std::string& gang_id) {
     if (Status status = write_text(level / "cgroup.subtree_control", "+memory"); !status.is_ok()) break;
   }
   if (!fs::exists(*group / "ranks" / "cgroup.kill")) return unavailable("this kernel has no cgroup.kill");
+  CRASH_POINT("supervisor.cgroup.before_join");
   RETURN_IF_ERROR(write_text(*group / "supervisor" / "cgroup.procs", "0"));
+  CRASH_POINT("supervisor.cgroup.after_join");
   const fs::path procs_path = *group / "ranks" / "cgroup.procs";
   Fd procs(::open(procs_path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!procs.is_open()) return errno_status("open " + procs_path.string(), errno);

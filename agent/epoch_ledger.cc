@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/gang_files.h"
+#include "base/crash_point.h"
 #include "proto/frame.h"
 
 namespace freshet::agent {
@@ -47,7 +48,9 @@ Status EpochLedger::load() {
     newest[work_key(promise->entry.work())] = *promise;
   }
   promises_ = std::move(newest);
+  CRASH_POINT("agent.ledger.before_compaction");
   RETURN_IF_ERROR(write_file_durably(path_, compact, 0600));
+  CRASH_POINT("agent.ledger.after_compaction");
   fd_ = Fd(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
   if (!fd_.is_open()) return errno_status("open " + path_.string(), errno);
   return Status::ok();
@@ -67,8 +70,11 @@ Status EpochLedger::accept_term_locked(uint64_t term) const {
 Status EpochLedger::append(const v1::AcceptedEpoch& entry) {
   const std::string bytes = encode_frame(entry);
   const off_t before = ::lseek(fd_.get(), 0, SEEK_END);
+  CRASH_POINT("agent.ledger.before_write");
   Status status = write_all(fd_.get(), bytes.data(), bytes.size()).with_context(path_.string());
+  CRASH_POINT("agent.ledger.before_sync");
   if (status.is_ok() && ::fdatasync(fd_.get()) != 0) status = errno_status("fsync " + path_.string(), errno);
+  CRASH_POINT("agent.ledger.after_sync");
   // Half a promise must not stand in front of the next one.
   if (!status.is_ok() && (before < 0 || ::ftruncate(fd_.get(), before) != 0)) {
     return errno_status("truncate " + path_.string(), errno);

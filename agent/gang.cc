@@ -11,6 +11,7 @@
 #include "agent/artifact_dir.h"
 #include "agent/containment.h"
 #include "agent/supervisor.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/metric_ring.h"
 
@@ -100,7 +101,10 @@ void Gang::launch() {
 Status Gang::stop(const v1::StopAttempt& stop) {
   std::error_code ignored;
   if (fs::exists(files_.stop(), ignored)) return Status::ok();
-  return write_message(files_.stop(), stop);
+  CRASH_POINT("agent.stop.before_write");
+  Status written = write_message(files_.stop(), stop);
+  CRASH_POINT("agent.stop.after_write");
+  return written;
 }
 
 void Gang::connected(uint64_t connection, uint64_t position) {
@@ -224,7 +228,9 @@ void Gang::reply_launched(const Wishes& wishes, const Status& status) {
   reply->set_epoch(attempt_.epoch());
   reply->set_gang_id(id());
   if (!status.is_ok()) reply->set_error(status.message());
+  CRASH_POINT("agent.launched.before_send");
   Status sent = context_.send(wishes.connection, frame);
+  CRASH_POINT("agent.launched.after_send");
   // The daemon asks again after it has connected again.
   if (!sent.is_ok()) log_info("agent", "gang " + id() + ": the answer to launch was not sent: " + sent.message());
 }
@@ -237,11 +243,15 @@ void Gang::launch_now(const Wishes& wishes) {
     return;
   }
   const Time begin = context_.clock.monotonic();
+  CRASH_POINT("agent.launch.before_files");
   Status status = place_files();
+  CRASH_POINT("agent.launch.before_artifacts");
   if (status.is_ok()) status = fetch_artifacts();
+  CRASH_POINT("agent.launch.before_supervisor");
   const Duration fetched = context_.clock.monotonic() - begin;
   if (should_quit()) return;
   if (status.is_ok()) status = start_supervisor(context_.program, files_, id());
+  CRASH_POINT("agent.launch.after_supervisor");
   if (!status.is_ok()) {
     fail_launch(wishes, status);
     return;
@@ -284,8 +294,10 @@ void Gang::fail_launch(const Wishes& wishes, const Status& why) {
     std::lock_guard lock(mutex_);
     gone_ = true;
   }
+  CRASH_POINT("agent.launch_failure.before_kill");
   Status status = kill_gang(id());
   if (status.is_ok()) status = remove_files();
+  CRASH_POINT("agent.launch_failure.after_removal");
   if (!status.is_ok()) log_error("agent", "gang " + id() + " could not be removed: " + status.to_string());
   reply_launched(wishes, why);
   context_.on_gone();
@@ -315,7 +327,9 @@ void Gang::watch_supervisor() {
 }
 
 void Gang::settle() {
+  CRASH_POINT("agent.lost_gang.before_record");
   Status status = record_lost(files_, id(), "supervisor died: cause unknown", std::nullopt, context_.clock);
+  CRASH_POINT("agent.lost_gang.after_record");
   settled_ = status.is_ok();
   if (settled_) return;
   log_error("agent", "gang " + id() + " could not be settled: " + status.to_string());
@@ -366,12 +380,15 @@ void Gang::ship(const Wishes& wishes) {
 bool Gang::send_chunk(uint64_t connection, v1::JournalChunk* chunk) {
   if (chunk->entries_size() == 0) return true;
   const uint64_t last = chunk->entries(chunk->entries_size() - 1).sequence();
+  CRASH_POINT("agent.journal.before_sync");
   Status status = reader_.sync();
+  CRASH_POINT("agent.journal.after_sync");
   if (status.is_ok()) {
     v1::AgentFrame frame;
     chunk->set_gang_id(id());
     frame.mutable_journal()->Swap(chunk);
     status = context_.send(connection, frame);
+    CRASH_POINT("agent.journal.after_send");
   }
   chunk->Clear();
   if (!status.is_ok()) {
@@ -393,7 +410,9 @@ bool Gang::upload(const v1::JournalEntry& entry) {
     return false;
   }
   const v1::ProducedOutput& output = entry.output();
+  CRASH_POINT("agent.output.before_upload");
   Status status = upload_artifact(output.path(), output.digest(), *transfer_);
+  CRASH_POINT("agent.output.after_upload");
   if (status.is_ok()) {
     log_info("agent", "gang " + id() + ": uploaded " + output.name() + " " + output.digest() + " in " +
                           std::to_string((context_.clock.monotonic() - now).us / 1000) + " ms");
@@ -428,6 +447,7 @@ void Gang::abandon(const v1::JournalEntry& entry, const Status& why) {
 Status Gang::remove_files() {
   const fs::path logs = context_.agent_dir / "logs";
   RETURN_IF_ERROR(make_directories(logs));
+  CRASH_POINT("agent.logs.before_move");
   for (const auto& [from, stream] :
        {std::pair(files_.stdout_log(), ".stdout.log"), std::pair(files_.stderr_log(), ".stderr.log")}) {
     if (::rename(from.c_str(), (logs / (id() + stream)).c_str()) != 0 && errno != ENOENT) {
@@ -436,11 +456,14 @@ Status Gang::remove_files() {
   }
   // Renamed first: a directory that is half removed must not be taken for a gang.
   const fs::path gone = files_.dir.parent_path() / (kGonePrefix + id());
+  CRASH_POINT("agent.gang.before_rename");
   if (::rename(files_.dir.c_str(), gone.c_str()) != 0 && errno != ENOENT) {
     return errno_status("rename " + files_.dir.string(), errno);
   }
+  CRASH_POINT("agent.gang.before_removal");
   std::error_code error;
   fs::remove_all(gone, error);
+  CRASH_POINT("agent.gang.after_removal");
   if (error) return errno_status("remove " + gone.string(), error.value());
   return Status::ok();
 }

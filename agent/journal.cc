@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "base/crash_point.h"
+
 namespace freshet::agent {
 
 Result<JournalWriter> JournalWriter::open(const std::filesystem::path& path, const Clock& clock) {
@@ -13,7 +15,9 @@ Result<JournalWriter> JournalWriter::open(const std::filesystem::path& path, con
   if (!fd.is_open()) return errno_status("open " + path.string(), errno);
   JournalWriter writer(path, std::move(fd), clock);
   RETURN_IF_ERROR(writer.scan(std::nullopt));
+  CRASH_POINT("journal.file.before_directory_sync");
   if (is_new) RETURN_IF_ERROR(sync_directory(path.parent_path()));
+  CRASH_POINT("journal.file.after_directory_sync");
   return writer;
 }
 
@@ -53,7 +57,9 @@ Status JournalWriter::append(v1::JournalEntry entry) {
   entry.set_sequence(last_ + 1);
   entry.set_time_us(clock_->now().us);
   const std::string bytes = encode_frame(entry);
+  CRASH_POINT("journal.entry.before_write");
   Status status = write_all(fd_.get(), bytes.data(), bytes.size()).with_context(path_.string());
+  CRASH_POINT("journal.entry.before_sync");
   if (status.is_ok() && !entry.has_metrics() && ::fdatasync(fd_.get()) != 0) {
     status = errno_status("fsync " + path_.string(), errno);
   }
@@ -61,6 +67,7 @@ Status JournalWriter::append(v1::JournalEntry entry) {
     broken_ = true;
     return status;
   }
+  CRASH_POINT("journal.entry.after_sync");
   last_ = entry.sequence();
   has_exit_ = entry.has_exit();
   return status;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "net/http_client.h"
 #include "net/url.h"
@@ -68,7 +69,9 @@ class HttpTransfer final : public ArtifactTransfer {
       return write_all(file.get(), bytes.data(), bytes.size()).with_context(to.string());
     }));
     RETURN_IF_ERROR(net::to_status(response));
+    CRASH_POINT("cache.file.before_sync");
     if (::fsync(file.get()) != 0) return errno_status("fsync " + to.string(), errno);
+    CRASH_POINT("cache.file.after_sync");
     return Status::ok();
   }
 

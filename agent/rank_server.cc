@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "agent/gang_files.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/process.h"
 
@@ -120,7 +121,9 @@ void RankServer::on_hello(Connection& connection, v1::RankFrame& frame) {
   }
   connection.outbox += welcome_;
   // A failed write shows up as an event on the descriptor; the rank is gone then.
+  CRASH_POINT("supervisor.welcome.before_send");
   [[maybe_unused]] bool open = write_to(connection);
+  CRASH_POINT("supervisor.welcome.after_send");
 }
 
 bool RankServer::write_to(Connection& connection) {

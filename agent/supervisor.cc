@@ -25,6 +25,7 @@
 #include "agent/launch.h"
 #include "agent/metric_pump.h"
 #include "agent/rank_server.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "proto/json.h"
 
@@ -122,6 +123,7 @@ Status Supervisor::run() {
     tell_ready();
     return record_lost(files_, attempt_.gang_id(), "supervisor died: cause unknown", std::nullopt, clock_);
   }
+  CRASH_POINT("supervisor.gang.before_preparation");
   RETURN_IF_ERROR(prepare());
   tell_ready();
   Status started = facts_.stop_requested ? Status::ok() : start_ranks();
@@ -132,7 +134,9 @@ Status Supervisor::run() {
     return finish(std::move(exit));
   }
   loop();
+  CRASH_POINT("supervisor.ranks.before_kill");
   RETURN_IF_ERROR(containment_->kill_all());
+  CRASH_POINT("supervisor.ranks.after_kill");
   reap();
   server_->drain();
   if (facts_.wait_status == 0 && launched_ && attempt_.has_command()) seal_command_outputs();
@@ -148,8 +152,11 @@ Status Supervisor::prepare() {
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return errno_status("become child subreaper", errno);
   ::signal(SIGPIPE, SIG_IGN);
   ASSIGN_OR_RETURN(ProcessId self, identify(::getpid()));
+  CRASH_POINT("supervisor.process.before_write");
   RETURN_IF_ERROR(write_process(files_.process(), self));
+  CRASH_POINT("supervisor.process.after_write");
   containment_ = make_containment(attempt_.gang_id(), options_.allow_cgroup);
+  CRASH_POINT("supervisor.containment.after_make");
   RETURN_IF_ERROR(watch());
   // Looked for after the watch has begun, so that none can slip between.
   on_directory_change();
@@ -214,7 +221,9 @@ Result<Command> Supervisor::make_command() {
 
 Status Supervisor::start_ranks() {
   ASSIGN_OR_RETURN(Command command, make_command());
+  CRASH_POINT("supervisor.ranks.before_start");
   auto child = spawn(command, {files_.stdout_log(), files_.stderr_log(), containment_->procs_fd()});
+  CRASH_POINT("supervisor.ranks.after_start");
   if (!child.is_ok()) {
     if (!attempt_.has_command() || attempt_.ranks() > 1) return child.status();
     // The user's own program is not there: the user's fault, told as a shell would.
@@ -236,9 +245,11 @@ void Supervisor::record_started() {
   v1::JournalEntry entry;
   auto* started = entry.mutable_started();
   started->set_containment(containment_->name());
+  CRASH_POINT("supervisor.started.before_record");
   if (attempt_.ranks() > 1 || ranks_.empty()) *started->add_processes() = launcher_;
   for (const auto& [rank, process] : ranks_) *started->add_processes() = process;
   record(std::move(entry));
+  CRASH_POINT("supervisor.started.after_record");
 }
 
 void Supervisor::loop() {
@@ -311,6 +322,7 @@ void Supervisor::on_directory_change() {
   facts_.stop_requested = true;
   facts_.stop_reason = stop.reason();
   log_info("supervisor", "gang " + attempt_.gang_id() + " is to stop: " + stop.reason());
+  CRASH_POINT("supervisor.stop.before_signal");
   begin_stop(Duration::millis(stop.grace_ms()));
 }
 
@@ -340,8 +352,10 @@ void Supervisor::on_frame(const v1::RankFrame& frame) {
       if (attempt_.ranks() > 1 && ranks_.size() == attempt_.ranks()) record_started();
       return;
     case v1::RankFrame::kMilestone:
+      CRASH_POINT("supervisor.milestone.before_record");
       *entry.mutable_milestone() = frame.milestone();
       record(std::move(entry));
+      CRASH_POINT("supervisor.milestone.after_record");
       return;
     case v1::RankFrame::kOutput:
       on_output(frame.output());
@@ -366,8 +380,10 @@ void Supervisor::on_output(const v1::ProducedOutput& output) {
   }
   v1::JournalEntry entry;
   *entry.mutable_output() = output;
+  CRASH_POINT("supervisor.output.before_record");
   if (entry.output().type().empty()) entry.mutable_output()->set_type(manifest->type());
   record(std::move(entry));
+  CRASH_POINT("supervisor.output.after_record");
 }
 
 void Supervisor::seal_command_outputs() {
@@ -434,13 +450,16 @@ Status Supervisor::finish(v1::ExitRecord exit) {
   v1::JournalEntry entry;
   *entry.mutable_exit() = exit;
   pending_.push_back(std::move(entry));
+  CRASH_POINT("supervisor.exit.before_record");
   // Nothing announces that a full disk has room again, so this looks twice a second.
   for (const Time patience = now() + kJournalPatience; !flush_journal();) {
     if (now() > patience) return unavailable("the exit of gang " + attempt_.gang_id() + " could not be written");
     ::poll(nullptr, 0, static_cast<int>(kJournalRetry.us / 1000));
   }
   // The journal has the exit: what is left to do is done even when exit.pb cannot be written.
+  CRASH_POINT("supervisor.exit.before_write");
   Status status = write_message(files_.exit(), exit);
+  CRASH_POINT("supervisor.exit.after_write");
   log_info("supervisor", describe(attempt_.work(), attempt_.epoch()) +
                              " ended: " + v1::ExitRecord::Cause_Name(exit.cause()) + " " + exit.message());
   server_.reset();
@@ -448,6 +467,7 @@ Status Supervisor::finish(v1::ExitRecord exit) {
   std::error_code ignored;
   if (!shared_memory_.empty()) fs::remove_all(shared_memory_, ignored);
   fs::remove_all(files_.temporary(), ignored);
+  CRASH_POINT("supervisor.containment.before_removal");
   Status removed = containment_->remove();
   return status.is_ok() ? removed : status;
 }
@@ -455,7 +475,9 @@ Status Supervisor::finish(v1::ExitRecord exit) {
 void Supervisor::tell_ready() {
   if (options_.ready_fd < 0) return;
   // The agent may have died meanwhile; that is no reason not to go on.
+  CRASH_POINT("supervisor.ready.before_send");
   [[maybe_unused]] ssize_t written = ::write(options_.ready_fd, "ok\n", 3);
+  CRASH_POINT("supervisor.ready.after_send");
   ::close(options_.ready_fd);
   options_.ready_fd = -1;
 }
@@ -466,7 +488,9 @@ Status supervise(const SupervisorOptions& options) { return Supervisor(options).
 
 Status record_lost(const GangFiles& files, const std::string& gang_id, const std::string& message,
                    std::optional<uint64_t> keep_entries, const Clock& clock) {
+  CRASH_POINT("lost.gang.before_kill");
   RETURN_IF_ERROR(kill_gang(gang_id));
+  CRASH_POINT("lost.gang.after_kill");
   std::error_code ignored;
   fs::remove_all(shared_memory_of(gang_id), ignored);
   ASSIGN_OR_RETURN(JournalWriter journal, JournalWriter::open(files.journal(), clock));
@@ -478,6 +502,7 @@ Status record_lost(const GangFiles& files, const std::string& gang_id, const std
   entry.mutable_exit()->set_time_us(clock.now().us);
   const v1::ExitRecord exit = entry.exit();
   RETURN_IF_ERROR(journal.append(std::move(entry)));
+  CRASH_POINT("lost.gang.before_exit_record");
   return write_message(files.exit(), exit);
 }
 

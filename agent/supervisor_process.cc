@@ -12,6 +12,7 @@
 #include "agent/containment.h"
 #include "agent/exit_report.h"
 #include "agent/text.h"
+#include "base/crash_point.h"
 #include "base/file.h"
 
 extern char** environ;
@@ -35,6 +36,7 @@ constexpr int kReadyFd = 3;
   }
   // The agent's sockets must close with the agent, also those whose library does not mark them.
   ok = ok && ::close_range(kReadyFd + 1, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+  CRASH_POINT("agent.supervisor.before_exec");
   if (ok && ::sigprocmask(SIG_SETMASK, &none, nullptr) == 0) ::execve(program, argv, environment);
   static const char kMessage[] = "freshet-agent: cannot execute the supervisor\n";
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
@@ -100,10 +102,12 @@ Status start_supervisor(const SupervisorProgram& program, const GangFiles& files
   auto argv_pointers = pointers(argv);
   auto environment_pointers = pointers(environment);
 
+  CRASH_POINT("agent.supervisor.before_fork");
   pid_t child = ::fork();
   if (child < 0) return errno_status("fork", errno);
   if (child == 0) {
     ::setsid();
+    CRASH_POINT("agent.supervisor.between_forks");
     pid_t grandchild = ::fork();
     if (grandchild == 0) {
       run_grandchild(program.executable.c_str(), argv_pointers.data(), environment_pointers.data(), null.get(),
@@ -112,6 +116,7 @@ Status start_supervisor(const SupervisorProgram& program, const GangFiles& files
     ::_exit(grandchild < 0 ? 1 : 0);
   }
   write_end.reset();
+  CRASH_POINT("agent.supervisor.after_fork");
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }

@@ -1,13 +1,13 @@
 #include "base/crash_point.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <mutex>
-#include <set>
 #include <string>
 
 #include "base/file.h"
@@ -54,7 +54,7 @@ class FromEnvironment {
   bool is_empty() const { return name_.empty() && log_.empty(); }
 
   void reach(std::string_view name) {
-    if (!log_.empty() && seen_.emplace(name).second) append(name);
+    if (!log_.empty()) append(name);
     if (name != name_ || --left_ > 0) return;
     left_ = 1;  // a process that is not the first to make the file gets here again
     if (is_first()) ::raise(SIGKILL);
@@ -68,13 +68,12 @@ class FromEnvironment {
 
   void append(std::string_view name) const {
     Fd fd(::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-    const std::string line = std::string(name) + "\n";
+    const std::string line = std::to_string(::getpid()) + " " + std::string(name) + "\n";
     CHECK(fd.is_open() && write_all(fd.get(), line.data(), line.size()).is_ok());
   }
 
   std::string name_, once_, log_;
   uint64_t left_ = 1;
-  std::set<std::string, std::less<>> seen_;
 };
 
 }  // namespace
@@ -97,6 +96,10 @@ void set_crash_point_handler(std::function<void(std::string_view)> call) {
 Status arm_crash_points_from_environment() {
   ASSIGN_OR_RETURN(FromEnvironment wanted, FromEnvironment::read());
   if (wanted.is_empty()) return Status::ok();
+  // A child has a point, too, before it becomes another program: no other thread may hold the mutex while it is forked.
+  static const int kHeldInForks = ::pthread_atfork([] { handler().mutex.lock(); }, [] { handler().mutex.unlock(); },
+                                                   [] { handler().mutex.unlock(); });
+  CHECK(kHeldInForks == 0);
   set_crash_point_handler([wanted = std::move(wanted)](std::string_view name) mutable { wanted.reach(name); });
   return Status::ok();
 }

@@ -31,8 +31,8 @@ void set_crash_point_handler(std::function<void(std::string_view name)> handler)
 // Arms the points as the environment says; every program of ours calls it first. Without these variables it does
 // nothing.
 //   FRESHET_CRASH_AT=NAME[:COUNT]  SIGKILL to this process when it reaches NAME for the COUNT-th time (default 1)
-//   FRESHET_CRASH_ONCE=FILE        only the first process to make this file is ended; the others, and later starts, go
-//   on FRESHET_CRASH_LOG=FILE         appends each name, once for each process, when it is reached first
+//   FRESHET_CRASH_ONCE=FILE        only the first process to make this file is ended; others and later starts go on
+//   FRESHET_CRASH_LOG=FILE         appends "PID NAME" each time that a point is reached
 // kInvalidArgument for a COUNT that is no number.
 Status arm_crash_points_from_environment();
 

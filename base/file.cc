@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "base/crash_point.h"
 #include "base/sha256.h"
 
 namespace freshet {
@@ -59,17 +60,22 @@ Status write_file_durably(const std::filesystem::path& path, std::string_view by
     Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (!fd.is_open()) return errno_status("create " + temporary.string(), errno);
     status = write_all(fd.get(), bytes.data(), bytes.size()).with_context(temporary.string());
+    CRASH_POINT("file.write.before_sync");
     if (status.is_ok() && ::fsync(fd.get()) != 0) status = errno_status("fsync " + temporary.string(), errno);
   }
+  CRASH_POINT("file.write.before_rename");
   if (status.is_ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
     status = errno_status("rename to " + path.string(), errno);
   }
+  CRASH_POINT("file.write.after_rename");
   if (!status.is_ok()) {
     ::unlink(temporary.c_str());
     return status;
   }
   std::filesystem::path parent = path.parent_path();
-  return sync_directory(parent.empty() ? "." : parent);
+  status = sync_directory(parent.empty() ? "." : parent);
+  CRASH_POINT("file.write.after_directory_sync");
+  return status;
 }
 
 Result<FileDigest> digest_file(const std::filesystem::path& path) {

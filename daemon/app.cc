@@ -3,6 +3,7 @@
 #include <atomic>
 #include <filesystem>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -46,7 +47,9 @@ Result<uint64_t> raise_term(Store& store, Time now) {
   change.reason = "term " + std::to_string(term.term());
   expect(change, keys::daemon_term(), stored ? stored->revision : 0);
   put(change, keys::daemon_term(), term);
+  CRASH_POINT("daemon.term.before_commit");
   RETURN_IF_ERROR(store.commit(std::move(change)).status());
+  CRASH_POINT("daemon.term.after_commit");
   return term.term();
 }
 
@@ -110,7 +113,9 @@ struct App::Impl {
 
   Status serve() {
     ASSIGN_OR_RETURN(context.term, raise_term(store, clock.now()));
+    CRASH_POINT("daemon.token.before_write");
     ASSIGN_OR_RETURN(std::string token, http::load_or_create_token(data_dir / "admin.token", "admin", random));
+    CRASH_POINT("daemon.token.after_write");
     authenticator.add_token("admin", token, http::PermissionSet::all());
     api::Services services{
         pipelines,
@@ -127,8 +132,12 @@ struct App::Impl {
     options.listen = config.listen();
     ASSIGN_OR_RETURN(server, http::HttpServer::start(options, router, authenticator, io, pool, &metrics));
     serving = server.get();
+    CRASH_POINT("daemon.address.before_write");
     RETURN_IF_ERROR(write_file_durably(data_dir / "address", server->url() + "\n"));
+    CRASH_POINT("daemon.address.after_write");
+    CRASH_POINT("daemon.start.before_ready");
     loop.start();
+    CRASH_POINT("daemon.agent.before_start");
     if (!config.no_local_agent()) {
       RETURN_IF_ERROR(ensure_local_agent(data_dir, server->url(), config.local_slots()).with_context("local agent"));
     }

@@ -54,6 +54,7 @@ int run(const DaemonConfig& config) {
   }
   int signal = 0;
   sigwait(&signals, &signal);
+  CRASH_POINT("daemon.stop.after_signal");
   freshet::log_info("freshetd", std::string("got ") + strsignal(signal) + ", stopping; agents and their gangs go on");
   return 0;
 }

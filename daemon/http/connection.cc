@@ -9,6 +9,7 @@
 #include <boost/asio/write.hpp>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/async/run_on.h"
 #include "daemon/http/response_head.h"
@@ -351,7 +352,9 @@ asio::awaitable<bool> Connection::answer(std::shared_ptr<Exchange> exchange, Res
   if (response.stream) co_return co_await answer_stream(exchange, std::move(response));
   int status = response.status;
   std::string bytes = response_head(response, BodyFraming::kLength, exchange->keep_alive) + response.body;
+  CRASH_POINT("http.answer.before_send");
   bool sent = co_await write(bytes);
+  CRASH_POINT("http.answer.after_send");
   count(*exchange, status);
   if (sent && !exchange->keep_alive && (!exchange->is_read || !in_.empty())) co_await linger();
   co_return sent && exchange->keep_alive;
@@ -385,7 +388,9 @@ asio::awaitable<bool> Connection::answer_stream(std::shared_ptr<Exchange> exchan
     if (is_quiet && response.is_event_stream && polled >= heartbeat_at) bytes = ":\n\n";
     if (!bytes.empty()) {
       if (framing == BodyFraming::kChunked) bytes = chunk(bytes);
+      CRASH_POINT("http.stream.before_send");
       if (!co_await write(bytes)) co_return false;
+      CRASH_POINT("http.stream.after_send");
       heartbeat_at = after(options.heartbeat);
     }
     // Between events there is a pause also where there were some; other streams run as fast as they can.

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/async/run_on.h"
 
@@ -182,7 +183,9 @@ asio::awaitable<void> WebSocketConnection::write(std::shared_ptr<WebSocketConnec
     }
     if (self->is_gone_) co_return;
     if (has_frame) {
+      CRASH_POINT("http.frame.before_send");
       auto [error, size] = co_await self->stream_.async_write(asio::buffer(frame), kAwait);
+      CRASH_POINT("http.frame.after_send");
       if (error) co_return;
       std::lock_guard lock(self->mutex_);
       self->queued_bytes_ -= frame.size();

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "proto/attempt.pb.h"
@@ -33,6 +34,7 @@ namespace {
     // The daemon's sockets must close with the daemon, also those whose library does not mark them.
     if (::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0) break;
     if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) break;
+    CRASH_POINT("provider.agent.before_exec");
     ::execve(program, argv, environ);
   } while (false);
   failed = errno;
@@ -111,6 +113,7 @@ Status LocalProvider::start() {
   argv.push_back(nullptr);
 
   // Forked twice: the agent gets a session of its own and is nobody's child who would have to wait for it.
+  CRASH_POINT("provider.agent.before_fork");
   pid_t child = ::fork();
   if (child < 0) return errno_status("fork", errno);
   if (child == 0) {
@@ -120,6 +123,7 @@ Status LocalProvider::start() {
     ::_exit(grandchild < 0 ? 1 : 0);
   }
   report_write.reset();
+  CRASH_POINT("provider.agent.after_fork");
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
@@ -129,6 +133,7 @@ Status LocalProvider::start() {
   while ((n = ::read(report_read.get(), &failed, sizeof failed)) < 0 && errno == EINTR) {
   }
   if (n == sizeof failed) return errno_status("cannot start " + config_.agent.string(), failed);
+  CRASH_POINT("provider.agent.after_exec");
   log_info("provider", "started the local agent, log in " + log_path.string());
   return Status::ok();
 }

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/sources/uri.h"
 
@@ -131,6 +132,7 @@ void DirectoryWatcher::scan() {
       arm_at_ = Time{};
     }
   }
+  CRASH_POINT("source.directory.before_scan");
   std::set<std::string> found;
   if (!error) {
     for (fs::directory_iterator item(options_.directory, error), end; !error && item != end; item.increment(error)) {
@@ -146,6 +148,7 @@ void DirectoryWatcher::scan() {
     scanned_ = true;
     return;
   }
+  CRASH_POINT("source.directory.after_scan");
   problem_.clear();
   scanned_ = true;
   for (const std::string& file : found) see(file, false);
@@ -267,6 +270,7 @@ void DirectoryWatcher::digest_slice() {
       return;
     }
     digesting_ = Digesting{name, std::move(fd), identity_of(info), {}};
+    CRASH_POINT("source.file.before_digest");
   }
   ssize_t size = ::read(digesting_->fd.get(), buffer_.data(), buffer_.size());
   if (size < 0 && errno == EINTR) return;
@@ -298,6 +302,7 @@ void DirectoryWatcher::finish_digest() {
                         Time{done.identity.changed_ns / 1000}};
   if (file.observed && file.observed->sha256 == observed.sha256 && file.observed->size == observed.size) return;
   file.observed = std::move(observed);
+  CRASH_POINT("source.file.after_digest");
   files_changed_ = true;
 }
 
@@ -332,6 +337,7 @@ void DirectoryWatcher::publish() {
   }
   if (digesting_) pending.insert(digesting_->name);
   if (shown && !files_changed_ && message == observation_.message && pending == observation_.pending_files) return;
+  CRASH_POINT("source.files.before_publish");
   {
     std::lock_guard lock(mutex_);
     observation_.known = true;
@@ -348,6 +354,7 @@ void DirectoryWatcher::publish() {
   files_changed_ = false;
   published_at_ = now;
   if (changed_) changed_();
+  CRASH_POINT("source.files.after_publish");
 }
 
 }  // namespace freshet

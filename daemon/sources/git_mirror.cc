@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "daemon/sources/uri.h"
 
@@ -65,7 +66,9 @@ Result<Repository> make_repository(const fs::path& directory) {
   Result<Repository> opened = open_repository(directory);
   if (opened.is_ok()) return opened;
   git_repository* made = nullptr;
+  CRASH_POINT("git.mirror.before_make");
   int code = git_repository_init(&made, directory.c_str(), /*is_bare=*/1);
+  CRASH_POINT("git.mirror.after_make");
   if (code != 0) return git_status(code, "making the mirror " + directory.string());
   return Repository(made);
 }
@@ -152,6 +155,7 @@ Result<std::string> GitMirror::fetch(const std::atomic<bool>& stop) const {
   options.callbacks.transfer_progress = on_transfer;
   options.callbacks.sideband_progress = on_sideband;
   options.callbacks.payload = const_cast<std::atomic<bool>*>(&stop);
+  CRASH_POINT("git.fetch.before_connect");
   code = git_remote_connect(remote.get(), GIT_DIRECTION_FETCH, &options.callbacks, nullptr, nullptr);
   if (code != 0) return git_status(code, "repository " + uri_ + " can't be fetched");
   ASSIGN_OR_RETURN(git_oid head, find_branch(remote.get(), branch_));
@@ -162,7 +166,9 @@ Result<std::string> GitMirror::fetch(const std::atomic<bool>& stop) const {
   std::string refspec = "+refs/heads/" + branch_ + ":" + kHeadReference;
   char* specs[] = {refspec.data()};
   git_strarray refspecs{specs, 1};
+  CRASH_POINT("git.fetch.before_transfer");
   code = git_remote_fetch(remote.get(), &refspecs, &options, nullptr);
+  CRASH_POINT("git.fetch.after_transfer");
   if (code != 0) return git_status(code, "repository " + uri_ + " can't be fetched");
   std::string fetched = known_head();  // the branch may have moved on since it was listed
   if (fetched.empty()) return unavailable("repository " + uri_ + " sent no commit for branch '" + branch_ + "'");

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <string_view>
 
+#include "base/crash_point.h"
+
 namespace freshet {
 
 GitWatcher::GitWatcher(GitMirror mirror, Duration poll_interval, std::function<void()> changed)
@@ -55,11 +57,13 @@ void GitWatcher::look() {
   bool same = next.known == observation_.known && next.degraded == observation_.degraded &&
               next.message == observation_.message && next.head_commit == observation_.head_commit;
   if (same) return;
+  CRASH_POINT("git.head.before_publish");
   {
     std::lock_guard lock(mutex_);
     observation_ = std::move(next);
   }
   if (changed_) changed_();
+  CRASH_POINT("git.head.after_publish");
 }
 
 void GitWatcher::watch_references() {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "daemon/store/keys.h"
@@ -91,14 +92,19 @@ class LocalFileWriter final : public ArtifactWriter {
 
   Status finish() override {
     RETURN_IF_ERROR(announced_.finish());
+    CRASH_POINT("artifact.file.before_sync");
     if (::fsync(fd_.get()) != 0) return errno_status("fsync " + temporary_.string(), errno);
+    CRASH_POINT("artifact.file.after_sync");
     if (::fchmod(fd_.get(), 0444) != 0) return errno_status("chmod " + temporary_.string(), errno);
     RETURN_IF_ERROR(make_directories(target_.parent_path()));
+    CRASH_POINT("artifact.file.before_rename");
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
       return errno_status("rename to " + target_.string(), errno);
     }
     temporary_.clear();
+    CRASH_POINT("artifact.file.after_rename");
     RETURN_IF_ERROR(sync_directory(target_.parent_path()));
+    CRASH_POINT("artifact.file.between_directory_syncs");
     return sync_directory(target_.parent_path().parent_path());
   }
 
@@ -189,6 +195,7 @@ Result<std::unique_ptr<ArtifactWriter>> LocalArtifactStore::put_file(const std::
   fs::path temporary = root_ / "incoming" / (sha256 + "-" + std::to_string(counter.fetch_add(1)));
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd.is_open()) return errno_status("create " + temporary.string(), errno);
+  CRASH_POINT("artifact.file.after_create");
   return std::unique_ptr<ArtifactWriter>(
       new LocalFileWriter(Announced(sha256, size), std::move(fd), std::move(temporary), blob_path(sha256)));
 }
@@ -207,8 +214,11 @@ Result<v1::ArtifactManifest> LocalArtifactStore::seal(const std::string& digest,
       return file_wrong_size(file, static_cast<uint64_t>(info.st_size));
     }
   }
+  CRASH_POINT("artifact.manifest.before_write");
   RETURN_IF_ERROR(put_bytes(*this, manifest));
+  CRASH_POINT("artifact.manifest.before_mark");
   RETURN_IF_ERROR(write_file_durably(sealed_path(digest), ""));
+  CRASH_POINT("artifact.manifest.after_mark");
   return parsed;
 }
 
@@ -251,7 +261,9 @@ Status LocalArtifactStore::pin(const std::string& digest, const std::string& by)
   if (!exists(digest)) return missing_artifact(digest);
   fs::path folder = root_ / "pins" / digest;
   RETURN_IF_ERROR(make_directories(folder));
+  CRASH_POINT("artifact.pin.before_write");
   RETURN_IF_ERROR(write_file_durably(folder / keys::escape(by), ""));
+  CRASH_POINT("artifact.pin.after_write");
   return sync_directory(root_ / "pins");
 }
 

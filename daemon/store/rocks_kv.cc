@@ -17,6 +17,7 @@
 #include <set>
 #include <shared_mutex>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -298,6 +299,7 @@ Result<std::shared_ptr<RocksKv::Database>> RocksKv::open_database() {
   auto failed = std::make_shared<std::atomic<bool>>(false);
   rocksdb::Options options = database_options(failed);
   ASSIGN_OR_RETURN(options.create_if_missing, is_new(database_path()));
+  CRASH_POINT("store.database.before_open");
   rocksdb::DB* db = nullptr;
   rocksdb::Status status = rocksdb::DB::Open(options, database_path().string(), &db);
   if (status.IsNoSpace() && drop_ballast()) {
@@ -305,6 +307,7 @@ Result<std::shared_ptr<RocksKv::Database>> RocksKv::open_database() {
     status = rocksdb::DB::Open(options, database_path().string(), &db);
   }
   RETURN_IF_ERROR(to_status(status, "opening the store in " + database_path().string()));
+  CRASH_POINT("store.database.after_open");
   high_water_.watch(database_path());
   high_water_.raise(db->GetLatestSequenceNumber());
   return std::make_shared<Database>(db, std::move(failed));
@@ -336,7 +339,9 @@ Status RocksKv::write(const std::vector<KvWrite>& batch) {
   rocksdb::WriteOptions options;
   options.sync = true;
   Status status = current()->with([&](rocksdb::DB& db) {
+    CRASH_POINT("store.batch.before_sync");
     RETURN_IF_ERROR(to_status(db.Write(options, &writes), "writing a batch"));
+    CRASH_POINT("store.batch.after_sync");
     high_water_.raise(db.GetLatestSequenceNumber());
     return Status::ok();
   });
@@ -379,7 +384,9 @@ void RocksKv::make_ballast() {
     log_warning("store", "too little free space for the ballast file " + path.string());
     return;
   }
+  CRASH_POINT("store.ballast.before_write");
   Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  CRASH_POINT("store.ballast.during_write");
   int error = fd.is_open() ? ::posix_fallocate(fd.get(), 0, static_cast<off_t>(size)) : errno;
   if (error == 0) return;
   log_warning("store", errno_status("making the ballast file " + path.string(), error).message());

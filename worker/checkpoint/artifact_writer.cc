@@ -8,6 +8,7 @@
 #include <set>
 #include <system_error>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "proto/json.h"
@@ -30,7 +31,9 @@ Status write_new_file(const fs::path& path, std::string_view bytes) {
   if (Status status = write_all(fd.get(), bytes.data(), bytes.size()); !status.is_ok()) {
     return status.with_context("write " + path.string());
   }
+  CRASH_POINT("checkpoint.file.before_sync");
   if (fsync(fd.get()) != 0) return errno_status("fsync " + path.string(), errno);
+  CRASH_POINT("checkpoint.file.after_sync");
   return Status::ok();
 }
 
@@ -66,12 +69,18 @@ Result<v1::ProducedOutput> ArtifactWriter::seal() {
             [](const auto& a, const auto& b) { return a.name() < b.name(); });
   fs::path open_path = output_dir_ / (name_ + ".tmp"), path = output_dir_ / name_;
   std::string manifest = to_canonical_json(manifest_);
+  CRASH_POINT("checkpoint.manifest.before_write");
   RETURN_IF_ERROR(write_new_file(open_path / kManifest, manifest));
+  CRASH_POINT("checkpoint.directory.before_sync");
   RETURN_IF_ERROR(sync_directory(open_path));
+  CRASH_POINT("checkpoint.directory.after_sync");
   std::error_code error;
+  CRASH_POINT("checkpoint.directory.before_rename");
   fs::rename(open_path, path, error);
   if (error) return unavailable("rename " + open_path.string() + ": " + error.message());
+  CRASH_POINT("checkpoint.directory.after_rename");
   RETURN_IF_ERROR(sync_directory(output_dir_));
+  CRASH_POINT("checkpoint.directory.after_parent_sync");
 
   v1::ProducedOutput output;
   output.set_name(name_);

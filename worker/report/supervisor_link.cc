@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/crash_point.h"
 #include "base/process.h"
 #include "proto/frame.h"
 
@@ -34,7 +35,9 @@ Result<std::unique_ptr<SupervisorLink>> SupervisorLink::connect(const std::files
   process->set_pid(self.pid);
   process->set_start_ticks(self.start_ticks);
   process->set_boot_id(self.boot_id);
+  CRASH_POINT("worker.hello.before_send");
   RETURN_IF_ERROR(link->send(frame));
+  CRASH_POINT("worker.hello.after_send");
   return link;
 }
 
@@ -42,6 +45,7 @@ Result<v1::AttemptSpec> SupervisorLink::receive_attempt() {
   v1::SupervisorFrame frame;
   ASSIGN_OR_RETURN(bool received, read_frame(socket_.get(), &frame));
   if (!received) return unavailable("the supervisor closed its socket before it sent the attempt");
+  CRASH_POINT("worker.attempt.after_receipt");
   if (rank_ == 0 && !frame.attempt().metric_ring().empty()) {
     ASSIGN_OR_RETURN(ring_, MetricRing::open(frame.attempt().metric_ring()));
   }
@@ -52,20 +56,29 @@ Status SupervisorLink::fail(const std::string& message) {
   v1::RankFrame frame;
   frame.mutable_failure()->set_rank(static_cast<uint32_t>(rank_));
   frame.mutable_failure()->set_message(message);
-  return send(frame);
+  CRASH_POINT("worker.failure.before_send");
+  Status sent = send(frame);
+  CRASH_POINT("worker.failure.after_send");
+  return sent;
 }
 
 Status SupervisorLink::milestone(std::string_view name) {
   v1::RankFrame frame;
   frame.mutable_milestone()->set_name(std::string(name));
   frame.mutable_milestone()->set_time_us(clock_.now().us);
-  return send(frame);
+  CRASH_POINT("worker.milestone.before_send");
+  Status sent = send(frame);
+  CRASH_POINT("worker.milestone.after_send");
+  return sent;
 }
 
 Status SupervisorLink::produced(const v1::ProducedOutput& output) {
   v1::RankFrame frame;
   *frame.mutable_output() = output;
-  return send(frame);
+  CRASH_POINT("worker.output.before_send");
+  Status sent = send(frame);
+  CRASH_POINT("worker.output.after_send");
+  return sent;
 }
 
 void SupervisorLink::metric(std::string_view name, double value, int64_t step) {

@@ -15,9 +15,17 @@ LaunchConfig config() {
   config.socket = "/data/agent/gangs/g1/supervisor.sock";
   config.shared_memory = "/dev/shm/freshet-g1";
   config.data_file = "/data/agent/gangs/g1/dataset.json";
-  config.environment = {
-      "PATH=/usr/bin:/bin", "HOME=/root",         "SLURM_JOB_ID=7", "PMI_RANK=0", "OMPI_MCA_btl=tcp",
-      "PMIX_NAMESPACE=x",   "FRESHET_GANG=other", "TMPDIR=/tmp",    "EQUALS=a=b", "MLFLOW_TRACKING_URI=inherited"};
+  config.environment = {"PATH=/usr/bin:/bin",
+                        "HOME=/root",
+                        "SLURM_JOB_ID=7",
+                        "PMI_RANK=0",
+                        "OMPI_MCA_btl=tcp",
+                        "PMIX_NAMESPACE=x",
+                        "FRESHET_GANG=other",
+                        "FRESHET_CRASH_AT=a.b.c",
+                        "TMPDIR=/tmp",
+                        "EQUALS=a=b",
+                        "MLFLOW_TRACKING_URI=inherited"};
   return config;
 }
 
@@ -32,9 +40,9 @@ TEST(LaunchTest, OneRankIsTheWorkerItself) {
   Command command = build_launch(attempt(1), config());
   EXPECT_EQ(command.argv, (std::vector<std::string>{"/opt/freshet/bin/freshet-worker", "--supervisor",
                                                     "/data/agent/gangs/g1/supervisor.sock"}));
-  EXPECT_EQ(command.environment,
-            (std::vector<std::string>{"EQUALS=a=b", "FRESHET_GANG=g1", "HOME=/root", "MLFLOW_TRACKING_URI=inherited",
-                                      "PATH=/usr/bin:/bin", "TMPDIR=/data/agent/gangs/g1/tmp"}));
+  EXPECT_EQ(command.environment, (std::vector<std::string>{"EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_GANG=g1",
+                                                           "HOME=/root", "MLFLOW_TRACKING_URI=inherited",
+                                                           "PATH=/usr/bin:/bin", "TMPDIR=/data/agent/gangs/g1/tmp"}));
   EXPECT_EQ(command.working_directory, "/data/agent/gangs/g1");
 }
 
@@ -53,9 +61,10 @@ TEST(LaunchTest, SeveralRanksRunUnderMpirunOnThisNodeAlone) {
                 "/opt/freshet/bin/freshet-worker", "--supervisor", "/data/agent/gangs/g1/supervisor.sock"}));
   // clang-format on
   EXPECT_EQ(command.environment,
-            (std::vector<std::string>{"EQUALS=a=b", "FRESHET_GANG=g1", "HOME=/root", "MLFLOW_TRACKING_URI=inherited",
-                                      "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
-                                      "PATH=/usr/bin:/bin", "PMIX_MCA_gds=hash", "TMPDIR=/data/agent/gangs/g1/tmp"}));
+            (std::vector<std::string>{"EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_GANG=g1", "HOME=/root",
+                                      "MLFLOW_TRACKING_URI=inherited", "OMPI_ALLOW_RUN_AS_ROOT=1",
+                                      "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PATH=/usr/bin:/bin", "PMIX_MCA_gds=hash",
+                                      "TMPDIR=/data/agent/gangs/g1/tmp"}));
 }
 
 TEST(LaunchTest, ACommandIsTheUsersOwnWithItsEnvironment) {
@@ -75,14 +84,14 @@ TEST(LaunchTest, ACommandIsTheUsersOwnWithItsEnvironment) {
   EXPECT_EQ(command.argv, (std::vector<std::string>{"python3", "train.py"}));
   EXPECT_EQ(command.working_directory, "/data/agent/gangs/g1/work");
   EXPECT_EQ(command.environment,
-            (std::vector<std::string>{"DEPTH=3", "EQUALS=a=b", "FRESHET_DATASET=/data/agent/gangs/g1/dataset.json",
-                                      "FRESHET_EPOCH=1", "FRESHET_GANG=g1", "FRESHET_INPUTS=/cache/a:/cache/b",
-                                      "FRESHET_METRIC_RING=/data/agent/gangs/g1/metrics.ring",
-                                      "FRESHET_OUTPUT_DIR=/data/agent/gangs/g1/work",
-                                      "FRESHET_RUN_ID=0123456789abcdef0123456789abcdef", "FRESHET_SEED=7",
-                                      "FRESHET_STEP=train", "FRESHET_SUPERVISOR=/data/agent/gangs/g1/supervisor.sock",
-                                      "HOME=/root", "MLFLOW_TRACKING_URI=http://127.0.0.1:7070", "OMP_NUM_THREADS=1",
-                                      "PATH=/usr/bin:/bin", "TMPDIR=/data/agent/gangs/g1/tmp"}));
+            (std::vector<std::string>{
+                "DEPTH=3", "EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_DATASET=/data/agent/gangs/g1/dataset.json",
+                "FRESHET_EPOCH=1", "FRESHET_GANG=g1", "FRESHET_INPUTS=/cache/a:/cache/b",
+                "FRESHET_METRIC_RING=/data/agent/gangs/g1/metrics.ring", "FRESHET_OUTPUT_DIR=/data/agent/gangs/g1/work",
+                "FRESHET_RUN_ID=0123456789abcdef0123456789abcdef", "FRESHET_SEED=7", "FRESHET_STEP=train",
+                "FRESHET_SUPERVISOR=/data/agent/gangs/g1/supervisor.sock", "HOME=/root",
+                "MLFLOW_TRACKING_URI=http://127.0.0.1:7070", "OMP_NUM_THREADS=1", "PATH=/usr/bin:/bin",
+                "TMPDIR=/data/agent/gangs/g1/tmp"}));
 }
 
 TEST(ContainmentTest, TheCgroup2MountIsFoundWhereverItIs) {

@@ -1,12 +1,16 @@
 #include "base/crash_point.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "base/file.h"
 
@@ -72,13 +76,41 @@ TEST_F(CrashPoint, OnlyTheFirstProcessIsEnded) {
   EXPECT_EXIT(pass(), testing::ExitedWithCode(0), "");
 }
 
-TEST_F(CrashPoint, TheLogHasEachNameOnce) {
+TEST_F(CrashPoint, TheLogSaysWhoReachedWhat) {
   variable("FRESHET_CRASH_LOG", (dir_ / "log").string());
   ASSERT_TRUE(arm_crash_points_from_environment().is_ok());
   CRASH_POINT("test.first");
   CRASH_POINT("test.second");
   CRASH_POINT("test.first");
-  EXPECT_EQ(read_file(dir_ / "log").value(), "test.first\ntest.second\n");
+  const std::string pid = std::to_string(getpid());
+  EXPECT_EQ(read_file(dir_ / "log").value(), pid + " test.first\n" + pid + " test.second\n" + pid + " test.first\n");
+}
+
+// Between fork and exec a child passes points while other threads of its parent do.
+TEST_F(CrashPoint, AChildIsNeverForkedInTheMiddleOfOne) {
+  variable("FRESHET_CRASH_LOG", (dir_ / "log").string());
+  ASSERT_TRUE(arm_crash_points_from_environment().is_ok());
+  std::atomic<bool> done = false;
+  std::thread busy([&done] {
+    while (!done) {
+      CRASH_POINT("test.busy");
+      std::this_thread::yield();  // a mutex is not fair
+    }
+  });
+  bool all_ended = true;
+  for (int i = 0; i < 100 && all_ended; ++i) {
+    pid_t child = fork();
+    if (child == 0) {
+      alarm(10);
+      CRASH_POINT("test.child");
+      std::_Exit(0);
+    }
+    int status = 0;
+    all_ended = waitpid(child, &status, 0) == child && status == 0;
+  }
+  done = true;
+  busy.join();
+  EXPECT_TRUE(all_ended) << "a child waited for a lock that nobody holds";
 }
 
 TEST_F(CrashPoint, ACountThatIsNoneIsRefused) {
