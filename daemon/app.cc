@@ -12,6 +12,7 @@
 #include "daemon/async/loop_runner.h"
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
+#include "daemon/control/disk_guard.h"
 #include "daemon/control/placement_reconciler.h"
 #include "daemon/control/run_reconciler.h"
 #include "daemon/control/trigger_reconciler.h"
@@ -21,6 +22,7 @@
 #include "daemon/providers/local_log_reader.h"
 #include "daemon/sources/local_source_hub.h"
 #include "daemon/store/artifact_store.h"
+#include "daemon/store/disk.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/rocks_kv.h"
 #include "daemon/store/tables.h"
@@ -64,6 +66,8 @@ struct App::Impl {
         kv(std::move(database)),
         store(*kv, clock),
         artifacts(std::move(artifact_files)),
+        disk(*kv, {data_dir / "store", data_dir / "artifacts"}),
+        disk_guard(disk, uint64_t{config.disk_reserve_mb()} << 20),
         sources(data_dir / "git"),
         logs(data_dir / "agent"),
         authenticator(clock),
@@ -77,7 +81,8 @@ struct App::Impl {
                 0,
                 kVersion,
                 config.heartbeat_ms(),
-                config.lease_ms()},
+                config.lease_ms(),
+                &disk_guard},
         agents(context),
         pipelines(context),
         runs(context, logs),
@@ -90,7 +95,8 @@ struct App::Impl {
         run_loop(context),
         placement(context),
         attempts(context, agents),
-        loop({&catalog, &triggers, &run_loop, &placement, &attempts}, clock),
+        disk_loop(disk, disk_guard, [this] { wake(); }),
+        loop({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts}, clock),
         pool("handlers", kHandlerThreads, kHandlerQueue),
         io(kIoThreads) {
     agent_hub.set_service(agents);
@@ -117,15 +123,14 @@ struct App::Impl {
     ASSIGN_OR_RETURN(std::string token, http::load_or_create_token(data_dir / "admin.token", "admin", random));
     CRASH_POINT("daemon.token.after_write");
     authenticator.add_token("admin", token, http::PermissionSet::all());
-    api::Services services{
-        pipelines,
-        runs,
-        models,
-        data,
-        system,
-        artifact_service,
-        [this] { return metrics.text(context); },
-        [this] { return context.store.snapshot() ? Status::ok() : unavailable("the store is closed"); }};
+    api::Services services{pipelines,
+                           runs,
+                           models,
+                           data,
+                           system,
+                           artifact_service,
+                           [this] { return metrics.text(context); },
+                           [this] { return context.admit(); }};
     api::add_routes(router, services, agent_hub);
     io.start();
     http::HttpServerOptions options;
@@ -151,6 +156,8 @@ struct App::Impl {
   std::unique_ptr<RocksKv> kv;
   Writer store;
   std::unique_ptr<LocalArtifactStore> artifacts;
+  LocalDisk disk;
+  control::DiskGuard disk_guard;
   LocalSourceHub sources;
   LocalLogReader logs;
   api::AgentHub agent_hub;
@@ -169,6 +176,7 @@ struct App::Impl {
   control::RunReconciler run_loop;
   control::PlacementReconciler placement;
   control::AttemptReconciler attempts;
+  control::DiskReconciler disk_loop;
   http::Router router;
   async::LoopRunner loop;
   async::WorkerPool pool;

@@ -30,9 +30,12 @@ Status complete_config(v1::DaemonConfig* config) {
   if (config->heartbeat_ms() == 0) config->set_heartbeat_ms(1000);
   if (config->lease_ms() == 0) config->set_lease_ms(15000);
   if (config->log_level().empty()) config->set_log_level("info");
+  if (config->disk_reserve_mb() == 0) config->set_disk_reserve_mb(256);
   RETURN_IF_ERROR(bound("local_slots", config->local_slots(), 1, 4096));
   RETURN_IF_ERROR(bound("heartbeat_ms", config->heartbeat_ms(), 50, 60000));
   RETURN_IF_ERROR(bound("lease_ms", config->lease_ms(), 2 * config->heartbeat_ms(), 3600000));
+  // The least is what the store needs to open again after the disk was full.
+  RETURN_IF_ERROR(bound("disk_reserve_mb", config->disk_reserve_mb(), 64, 1 << 20));
   const std::string& level = config->log_level();
   if (level != "debug" && level != "info" && level != "warning" && level != "error") {
     return invalid_argument("log_level is '" + level + "'; it must be debug, info, warning or error");

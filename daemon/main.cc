@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
   std::string file;
   DaemonConfig flags;
   std::string data_dir, listen, level;
-  uint32_t slots = 0, heartbeat_ms = 0, lease_ms = 0;
+  uint32_t slots = 0, heartbeat_ms = 0, lease_ms = 0, disk_reserve_mb = 0;
   bool no_local_agent = false;
   cli.add_option("--config", file, "YAML file with these settings; flags win over it");
   cli.add_option("--data-dir", data_dir, "where all state is kept (default $FRESHET_DATA_DIR or ~/.freshet)");
@@ -84,6 +84,8 @@ int main(int argc, char** argv) {
   cli.add_flag("--no-local-agent", no_local_agent, "do not start an agent on this machine");
   cli.add_option("--heartbeat-ms", heartbeat_ms, "how often agents report (default 1000)");
   cli.add_option("--lease-ms", lease_ms, "a node silent for so long is dead (default 15000)");
+  cli.add_option("--disk-reserve-mb", disk_reserve_mb,
+                 "with less than that free (MiB) new work is refused, and what runs goes on (default 256)");
   cli.add_option("--log-level", level, "debug, info, warning or error (default info)");
   cli.set_version_flag("--version", freshet::kVersion);
   CLI11_PARSE(cli, argc, argv);
@@ -93,6 +95,7 @@ int main(int argc, char** argv) {
   flags.set_no_local_agent(no_local_agent);
   flags.set_heartbeat_ms(heartbeat_ms);
   flags.set_lease_ms(lease_ms);
+  flags.set_disk_reserve_mb(disk_reserve_mb);
   flags.set_log_level(level);
   auto config = read_config(file, flags);
   if (!config.is_ok()) {

@@ -34,6 +34,7 @@ class Planner {
   Planner(const Snapshot& snapshot, const Policy& policy) : policy_(policy), nodes_(sorted_nodes(snapshot)) {}
 
   void consider(const WorkItem& item) {
+    if (!policy_.hold.empty()) return wait(item, "held", policy_.hold);
     uint32_t need = slots_of(item);
     if (no_node_holds(item, need)) return;
     if (first_waiting_ == nullptr || policy_.backfill) {

@@ -33,6 +33,8 @@ struct Snapshot {
 struct Policy {
   // Whether work may pass an earlier gang that waits for slots, on nodes that this gang does not wait for.
   bool backfill = true;
+  // Why nothing may be placed now; empty: placing goes on.
+  std::string hold = {};
 };
 
 struct Placement {
@@ -42,8 +44,8 @@ struct Placement {
 };
 
 // Why an item stays in the queue. Codes: "no_node" (no node takes work now that could hold it), "too_big" (no node is
-// large enough even when empty), "no_slots" (must wait for running work to end), "behind" (what is free is kept for
-// earlier work).
+// large enough even when empty), "held" (Policy::hold), "no_slots" (must wait for running work to end), "behind" (what
+// is free is kept for earlier work).
 struct Waiting {
   std::string key;
   std::string reason_code;

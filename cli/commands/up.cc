@@ -66,7 +66,8 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return argv;
 }
 
-// The daemon's address when it answers that it is ready; else empty.
+// The daemon's address when it answers that it is ready, or that its disk is full, which it says to those who ask for
+// more; else empty.
 std::string ready_address(const std::string& data_dir) {
   auto address = read_file(data_dir + "/address");
   if (!address.is_ok()) return "";
@@ -78,7 +79,8 @@ std::string ready_address(const std::string& data_dir) {
   net::HttpRequest request;
   request.url = server + "/readyz";
   auto response = client.request(request);
-  return response.is_ok() && response->is_ok() ? server : "";
+  const bool serves = response.is_ok() && (response->is_ok() || response->status == 507);
+  return serves ? server : "";
 }
 
 std::string tail(const std::string& file) {

@@ -23,7 +23,7 @@ struct Services {
   control::ArtifactService& artifacts;
   // Body of /metrics in Prometheus' text format.
   std::function<Result<std::string>()> metrics_text;
-  // Ok when the daemon can serve: its store writes and its loop runs.
+  // Ok while new work is taken; else why not, as admission says it.
   std::function<Status()> ready;
 };
 

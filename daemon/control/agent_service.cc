@@ -95,6 +95,11 @@ void AgentService::on_closed(const std::string& node) {
 Result<std::vector<v1::DaemonFrame>> AgentService::on_frame(std::string* node, const v1::AgentFrame& frame) {
   if (node->empty() && !frame.has_hello()) return invalid_argument("an agent's first frame must be its hello");
   if (frame.has_hello()) {
+    {
+      // Heard, whether or not it can be recorded: a node is not given up because the daemon's disk is full.
+      std::lock_guard lock(mutex_);
+      last_heard_[frame.hello().node()] = context_.clock.monotonic();
+    }
     ASSIGN_OR_RETURN(auto replies, with_retry([&] { return on_hello(frame.hello()); }));
     *node = frame.hello().node();
     context_.wake();
@@ -199,10 +204,6 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_hello(const v1::AgentHello
   CRASH_POINT("agents.hello.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   CRASH_POINT("agents.hello.after_commit");
-  {
-    std::lock_guard lock(mutex_);
-    last_heard_[hello.node()] = context_.clock.monotonic();
-  }
   log_info("agents", "node " + hello.node() + " connected, " + std::to_string(hello.slots()) + " slots, " +
                          std::to_string(hello.gangs_size()) + " gangs");
   return replies;

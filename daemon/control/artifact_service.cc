@@ -9,6 +9,7 @@ namespace freshet::control {
 Result<std::unique_ptr<ArtifactWriter>> ArtifactService::begin_file(const std::string& sha256,
                                                                     std::optional<uint64_t> size) {
   if (context_.artifacts.has_file(sha256)) return std::unique_ptr<ArtifactWriter>();
+  RETURN_IF_ERROR(context_.admit(size.value_or(0)));
   return context_.artifacts.put_file(sha256, size);
 }
 

@@ -48,9 +48,11 @@ Time CatalogReconciler::reconcile(Time now) {
       note(record_source_status(*snapshot, source.value, now), source.value.source().metadata().name());
     }
   }
+  // What is new stays in its source until there is room for its records; the disk's loop wakes this one.
+  const bool has_room = context_.admit().is_ok();
   auto pipelines = list<v1::PipelineRecord>(*snapshot, keys::pipelines());
   note(pipelines.status(), "pipelines");
-  if (pipelines.is_ok()) {
+  if (pipelines.is_ok() && has_room) {
     for (const auto& pipeline : *pipelines) {
       const std::string& name = pipeline.value.pipeline().metadata().name();
       note(adopt_recipe(*snapshot, pipeline.value), name);

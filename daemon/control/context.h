@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "base/time.h"
 #include "daemon/control/agent_link.h"
+#include "daemon/control/disk_guard.h"
 #include "daemon/sources/source.h"
 #include "daemon/store/artifact_store.h"
 #include "daemon/store/store.h"
@@ -29,6 +30,10 @@ struct Context {
   std::string version;
   uint32_t heartbeat_ms = 1000;
   uint32_t lease_ms = 15000;
+  const DiskGuard* disk = nullptr;  // null: there is always room
+
+  // Whether work of this size may be taken on: called before anything that adds to what is stored.
+  Status admit(uint64_t bytes = 0) const { return disk == nullptr ? Status::ok() : disk->admit(bytes); }
 
   // Commits, and wakes the loop so that whoever reads what changed comes round. All of control commits through here.
   Result<Committed> commit(Change change) {

@@ -181,6 +181,12 @@ Result<std::vector<prometheus::MetricFamily>> collect_metrics(const Context& con
                  static_cast<double>(snapshot->revision()));
   families.gauge("freshet_daemon_term", "How often the daemon has started on this data directory.", {},
                  static_cast<double>(context.term));
+  if (context.disk != nullptr) {
+    ASSIGN_OR_RETURN(uint64_t free, context.disk->free_bytes());
+    families.gauge("freshet_store_free_bytes", "Free space for the daemon's files.", {}, static_cast<double>(free));
+    families.gauge("freshet_disk_full", "1 while new work is refused for lack of space.", {},
+                   context.disk->admit().is_ok() ? 0 : 1);
+  }
   RETURN_IF_ERROR(add_runs(*snapshot, &families));
   RETURN_IF_ERROR(add_queue(*snapshot, &families));
   RETURN_IF_ERROR(add_triggers_and_sources(*snapshot, &families));

@@ -112,6 +112,7 @@ Status check_references(const Snapshot& snapshot, const v1::ApplyRequest& reques
 }  // namespace
 
 Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::ApplyRequest request, bool dry_run) {
+  if (!dry_run) RETURN_IF_ERROR(context_.admit());
   for (auto& pipeline : *request.mutable_pipelines()) {
     apply_defaults(&pipeline);
     RETURN_IF_ERROR(validate(pipeline).with_context("pipeline " + pipeline.metadata().name()));

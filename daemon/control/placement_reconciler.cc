@@ -88,6 +88,12 @@ Result<scheduler::Snapshot> scheduling_snapshot(const Snapshot& snapshot) {
   return scheduling;
 }
 
+scheduler::Policy placement_policy(const Context& context) {
+  scheduler::Policy policy;
+  if (Status room = context.admit(); !room.is_ok()) policy.hold = room.message();
+  return policy;
+}
+
 Time PlacementReconciler::reconcile(Time now) {
   auto snapshot = context_.store.snapshot();
   auto scheduling = scheduling_snapshot(*snapshot);
@@ -96,7 +102,7 @@ Time PlacementReconciler::reconcile(Time now) {
     return now + kRetry;
   }
   Time wake = Time::never();
-  auto plan = scheduler::make_plan(*scheduling, {}, now);
+  auto plan = scheduler::make_plan(*scheduling, placement_policy(context_), now);
   for (const auto& placement : plan.placements) {
     size_t mark = placement.key.find('#');
     Status status = mark == std::string::npos ? place_inspection(*snapshot, placement.key, placement.node, now)

@@ -26,6 +26,8 @@ class PlacementReconciler final : public Reconciler {
 
 // What waits for a place, and the nodes as they are. Keys of steps are "<run key>#<step>", of inspections their own.
 Result<scheduler::Snapshot> scheduling_snapshot(const Snapshot& snapshot);
+// Nothing is placed while the disk is almost full.
+scheduler::Policy placement_policy(const Context& context);
 std::string step_item_key(const std::string& run_key, const std::string& step);
 
 }  // namespace freshet::control

@@ -21,9 +21,9 @@ Result<v1::MetricHistory> latest_metrics(const Snapshot& snapshot, const v1::Run
 }
 
 // Why a step of the run waits, by the same plan that the placement makes.
-Result<std::string> waiting_reason(const Snapshot& snapshot, const std::string& run_key, Time now) {
+Result<std::string> waiting_reason(const Context& context, const Snapshot& snapshot, const std::string& run_key) {
   ASSIGN_OR_RETURN(auto scheduling, scheduling_snapshot(snapshot));
-  auto plan = scheduler::make_plan(scheduling, {}, now);
+  auto plan = scheduler::make_plan(scheduling, placement_policy(context), context.clock.now());
   for (const auto& waiting : plan.waiting) {
     if (waiting.key.starts_with(run_key + "#")) return waiting.reason;
   }
@@ -44,6 +44,7 @@ Result<v1::Run> RunService::submit(const std::string& actor, const v1::SubmitReq
       return conflict("idempotency_key was used for a run of pipeline " + run.value.pipeline());
     }
   }
+  RETURN_IF_ERROR(context_.admit());
   ASSIGN_OR_RETURN(auto pipeline, require<v1::PipelineRecord>(*snapshot, keys::pipeline(project, request.pipeline()),
                                                               "pipeline " + request.pipeline()));
   RunRequest made_by;
@@ -115,7 +116,7 @@ Result<v1::RunView> RunService::get_run(const std::string& project, const std::s
   }
   *view.mutable_latest() = latest.samples();
   if (!scheduler::is_final(run.value.state())) {
-    ASSIGN_OR_RETURN(std::string reason, waiting_reason(*snapshot, run.key, context_.clock.now()));
+    ASSIGN_OR_RETURN(std::string reason, waiting_reason(context_, *snapshot, run.key));
     view.set_waiting_reason(reason);
   }
   *view.mutable_run() = std::move(run.value);

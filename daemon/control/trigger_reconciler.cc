@@ -112,7 +112,8 @@ Result<Time> TriggerReconciler::reconcile_one(const v1::TriggerRecord& record, T
     RunRequest request;
     request.trigger = name;
     request.cause = "trigger " + name + ": " + decision.reason;
-    auto run = add_run(*snapshot, context_, pipeline->value, request, &change);
+    const Status room = context_.admit();
+    auto run = room.is_ok() ? add_run(*snapshot, context_, pipeline->value, request, &change) : Result<v1::Run>(room);
     if (run.is_ok()) {
       change.action = "create run " + run->id();
       change.reason = request.cause;
@@ -125,9 +126,11 @@ Result<Time> TriggerReconciler::reconcile_one(const v1::TriggerRecord& record, T
       return decision.wake_at;
     }
     // It would fire, but there is nothing to run yet: nothing is consumed, and the reason is shown.
-    if (run.status().code() != Code::kInvalidArgument) return run.status();
+    if (room.is_ok() && run.status().code() != Code::kInvalidArgument) return run.status();
     decision.state = state;
-    decision.reason = "ready to fire, but " + run.status().message();
+    // How much is free changes all the time, and each change would be a commit.
+    decision.reason =
+        "ready to fire, but " + (room.is_ok() ? run.status().message() : "the daemon's disk is almost full");
     change.writes.clear();
   }
   decision.state.set_last_decision(decision.reason);

@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "daemon/api/services.h"
 #include "daemon/sources/fake_source_hub.h"
+#include "daemon/store/disk.h"
 #include "daemon/store/memory_kv.h"
 #include "daemon/store/writer.h"
 
@@ -24,6 +25,20 @@ class NoLogs final : public control::LogReader {
   }
 };
 
+class FakeDisk final : public Disk {
+ public:
+  Result<uint64_t> free_bytes() const override { return free; }
+  bool is_failed() const override { return failed; }
+  Status recover() override {
+    if (free == 0) return resource_exhausted("still full");
+    failed = false;
+    return Status::ok();
+  }
+
+  uint64_t free = uint64_t{10} << 30;
+  bool failed = false;
+};
+
 struct ControlPlane {
   SystemClock clock;
   SeededRandom random{1};
@@ -33,7 +48,10 @@ struct ControlPlane {
   MemoryArtifactStore artifacts;
   NoAgents agents;
   NoLogs logs;
-  control::Context context{store, clock, random, sources, artifacts, agents, [] {}, 1, "test"};
+  FakeDisk disk;
+  control::DiskGuard disk_guard{disk, uint64_t{256} << 20};
+  control::Context context{store, clock, random, sources, artifacts, agents,
+                           [] {}, 1,     "test", 1000,    15000,     &disk_guard};
   control::PipelineService pipelines{context};
   control::RunService runs{context, logs};
   control::ModelService models{context};

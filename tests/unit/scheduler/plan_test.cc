@@ -55,6 +55,13 @@ TEST(Plan, GoesByPriorityThenReadySinceThenKey) {
                                              Placement{"0-late", "a"}));
 }
 
+TEST(Plan, PlacesNothingWhileItIsHeld) {
+  Policy held;
+  held.hold = "the disk is almost full";
+  auto result = plan({node("a", 4)}, {item("x", 1), item("big", 9)}, held);
+  EXPECT_EQ(to_text(result), "big: held: the disk is almost full\nx: held: the disk is almost full\n");
+}
+
 TEST(Plan, SaysWhyWorkWaits) {
   EXPECT_EQ(to_text(plan({}, {item("x", 1)})), "x: no_node: needs 1 slot on one node; no node is connected\n");
   EXPECT_EQ(to_text(plan({node("a", 4, 0, false)}, {item("x", 2)})),
