@@ -15,6 +15,7 @@
 #include "daemon/control/disk_guard.h"
 #include "daemon/control/placement_reconciler.h"
 #include "daemon/control/run_reconciler.h"
+#include "daemon/control/term.h"
 #include "daemon/control/trigger_reconciler.h"
 #include "daemon/http/http_server.h"
 #include "daemon/prometheus_metrics.h"
@@ -35,25 +36,6 @@ constexpr size_t kIoThreads = 1;
 constexpr size_t kHandlerThreads = 8;
 constexpr size_t kHandlerQueue = 1024;
 constexpr Duration kDrain = Duration::seconds(2);
-
-// This start's number, on disk before anything is done in its name.
-Result<uint64_t> raise_term(Store& store, Time now) {
-  auto snapshot = store.snapshot();
-  ASSIGN_OR_RETURN(auto stored, get<v1::DaemonTerm>(*snapshot, keys::daemon_term()));
-  v1::DaemonTerm term;
-  term.set_term(stored ? stored->value.term() + 1 : 1);
-  term.set_started_us(now.us);
-  Change change;
-  change.actor = "freshetd";
-  change.action = "start";
-  change.reason = "term " + std::to_string(term.term());
-  expect(change, keys::daemon_term(), stored ? stored->revision : 0);
-  put(change, keys::daemon_term(), term);
-  CRASH_POINT("daemon.term.before_commit");
-  RETURN_IF_ERROR(store.commit(std::move(change)).status());
-  CRASH_POINT("daemon.term.after_commit");
-  return term.term();
-}
 
 }  // namespace
 
@@ -118,7 +100,7 @@ struct App::Impl {
   }
 
   Status serve() {
-    ASSIGN_OR_RETURN(context.term, raise_term(store, clock.now()));
+    ASSIGN_OR_RETURN(context.term, control::raise_term(store, clock.now()));
     CRASH_POINT("daemon.token.before_write");
     ASSIGN_OR_RETURN(std::string token, http::load_or_create_token(data_dir / "admin.token", "admin", random));
     CRASH_POINT("daemon.token.after_write");
