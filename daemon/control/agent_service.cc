@@ -49,6 +49,25 @@ bool has_output(const v1::Attempt& attempt, const std::string& type) {
                      [&](const auto& output) { return output.type() == type; });
 }
 
+// How much of a gang's journal is applied. Chunks that change the attempt are audited, those of metrics alone are not,
+// and no key is written by both: so there are two counters, and the higher one holds.
+struct JournalPosition {
+  std::string key, metrics_key;
+  std::optional<Record<v1::Counter>> stored, metrics_stored;
+  uint64_t value = 0;
+};
+
+Result<JournalPosition> journal_position(const Snapshot& snapshot, const std::string& gang_id) {
+  JournalPosition position;
+  position.key = keys::journal_position(gang_id);
+  position.metrics_key = keys::metrics_position(gang_id);
+  ASSIGN_OR_RETURN(position.stored, get<v1::Counter>(snapshot, position.key));
+  ASSIGN_OR_RETURN(position.metrics_stored, get<v1::Counter>(snapshot, position.metrics_key));
+  if (position.stored) position.value = position.stored->value.value();
+  if (position.metrics_stored) position.value = std::max(position.value, position.metrics_stored->value.value());
+  return position;
+}
+
 // Retries a change that lost a race against another writer of the same record.
 template <class Function>
 auto with_retry(Function function) -> decltype(function()) {
@@ -143,8 +162,8 @@ Status AgentService::add_gang_to_welcome(const Snapshot& snapshot, const std::st
   auto* journal = welcome->add_journals();
   journal->set_gang_id(gang.gang_id());
   if (attempt && !scheduler::is_final(attempt->value.state())) {
-    ASSIGN_OR_RETURN(auto position, get<v1::Counter>(snapshot, keys::journal_position(gang.gang_id())));
-    journal->set_sequence(position ? position->value.value() : 0);
+    ASSIGN_OR_RETURN(JournalPosition position, journal_position(snapshot, gang.gang_id()));
+    journal->set_sequence(position.value);
     log_info("agents", "adopted gang " + gang.gang_id() + " of " + keys::work(attempt->value.work()) + " on " + node);
     return Status::ok();
   }
@@ -265,10 +284,7 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
                            : stop_frame(context_.term, chunk.gang_id(), "its attempt is over"));
     return replies;
   }
-  const std::string position_key = keys::journal_position(chunk.gang_id());
-  ASSIGN_OR_RETURN(auto stored, get<v1::Counter>(*snapshot, position_key));
-  v1::Counter position;
-  if (stored) position = stored->value;
+  ASSIGN_OR_RETURN(JournalPosition position, journal_position(*snapshot, chunk.gang_id()));
 
   Change change;
   change.actor = "agent/" + node;
@@ -276,9 +292,9 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
   std::vector<const v1::JournalEntry*> metrics;
   const std::string before = serialize(attempt->value);
   for (const auto& entry : chunk.entries()) {
-    if (entry.sequence() <= position.value()) continue;
-    if (entry.sequence() != position.value() + 1) break;  // a gap: the answer says from where to send again
-    position.set_value(entry.sequence());
+    if (entry.sequence() <= position.value) continue;
+    if (entry.sequence() != position.value + 1) break;  // a gap: the answer says from where to send again
+    position.value = entry.sequence();
     if (entry.has_metrics()) {
       metrics.push_back(&entry);
     } else {
@@ -287,18 +303,18 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
   }
   // Points first: were we to stop between the two commits, they would be written again under the same keys.
   RETURN_IF_ERROR(store_metrics(attempt->value, metrics));
-  expect(change, position_key, stored ? stored->revision : 0);
-  put(change, position_key, position);
-  if (serialize(attempt->value) != before) {
-    update(change, *attempt);
-  } else {
-    change.audited = false;
-  }
+  change.audited = serialize(attempt->value) != before;
+  if (change.audited) update(change, *attempt);
+  expect(change, position.key, position.stored ? position.stored->revision : 0);
+  expect(change, position.metrics_key, position.metrics_stored ? position.metrics_stored->revision : 0);
+  v1::Counter applied;
+  applied.set_value(position.value);
+  put(change, change.audited ? position.key : position.metrics_key, applied);
   CRASH_POINT("agents.journal.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   CRASH_POINT("agents.journal.after_commit");
-  replies.push_back(ack_frame(chunk.gang_id(), position.value()));
-  if (ends && position.value() == last) replies.push_back(forget_frame(context_.term, chunk.gang_id()));
+  replies.push_back(ack_frame(chunk.gang_id(), position.value));
+  if (ends && position.value == last) replies.push_back(forget_frame(context_.term, chunk.gang_id()));
   return replies;
 }
 

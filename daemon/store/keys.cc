@@ -170,6 +170,7 @@ std::string node(std::string_view name) { return join("node", {name}); }
 std::string gangs() { return prefix("gang"); }
 std::string gang(std::string_view gang_id) { return join("gang", {gang_id}); }
 std::string journal_position(std::string_view gang_id) { return join("journal_position", {gang_id}); }
+std::string metrics_position(std::string_view gang_id) { return join("metrics_position", {gang_id}); }
 
 std::string artifacts() { return prefix("artifact"); }
 std::string artifact(std::string_view digest) { return join("artifact", {digest}); }

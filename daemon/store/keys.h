@@ -82,7 +82,8 @@ std::string nodes();  // NodeRecord
 std::string node(std::string_view name);
 std::string gangs();  // reference to attempt
 std::string gang(std::string_view gang_id);
-std::string journal_position(std::string_view gang_id);  // Counter: last applied
+std::string journal_position(std::string_view gang_id);  // Counter: last applied by a change of the attempt
+std::string metrics_position(std::string_view gang_id);  // Counter: last applied by metrics alone
 
 // ---- registry ----
 std::string artifacts();  // ArtifactRecord
