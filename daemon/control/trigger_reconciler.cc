@@ -20,7 +20,7 @@ Time TriggerReconciler::reconcile(Time now) {
   auto snapshot = context_.store.snapshot();
   auto triggers = list<v1::TriggerRecord>(*snapshot, keys::triggers());
   if (!triggers.is_ok()) {
-    log_error("trigger", triggers.status().to_string());
+    log_warning("trigger", triggers.status().to_string());
     return now + kRetry;
   }
   Time wake = Time::never();
