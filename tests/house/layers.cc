@@ -79,7 +79,7 @@ const std::vector<Library>& libraries() {
       {"cublas", {"kernels/", "worker/", "tests/", "bench/"}},
       {"dnnl", {"kernels/", "worker/", "tests/", "bench/"}},
       {"oneapi/", {"kernels/", "worker/", "tests/", "bench/"}},
-      {"CLI/", {"cli/", "agent/", "worker/", "daemon/", "bench/"}},
+      {"CLI/", {"cli/", "agent/", "worker/", "daemon/", "tests/", "bench/"}},
       {"gtest/", {"tests/"}},
       {"gmock/", {"tests/"}},
       {"benchmark/", {"bench/", "tests/"}},

@@ -6,6 +6,7 @@
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
 #include "proto/json.h"
+#include "tests/sim/checker.h"
 #include "tests/sim/documents.h"
 #include "tests/sim/sim_world.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 class FirstLight {
  public:
-  explicit FirstLight(uint64_t seed) : world_(seed) {
+  explicit FirstLight(uint64_t seed) : world_(seed), checker_(world_) {
     set_log_level(LogLevel::kError);
     world_.add_agent("node-1", 2);
     world_.start_daemon();
@@ -38,14 +39,15 @@ class FirstLight {
     auto entries = world_.call("GET", "/api/v1/data/demand/sales", "", {{"state", "QUARANTINED"}});
     if (!entries.is_ok()) return entries.status().to_string();
     if (entries->find("day-09-poison") == std::string::npos) return failure("the poisoned day was not quarantined");
-    return "";
+    checker_.check_all();
+    return checker_.broken();
   }
 
   const std::string& log() const { return world_.log(); }
 
  private:
   void arrive(const std::string& name) {
-    world_.at(Duration::millis(static_cast<int64_t>(world_.draw(300))), "arrival of " + name, [this, name] {
+    world_.at(Duration::millis(static_cast<int64_t>(world_.draw(300))), "a file arrives", [this, name] {
       ObservedFile file;
       file.uri = name;
       file.size = 100;
@@ -56,16 +58,11 @@ class FirstLight {
   }
 
   bool until(const std::function<bool()>& done) {
-    return world_.run_until(
-               [&] {
-                 broken_ = world_.broken_invariant();
-                 return !broken_.empty() || done();
-               },
-               Duration::seconds(120)) &&
-           broken_.empty();
+    return world_.run_until([&] { return !checker_.broken().empty() || done(); }, Duration::seconds(120)) &&
+           checker_.broken().empty();
   }
 
-  std::string failure(const std::string& what) const { return broken_.empty() ? what : broken_; }
+  std::string failure(const std::string& what) const { return checker_.broken().empty() ? what : checker_.broken(); }
 
   uint64_t champion() {
     auto alias = get<v1::Alias>(*world_.store().snapshot(), keys::alias("default", "demand", "champion"));
@@ -81,7 +78,7 @@ class FirstLight {
   }
 
   SimWorld world_;
-  std::string broken_;
+  Checker checker_;
 };
 
 TEST(FirstLight, EverySeedEndsWithTheSecondModel) {

@@ -1,73 +1,14 @@
 #include "tests/sim/sim_agent.h"
 
-#include "base/sha256.h"
+#include <algorithm>
+
 #include "daemon/store/keys.h"
-#include "proto/artifact.pb.h"
-#include "proto/evaluation.pb.h"
-#include "proto/json.h"
 
 namespace freshet::sim {
 namespace {
 
-constexpr Duration kHeartbeat = Duration::seconds(1);
-constexpr double kCleanAuc = 0.6;
-constexpr double kPoisonedAuc = 0.5;
-
-v1::Metric metric(const std::string& name, double value) {
-  v1::Metric result;
-  result.set_name(name);
-  result.set_value(value);
-  return result;
-}
-
-// Rows are in the file's size; a poisoned file says so in its name.
-v1::InspectionReport inspect(const v1::InspectTask& task) {
-  v1::InspectionReport report;
-  for (const auto& entry : task.data().entries()) {
-    auto* profile = report.add_profiles();
-    profile->set_rows(entry.size());
-    for (const auto& feature : task.step().tabular().features()) {
-      auto* column = profile->add_columns();
-      column->set_name(feature.column());
-      column->set_type("double");
-      column->set_min(0);
-      column->set_max(1);
-      column->set_mean(0.5);
-    }
-    auto* label = profile->add_columns();
-    label->set_name(task.step().tabular().label().column());
-    label->set_type("int64");
-    profile->mutable_label()->set_mean(0.2);
-    if (task.has_champion()) {
-      profile->set_champion_version(task.champion_version());
-      bool poisoned = entry.uri().find("poison") != std::string::npos;
-      *profile->add_champion_metrics() = metric("auc", poisoned ? kPoisonedAuc : kCleanAuc);
-    }
-  }
-  return report;
-}
-
-v1::EvaluationReport evaluate(const v1::EvaluateTask& task) {
-  v1::EvaluationReport report;
-  report.set_loss("log_loss");
-  report.set_champion_version(task.champion_version());
-  report.mutable_candidate()->set_model_digest(task.candidate().digest());
-  *report.mutable_candidate()->add_metrics() = metric("auc", kCleanAuc);
-  *report.mutable_candidate()->add_metrics() = metric("log_loss", 0.5);
-  if (task.has_champion()) {
-    report.mutable_champion()->set_model_digest(task.champion().digest());
-    *report.mutable_champion()->add_metrics() = metric("auc", kCleanAuc);
-  }
-  for (const auto& uri : task.holdout()) {
-    auto* entry = report.add_entries();
-    entry->set_uri(uri);
-    entry->set_rows(100);
-    entry->set_candidate_loss_sum(50);
-    entry->set_champion_loss_sum(task.has_champion() ? 51 : 0);
-    report.set_rows(report.rows() + 100);
-  }
-  return report;
-}
+constexpr Duration kResendAfter = Duration::seconds(5);
+constexpr size_t kStages = 4;  // started, worked, output, exit
 
 }  // namespace
 
@@ -78,17 +19,89 @@ Duration SimAgent::some_millis(uint64_t from, uint64_t to) {
   return Duration::millis(static_cast<int64_t>(from + world_.draw(to - from + 1)));
 }
 
+// ---- its process and its machine ----
+
+void SimAgent::start() {
+  if (up_) return;
+  up_ = true;
+  ++life_;
+  term_ = 0;
+  for (auto item = gangs_.begin(); item != gangs_.end();) {
+    Gang& gang = item->second;
+    gang.acknowledged = gang.sent = 0;
+    gang.forget = false;
+    if (!gang.launched) {
+      item = gangs_.erase(item);  // half made: nothing has run in it
+      continue;
+    }
+    const std::string id = item->first;
+    ++item;
+    if (!gang.running && (gang.journal.empty() || !gang.journal.back().has_exit())) {
+      v1::ExitRecord lost;
+      lost.set_cause(v1::ExitRecord::LOST);
+      lost.set_message("supervisor died: cause unknown");
+      end(id, lost);
+    }
+  }
+  connect();
+}
+
+void SimAgent::crash() {
+  up_ = paused_ = welcomed_ = closed_waiting_ = false;
+  session_ = 0;
+  waiting_.clear();
+  if (world_.traces()) world_.note(node_ + "'s agent is gone");
+}
+
+void SimAgent::pause() {
+  paused_ = true;
+  if (world_.traces()) world_.note(node_ + "'s agent is stopped");
+}
+
+void SimAgent::resume() {
+  if (!paused_) return;
+  paused_ = false;
+  if (world_.traces()) world_.note(node_ + "'s agent goes on");
+  auto frames = std::move(waiting_);
+  waiting_.clear();
+  for (const auto& [session, frame] : frames) on_frame(session, frame);
+  if (std::exchange(closed_waiting_, false)) on_closed(session_);
+}
+
+void SimAgent::reboot(bool loses_disk) {
+  crash();
+  ++boot_;
+  for (auto& [id, gang] : gangs_) gang.running = false;
+  if (!loses_disk) return;
+  gangs_.clear();
+  epochs_.clear();
+  highest_term_ = 0;
+}
+
+// ---- the connection ----
+
+void SimAgent::retry_connect() {
+  world_.at(some_millis(100, 2000), nullptr, [this, life = life_] {
+    if (up_ && life == life_) connect();
+  });
+}
+
 void SimAgent::connect() {
   if (session_ != 0) return;
-  session_ = world_.open_session(node_);
-  if (session_ == 0) {
-    world_.at(some_millis(50, 200), node_ + " reconnects", [this] { connect(); });
+  if (paused_) {
+    retry_connect();
     return;
   }
+  session_ = world_.open_session(node_);
+  if (session_ == 0) {
+    retry_connect();
+    return;
+  }
+  welcomed_ = false;
   v1::AgentFrame frame;
   auto* hello = frame.mutable_hello();
   hello->set_node(node_);
-  hello->set_boot_id("boot-" + node_);
+  hello->set_boot_id("boot-" + std::to_string(boot_) + "-" + node_);
   hello->set_slots(slots_);
   hello->set_highest_term(highest_term_);
   for (auto& [id, gang] : gangs_) {
@@ -104,58 +117,83 @@ void SimAgent::connect() {
 }
 
 void SimAgent::beat(uint64_t session) {
-  world_.at(kHeartbeat, node_ + " beats", [this, session] {
+  world_.at(heartbeat_, nullptr, [this, session] {
     if (session != session_) return;
-    v1::AgentFrame frame;
-    frame.mutable_heartbeat()->set_sent_us(world_.clock().now().us);
-    send(frame);
+    if (!paused_ && welcomed_) {
+      v1::AgentFrame frame;
+      frame.mutable_heartbeat()->set_sent_us(world_.clock().now().us);
+      send(frame);
+    }
     beat(session);
   });
 }
 
-void SimAgent::send(v1::AgentFrame frame) {
+void SimAgent::send(const v1::AgentFrame& frame) {
   if (session_ != 0) world_.to_daemon(node_, session_, frame);
 }
 
 void SimAgent::on_closed(uint64_t session) {
-  if (session != session_) return;
+  if (session != session_ || session_ == 0) return;
+  if (paused_) {
+    closed_waiting_ = true;
+    return;
+  }
   session_ = 0;
-  world_.at(some_millis(50, 200), node_ + " reconnects", [this] { connect(); });
+  retry_connect();
 }
 
 void SimAgent::on_frame(uint64_t session, const v1::DaemonFrame& frame) {
-  if (session != session_) return;
+  if (session != session_ || !up_) return;
+  if (paused_) {
+    waiting_.emplace_back(session, frame);
+  } else {
+    handle(frame);
+  }
+}
+
+Status SimAgent::check_term(uint64_t term) const { return term == term_ ? Status::ok() : conflict("another term"); }
+
+void SimAgent::handle(const v1::DaemonFrame& frame) {
   if (frame.has_welcome()) {
-    highest_term_ = std::max(highest_term_, frame.welcome().term());
-    for (const auto& position : frame.welcome().journals()) {
-      auto found = gangs_.find(position.gang_id());
-      if (found == gangs_.end()) continue;
-      found->second.acknowledged = position.sequence();
-      found->second.sent = position.sequence();
-      ship(position.gang_id());
-    }
-  } else if (frame.has_prepare()) {
+    on_welcome(frame.welcome());
+    return;
+  }
+  if (!welcomed_) {
+    world_.close_session(node_);  // the daemon's first frame is no welcome
+    return;
+  }
+  if (frame.has_prepare()) {
     on_prepare(frame.prepare());
   } else if (frame.has_launch()) {
     on_launch(frame.launch());
   } else if (frame.has_stop()) {
-    auto found = gangs_.find(frame.stop().gang_id());
-    if (found == gangs_.end() || !found->second.running) return;
-    v1::JournalEntry entry;
-    entry.mutable_exit()->set_cause(v1::ExitRecord::STOPPED);
-    entry.mutable_exit()->set_time_us(world_.clock().now().us);
-    found->second.running = false;
-    append(frame.stop().gang_id(), entry);
+    if (check_term(frame.stop().term()).is_ok()) stop(frame.stop().gang_id());
   } else if (frame.has_journal_ack()) {
-    auto found = gangs_.find(frame.journal_ack().gang_id());
-    if (found == gangs_.end()) return;
-    found->second.acknowledged = frame.journal_ack().sequence();
-    found->second.sent = frame.journal_ack().sequence();
-    ship(frame.journal_ack().gang_id());
+    acknowledge(frame.journal_ack().gang_id(), frame.journal_ack().sequence());
   } else if (frame.has_forget()) {
-    gangs_.erase(frame.forget().gang_id());
+    if (check_term(frame.forget().term()).is_ok()) forget(frame.forget().gang_id());
   }
 }
+
+void SimAgent::on_welcome(const v1::Welcome& welcome) {
+  if (welcome.term() < highest_term_) {
+    world_.close_session(node_);
+    return;
+  }
+  welcomed_ = true;
+  term_ = highest_term_ = welcome.term();
+  heartbeat_ = Duration::millis(welcome.heartbeat_ms());
+  std::map<std::string, uint64_t> positions;
+  for (const auto& position : welcome.journals()) positions[position.gang_id()] = position.sequence();
+  std::vector<std::string> ids;
+  for (auto& [id, gang] : gangs_) {
+    gang.acknowledged = gang.sent = positions[id];
+    ids.push_back(id);
+  }
+  for (const auto& id : ids) ship(id);
+}
+
+// ---- epochs and gangs ----
 
 void SimAgent::on_prepare(const v1::Prepare& prepare) {
   const std::string work = keys::work(prepare.work());
@@ -164,120 +202,274 @@ void SimAgent::on_prepare(const v1::Prepare& prepare) {
   *reply->mutable_work() = prepare.work();
   reply->set_epoch(prepare.epoch());
   reply->set_gang_id(prepare.gang_id());
-  uint64_t& epoch = epochs_[work];
-  if (prepare.term() < highest_term_ || prepare.epoch() < epoch) {
+  auto& promised = epochs_[work];
+  const bool same = promised == std::pair(prepare.epoch(), prepare.gang_id());
+  if (!check_term(prepare.term()).is_ok() || (!same && prepare.epoch() <= promised.first)) {
     reply->set_error("epoch " + std::to_string(prepare.epoch()) + " is over");
   } else {
-    epoch = prepare.epoch();
-    highest_term_ = prepare.term();
+    promised = {prepare.epoch(), prepare.gang_id()};
+    // Two epochs of the same work never run side by side.
+    std::vector<std::string> older;
+    for (auto& [id, gang] : gangs_) {
+      if (keys::work(gang.spec.work()) == work && gang.spec.epoch() < prepare.epoch()) older.push_back(id);
+    }
+    for (const auto& id : older) stop(id);
   }
   send(frame);
 }
 
-void SimAgent::on_launch(const v1::Launch& launch) {
-  const v1::AttemptSpec& spec = launch.attempt();
-  const std::string gang_id = spec.gang_id();
+void SimAgent::on_launch(const v1::Launch& launch_frame) {
+  const v1::AttemptSpec& spec = launch_frame.attempt();
+  const auto promised = epochs_.find(keys::work(spec.work()));
   v1::AgentFrame frame;
   auto* reply = frame.mutable_launched();
   *reply->mutable_work() = spec.work();
   reply->set_epoch(spec.epoch());
-  reply->set_gang_id(gang_id);
-  if (spec.epoch() != epochs_[keys::work(spec.work())]) {
+  reply->set_gang_id(spec.gang_id());
+  if (!check_term(launch_frame.term()).is_ok() || promised == epochs_.end() ||
+      promised->second != std::pair(spec.epoch(), spec.gang_id())) {
     reply->set_error("epoch " + std::to_string(spec.epoch()) + " was not prepared");
-  } else if (!gangs_.contains(gang_id)) {
-    Gang& gang = gangs_[gang_id];
-    gang.spec = spec;
-    gang.running = true;
-    ++launches_[keys::work(spec.work()) + "@" + std::to_string(spec.epoch())];
-    world_.note(node_ + " starts gang " + gang_id + " of " + keys::work(spec.work()));
-    world_.at(some_millis(5, 50), "ranks of " + gang_id + " start", [this, gang_id] {
-      v1::JournalEntry entry;
-      entry.mutable_started()->set_containment("session");
-      append(gang_id, entry);
-      finish(gang_id);
-    });
+    send(frame);
+    return;
   }
-  send(frame);
-}
-
-void SimAgent::finish(const std::string& gang_id) {
-  world_.at(some_millis(20, 400), "ranks of " + gang_id + " work", [this, gang_id] {
-    v1::JournalEntry metrics;
-    auto* sample = metrics.mutable_metrics()->add_samples();
-    sample->set_name("loss");
-    sample->set_value(0.5);
-    sample->set_step(1);
-    append(gang_id, metrics);
-    v1::JournalEntry milestone;
-    milestone.mutable_milestone()->set_name("first_step");
-    milestone.mutable_milestone()->set_time_us(world_.clock().now().us);
-    append(gang_id, milestone);
-    world_.at(some_millis(20, 400), "ranks of " + gang_id + " end", [this, gang_id] { upload_and_finish(gang_id); });
+  auto [item, is_new] = gangs_.try_emplace(spec.gang_id());
+  if (!is_new) {
+    if (item->second.launched) send(frame);
+    return;
+  }
+  Gang& gang = item->second;
+  gang.spec = spec;
+  gang.fate = world_.gang_watcher().fate(spec);
+  // It fetches what the gang needs, and starts the supervisor.
+  world_.at(gang.fate.launch, nullptr, [this, life = life_, launch_frame] {
+    if (up_ && life == life_) launch(launch_frame);
   });
 }
 
-void SimAgent::upload_and_finish(const std::string& gang_id) {
-  auto found = gangs_.find(gang_id);
-  if (found == gangs_.end() || !found->second.running) return;
-  const v1::AttemptSpec& spec = found->second.spec;
-  std::string name = "report", file = "report.json", content;
-  v1::ArtifactManifest manifest;
-  if (spec.has_inspect()) {
-    content = to_json(inspect(spec.inspect()));
-  } else if (spec.has_evaluate()) {
-    content = to_json(evaluate(spec.evaluate()));
-  } else {
-    name = "model";
-    file = "model.safetensors";
-    content = "weights of " + spec.train().data().digest() + " from " + spec.train().warm_start().digest();
-    manifest.mutable_checkpoint()->set_weights_digest(Sha256::hex_of(content));
-    manifest.mutable_checkpoint()->set_family("tabular");
-  }
-  manifest.set_type(name);
-  auto* listed = manifest.add_files();
-  listed->set_name(file);
-  listed->set_size(content.size());
-  listed->set_sha256(Sha256::hex_of(content));
-  const std::string bytes = to_canonical_json(manifest);
-  const std::string digest = Sha256::hex_of(bytes);
-  auto uploaded = world_.call("PUT", "/api/v1/artifact-files/" + listed->sha256(), content, {});
-  if (uploaded.is_ok()) uploaded = world_.call("PUT", "/api/v1/artifacts/" + digest + "/manifest", bytes, {});
-  if (!uploaded.is_ok()) {
-    world_.at(some_millis(50, 200), node_ + " uploads again", [this, gang_id] { upload_and_finish(gang_id); });
+void SimAgent::launch(const v1::Launch& launch_frame) {
+  const v1::AttemptSpec& spec = launch_frame.attempt();
+  const std::string id = spec.gang_id();
+  auto found = gangs_.find(id);
+  if (found == gangs_.end() || found->second.launched || found->second.forget) {
+    if (found != gangs_.end() && !found->second.launched) gangs_.erase(found);
     return;
   }
-  v1::JournalEntry output;
-  output.mutable_output()->set_name(name);
-  output.mutable_output()->set_type(name);
-  output.mutable_output()->set_digest(digest);
-  append(gang_id, output);
-  v1::JournalEntry exit;
-  exit.mutable_exit()->set_cause(v1::ExitRecord::EXITED);
-  exit.mutable_exit()->set_time_us(world_.clock().now().us);
-  found->second.running = false;
-  append(gang_id, exit);
-}
-
-void SimAgent::append(const std::string& gang_id, v1::JournalEntry entry) {
-  auto found = gangs_.find(gang_id);
-  if (found == gangs_.end()) return;
-  entry.set_sequence(found->second.journal.size() + 1);
-  entry.set_time_us(world_.clock().now().us);
-  found->second.journal.push_back(entry);
-  ship(gang_id);
-}
-
-// One chunk in flight at a time; its answer sends the next.
-void SimAgent::ship(const std::string& gang_id) {
-  Gang& gang = gangs_.at(gang_id);
-  if (session_ == 0 || gang.sent != gang.acknowledged || gang.sent == gang.journal.size()) return;
+  if (paused_) {  // its thread is stopped too
+    world_.at(Duration::seconds(1), nullptr, [this, life = life_, launch_frame] {
+      if (up_ && life == life_) launch(launch_frame);
+    });
+    return;
+  }
   v1::AgentFrame frame;
-  frame.mutable_journal()->set_gang_id(gang_id);
-  uint64_t count = 1 + world_.draw(gang.journal.size() - gang.sent);
-  for (uint64_t i = 0; i < count; ++i) *frame.mutable_journal()->add_entries() = gang.journal[gang.sent + i];
-  gang.sent += count;
+  auto* reply = frame.mutable_launched();
+  *reply->mutable_work() = spec.work();
+  reply->set_epoch(spec.epoch());
+  reply->set_gang_id(id);
+  Gang& gang = found->second;
+  if (gang.fate.kind == GangFate::kCannotStart) {
+    reply->set_error("the program is not there");
+    v1::ExitRecord exit;
+    exit.set_cause(v1::ExitRecord::START_FAILED);
+    world_.gang_watcher().on_exit(spec, exit);
+    gangs_.erase(found);
+    send(frame);
+    return;
+  }
+  gang.launched = gang.running = true;
+  ++launches_[keys::work(spec.work()) + "@" + std::to_string(spec.epoch())];
+  if (world_.traces()) {
+    world_.note(node_ + " starts gang " + id + " of " + keys::work(spec.work()) + " epoch " +
+                std::to_string(spec.epoch()));
+  }
+  world_.gang_watcher().on_launched(spec);
+  world_.at(gang.fate.start, nullptr, [this, id, boot = boot_] {
+    if (boot == boot_) work(id, 0);
+  });
   send(frame);
 }
+
+// What the supervisor and the ranks do, stage by stage, whether or not there is an agent.
+void SimAgent::work(const std::string& id, size_t stage) {
+  auto found = gangs_.find(id);
+  if (found == gangs_.end() || !found->second.running) return;
+  Gang& gang = found->second;
+  const GangFate fate = gang.fate;
+  v1::JournalEntry entry;
+  Duration next = Duration::micros(fate.work.us / static_cast<int64_t>(kStages));
+  if (stage == 0) {
+    entry.mutable_started()->set_containment("session");
+    append(id, entry);
+  } else if (stage == 1) {
+    auto* sample = entry.mutable_metrics()->add_samples();
+    sample->set_name("loss");
+    sample->set_value(0.5);
+    sample->set_step(1);
+    append(id, entry);
+    entry.Clear();
+    entry.mutable_milestone()->set_name("first_step");
+    entry.mutable_milestone()->set_time_us(world_.clock().now().us);
+    append(id, entry);
+    if (fate.kind == GangFate::kHangs) next = Duration::seconds(gang.spec.timeout_s());
+  } else if (fate.kind == GangFate::kHangs) {
+    v1::ExitRecord exit;
+    exit.set_cause(v1::ExitRecord::TIMED_OUT);
+    end(id, exit);
+    return;
+  } else if (stage == 2) {
+    if (fate.kind == GangFate::kSupervisorDies) {
+      v1::ExitRecord lost;
+      lost.set_cause(v1::ExitRecord::LOST);
+      lost.set_message("supervisor died: cause unknown");
+      gang.running = false;
+      if (up_) end(id, lost);  // else the next agent records it
+      return;
+    }
+    if (fate.kind == GangFate::kFails) {
+      end(id, fate.exit);
+      return;
+    }
+    if (fate.kind == GangFate::kSucceeds) {
+      GangOutput output = make_output(gang.spec, fate);
+      if (gang.spec.has_evaluate()) world_.gang_watcher().on_report(gang.spec, output.digest, fate);
+      entry.mutable_output()->set_name(output.type);
+      entry.mutable_output()->set_type(output.type);
+      entry.mutable_output()->set_digest(output.digest);
+      gang.outputs[output.digest] = std::move(output);
+      append(id, entry);
+    }
+  } else {
+    v1::ExitRecord exit;
+    exit.set_cause(v1::ExitRecord::EXITED);
+    end(id, exit);
+    return;
+  }
+  world_.at(next, nullptr, [this, id, stage, boot = boot_] {
+    if (boot == boot_) work(id, stage + 1);
+  });
+}
+
+void SimAgent::stop(const std::string& id) {
+  auto found = gangs_.find(id);
+  if (found == gangs_.end() || (found->second.launched && !found->second.running)) return;
+  if (!found->second.launched) {
+    found->second.forget = true;  // its supervisor hears of it before it starts anything
+    return;
+  }
+  v1::ExitRecord exit;
+  exit.set_cause(v1::ExitRecord::STOPPED);
+  end(id, exit);
+}
+
+void SimAgent::end(const std::string& id, v1::ExitRecord exit) {
+  Gang& gang = gangs_.at(id);
+  gang.running = false;
+  exit.set_time_us(world_.clock().now().us);
+  world_.gang_watcher().on_exit(gang.spec, exit);
+  v1::JournalEntry entry;
+  *entry.mutable_exit() = exit;
+  append(id, entry);
+}
+
+void SimAgent::forget(const std::string& id) {
+  auto found = gangs_.find(id);
+  if (found == gangs_.end()) return;
+  if (found->second.running) stop(id);
+  if (!found->second.launched) {
+    found->second.forget = true;
+    return;
+  }
+  world_.gang_watcher().on_forgotten(found->second.spec);
+  gangs_.erase(found);
+}
+
+// ---- journals ----
+
+void SimAgent::append(const std::string& id, v1::JournalEntry entry) {
+  Gang& gang = gangs_.at(id);
+  entry.set_sequence(gang.journal.size() + 1);
+  entry.set_time_us(world_.clock().now().us);
+  gang.journal.push_back(std::move(entry));
+  ship(id);
+}
+
+void SimAgent::acknowledge(const std::string& id, uint64_t sequence) {
+  world_.gang_watcher().on_acknowledged(id, sequence);
+  auto found = gangs_.find(id);
+  if (found == gangs_.end()) return;
+  Gang& gang = found->second;
+  gang.acknowledged = std::max(gang.acknowledged, sequence);
+  gang.sent = std::max(gang.sent, gang.acknowledged);
+  gang.progress = world_.clock().monotonic();
+  ship(id);
+}
+
+void SimAgent::ship_later(const std::string& id, Duration after) {
+  Gang& gang = gangs_.at(id);
+  if (gang.ships) return;
+  gang.ships = true;
+  world_.at(after, nullptr, [this, id] {
+    auto found = gangs_.find(id);
+    if (found == gangs_.end()) return;
+    found->second.ships = false;
+    ship(id);
+  });
+}
+
+bool SimAgent::upload(const std::string& id, const v1::JournalEntry& entry) {
+  Gang& gang = gangs_.at(id);
+  const GangOutput output = gang.outputs.at(entry.output().digest());
+  gang.uploads = true;
+  auto answer = world_.upload(node_, "/api/v1/artifact-files/" + output.content_sha256, output.content);
+  if (answer.is_ok()) {
+    answer = world_.upload(node_, "/api/v1/artifacts/" + output.digest + "/manifest", output.manifest);
+  }
+  // The gang may be gone: other things happen while it uploads.
+  if (auto found = gangs_.find(id); found != gangs_.end()) found->second.uploads = false;
+  return answer.is_ok();
+}
+
+// Some entries at a time; what is not acknowledged for a while is sent again. An output's bytes go before its entry.
+void SimAgent::ship(const std::string& id) {
+  if (session_ == 0 || !welcomed_ || !up_) return;
+  const uint64_t life = life_;
+  Gang& gang = gangs_.at(id);
+  const Time now = world_.clock().monotonic();
+  if (paused_) {
+    ship_later(id, kResendAfter);
+    return;
+  }
+  if (gang.sent > gang.acknowledged) {
+    if (now - gang.progress < kResendAfter) {
+      ship_later(id, kResendAfter);
+      return;
+    }
+    gang.sent = gang.acknowledged;
+  }
+  if (gang.uploads || gang.sent >= gang.journal.size()) return;
+  v1::AgentFrame frame;
+  frame.mutable_journal()->set_gang_id(id);
+  uint64_t count = 1 + world_.draw(gang.journal.size() - gang.sent);
+  for (uint64_t i = 0; i < count; ++i) {
+    const v1::JournalEntry entry = gang.journal[gang.sent];
+    if (entry.has_output()) {
+      const bool uploaded = upload(id, entry);
+      // The daemon may have ended in the call, and with it much else.
+      if (life != life_ || !gangs_.contains(id) || session_ == 0) return;
+      if (!uploaded) {
+        ship_later(id, some_millis(100, 2000));
+        break;
+      }
+    }
+    *frame.mutable_journal()->add_entries() = entry;
+    ++gang.sent;
+  }
+  if (frame.journal().entries_size() == 0) return;
+  gang.progress = now;
+  send(frame);
+  ship_later(id, kResendAfter);
+}
+
+// ---- for whoever watches ----
 
 uint32_t SimAgent::slots_in_use() const {
   uint32_t used = 0;

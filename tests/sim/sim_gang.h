@@ -1,0 +1,54 @@
+// How a simulated gang fares, and what it leaves behind.
+#pragma once
+
+#include <string>
+
+#include "base/time.h"
+#include "proto/artifact.pb.h"
+#include "proto/attempt.pb.h"
+
+namespace freshet::sim {
+
+struct GangFate {
+  enum Kind {
+    kSucceeds,
+    kFails,           // ends with `exit`
+    kHangs,           // until its timeout or a stop
+    kSupervisorDies,  // and the agent records it as lost
+    kCannotStart,
+    kLeavesNothing,  // exits with 0 and no output
+  };
+  Kind kind = kSucceeds;
+  v1::ExitRecord exit;  // kFails
+  Duration launch = Duration::millis(10), start = Duration::millis(20), work = Duration::millis(300);
+  double auc = 0.6;   // of an evaluated candidate
+  double loss = 0.5;  // per row; the champion's is 0.51
+};
+
+// Who decides the fates and hears what happens on the nodes.
+class GangWatcher {
+ public:
+  virtual ~GangWatcher() = default;
+  virtual GangFate fate(const v1::AttemptSpec&) { return {}; }
+  virtual void on_launched(const v1::AttemptSpec&) {}
+  virtual void on_exit(const v1::AttemptSpec&, const v1::ExitRecord&) {}
+  virtual void on_acknowledged(const std::string& /*gang_id*/, uint64_t /*sequence*/) {}
+  virtual void on_forgotten(const v1::AttemptSpec&) {}
+  // An evaluation's report, as it will be read.
+  virtual void on_report(const v1::AttemptSpec&, const std::string& /*digest*/, const GangFate&) {}
+};
+
+// What the ranks of a gang that succeeds have made.
+struct GangOutput {
+  std::string type;     // "model" or "report"
+  std::string content;  // of its one file
+  std::string content_sha256;
+  std::string manifest;
+  std::string digest;
+};
+GangOutput make_output(const v1::AttemptSpec& spec, const GangFate& fate);
+
+// Files whose name says "poison" are never accepted: their label is constant.
+bool is_poisoned(const std::string& uri);
+
+}  // namespace freshet::sim
