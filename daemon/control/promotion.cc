@@ -128,6 +128,12 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
   entry.set_name(spec.model());
   if (entry.created_us() == 0) entry.set_created_us(now.us);
   entry.set_latest_version(entry.latest_version() + 1);
+  const std::string name = version_name(spec.model(), entry.latest_version());
+  // Before the commit: a version must never refer to an artifact that could be collected. Before the first write too: a
+  // pin that fails must leave nothing in the change.
+  CRASH_POINT("promotion.artifact.before_pin");
+  RETURN_IF_ERROR(context.artifacts.pin(model->digest(), "model " + name));
+  CRASH_POINT("promotion.artifact.after_pin");
   expect(*change, model_key, registered ? registered->revision : 0);
   put(*change, model_key, entry);
 
@@ -137,11 +143,6 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
   version.set_created_us(now.us);
   *version.mutable_verdict() = verdict;
   create(*change, keys::model_version(run->project(), spec.model(), version.version()), version);
-  const std::string name = version_name(spec.model(), version.version());
-  // Before the commit: a version must never refer to an artifact that could be collected.
-  CRASH_POINT("promotion.artifact.before_pin");
-  RETURN_IF_ERROR(context.artifacts.pin(version.artifact_digest(), "model " + name));
-  CRASH_POINT("promotion.artifact.after_pin");
 
   std::string outcome = "refused: " + first_refusal(verdict);
   if (verdict.passed() && spec.promotion().policy() == v1::Promotion::MANUAL) {

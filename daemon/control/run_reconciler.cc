@@ -50,6 +50,11 @@ void take_outcome(const v1::Attempt& attempt, uint32_t max_attempts, v1::StepSta
   }
 }
 
+// Whether it says something of the candidate. Anything else, a disk that is full or fails now, is tried again.
+bool is_verdict(const Status& judged) {
+  return judged.code() == Code::kInvalidArgument || judged.code() == Code::kNotFound || judged.code() == Code::kCorrupt;
+}
+
 // The run's own timeline: what happened first on the way from arrival to the end.
 void copy_milestones(const v1::Attempt& attempt, v1::Run* run) {
   if (attempt.placed_us() != 0) add_milestone(run, "placed", Time{attempt.placed_us()});
@@ -112,7 +117,7 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
     CRASH_POINT("promotion.candidate.before_judgement");
     Status judged = judge_and_promote(snapshot, context_, pipeline, &run, &status, now, &change);
     CRASH_POINT("promotion.candidate.before_commit");
-    if (judged.code() == Code::kConflict) return judged;
+    if (!judged.is_ok() && !is_verdict(judged)) return judged;
     if (!judged.is_ok()) finish_step(&status, v1::StepStatus::FAILED, judged.message(), now);
   }
   for (const std::string& name : scheduler::newly_skipped(run.recipe(), run)) {
