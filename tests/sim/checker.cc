@@ -145,6 +145,17 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
   } else if (kind == "node") {
     auto node = parsed<v1::NodeRecord>(*payload);
     slots_[node.name()] = node.slots();
+    const bool dead = node.liveness() == v1::NodeRecord::DEAD;
+    const Duration silent = world_.clock().monotonic() - world_.last_heard(node.name());
+    if (dead && !dead_nodes_.contains(node.name()) && silent < Duration::millis(world_.lease_ms())) {
+      fail("I3: node " + node.name() + " was given up within its lease, after " + std::to_string(silent.us / 1000) +
+           " ms");
+    }
+    if (dead) {
+      dead_nodes_.insert(node.name());
+    } else {
+      dead_nodes_.erase(node.name());
+    }
   } else if (kind == "gang") {
     if (!gangs_.emplace(rest, *payload).second) fail("I2: gang id " + rest + " was used twice");
   } else if (kind == "journal_position" || kind == "metrics_position") {
@@ -212,6 +223,9 @@ void Checker::take_attempt(const std::string& key, const std::string& payload) {
              attempt.state() != v1::Attempt::SUCCEEDED) {
     // A whole journal may be one commit, so that the start was never stored.
     fail("I5: " + moved("attempt " + key, found->second.state(), attempt.state()));
+  }
+  if (attempt.outputs_size() > 1 || attempt.milestones_size() > 1) {  // a simulated gang has one of each
+    fail("I4: the journal of attempt " + key + " was applied twice");
   }
   if (scheduler::is_final(attempt.state())) final_attempts_[key] = payload;
   attempts_[key] = std::move(attempt);

@@ -81,6 +81,7 @@ class Checker {
   std::map<std::string, v1::Alias> aliases_;
   std::vector<v1::AliasMove> moves_;
   std::map<std::string, uint32_t> slots_;  // by node
+  std::set<std::string> dead_nodes_;
   std::map<std::string, std::string> gangs_, idempotency_;
   std::map<std::string, uint64_t> positions_;  // by gang
   std::map<std::string, int> launches_;

@@ -54,7 +54,7 @@ inline constexpr char kLifeDocuments[] = R"({
   "triggers": [{"api_version": "freshet/v1", "kind": "Trigger", "metadata": {"name": "new-sales"},
     "spec": {"pipeline": "demand", "new_data": {"input": "sales", "min_rows": 300, "debounce_ms": 2000}}},
     {"api_version": "freshet/v1", "kind": "Trigger", "metadata": {"name": "now-and-then"},
-    "spec": {"pipeline": "demand", "cron": {"schedule": "*/11 * * * *", "catch_up": "%CATCH_UP%"}}},
+    "spec": {"pipeline": "demand", "cron": {"schedule": "*/13 * * * *", "catch_up": "%CATCH_UP%"}}},
     {"api_version": "freshet/v1", "kind": "Trigger", "metadata": {"name": "new-code"},
     "spec": {"pipeline": "churn", "new_commit": {"source": "code", "paths": ["recipe.yaml"]}}}]
 })";

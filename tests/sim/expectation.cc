@@ -42,7 +42,14 @@ void Expectation::exited(const v1::AttemptSpec& spec, const v1::ExitRecord& exit
   if (!good && is_users_fault(exit)) ++users_failures_[keys::work(spec.work())];
 }
 
-void Expectation::reported(const std::string& digest, double auc, double loss) { reports_[digest] = {auc, loss}; }
+void Expectation::reported(const std::string& digest, const std::string& champion, double auc, double loss) {
+  reports_[digest] = {champion, auc, loss};
+}
+
+std::string Expectation::reported_champion(const std::string& digest) const {
+  auto found = reports_.find(digest);
+  return found == reports_.end() ? "no report" : found->second.champion;
+}
 
 std::string Expectation::check(const Checker& seen) const {
   for (auto part : {&Expectation::check_runs, &Expectation::check_entries, &Expectation::check_triggers,
@@ -174,6 +181,13 @@ std::string Expectation::check_models(const Checker& seen) const {
     const std::string name = to.model() + "/" + std::to_string(to.version());
     if (to.actor() == "control/run") {
       ++moved_by_control[name];
+      auto version = seen.versions().find(keys::model_version("default", to.model(), to.version()));
+      const std::string compared_with =
+          to.previous_version() == 0 ? "" : to.model() + "/" + std::to_string(to.previous_version());
+      if (version == seen.versions().end() || version->second.verdict().champion_version() != compared_with ||
+          reported_champion(version->second.verdict().report_digest()) != compared_with) {
+        return "I7: " + name + " replaced " + compared_with + ", with which it was not compared";
+      }
     } else if (to.reason() == "rollback") {
       if (!rollbacks_.contains(to.model())) return "I7: nobody rolled back to " + name;
     } else {
@@ -186,8 +200,8 @@ std::string Expectation::check_models(const Checker& seen) const {
     if (++versions_of_run[version.run_id()] > 1) return "I8: run " + version.run_id() + " made two versions";
     auto report = reports_.find(version.verdict().report_digest());
     if (report == reports_.end()) return "I7: no gang made the report that " + key + " was judged by";
-    const auto& [auc, loss] = report->second;
-    const bool compared = version.pipeline() == "demand" && !version.verdict().champion_version().empty();
+    const auto& [champion, auc, loss] = report->second;
+    const bool compared = version.pipeline() == "demand" && !champion.empty();
     const bool passes = auc >= kAucMin && (!compared || loss <= kLossMax);
     if (version.verdict().passed() != passes) return "I7: the verdict of " + key + " is wrong";
     const bool automatic = version.pipeline() == "demand";

@@ -30,7 +30,7 @@ class Expectation {
 
   // ---- what happens on the nodes ----
   void exited(const v1::AttemptSpec& spec, const v1::ExitRecord& exit, bool has_output);
-  void reported(const std::string& digest, double auc, double loss);
+  void reported(const std::string& digest, const std::string& champion, double auc, double loss);
 
   // The first difference between the store and what must be; empty: none.
   std::string check(const Checker& seen) const;
@@ -41,15 +41,20 @@ class Expectation {
   std::string check_entries(const Checker& seen) const;
   std::string check_triggers(const Checker& seen) const;
   std::string check_models(const Checker& seen) const;
+  std::string reported_champion(const std::string& digest) const;
 
   std::map<std::string, std::string> files_;  // those that lie in the directory now
   std::string head_;
   uint64_t commits_ = 0, decisions_ = 0;
   std::set<std::string> keys_sent_, cancels_, rollbacks_;
-  std::map<std::string, std::string> acknowledged_;           // key: run
-  std::map<std::string, std::set<uint64_t>> promotes_;        // by model
-  std::map<std::string, uint64_t> users_failures_;            // by work
-  std::map<std::string, std::pair<double, double>> reports_;  // by digest: auc, loss
+  std::map<std::string, std::string> acknowledged_;     // key: run
+  std::map<std::string, std::set<uint64_t>> promotes_;  // by model
+  std::map<std::string, uint64_t> users_failures_;      // by work
+  struct Report {
+    std::string champion;
+    double auc = 0, loss = 0;
+  };
+  std::map<std::string, Report> reports_;  // by digest
 };
 
 }  // namespace freshet::sim

@@ -63,10 +63,12 @@ void Faults::next() {
 }
 
 void Faults::one() {
-  switch (world_.draw(10)) {
+  switch (world_.draw(12)) {
     case 0:
     case 1:
     case 2:
+    case 10:
+    case 11:
       return daemon_fault();
     case 3:
     case 4:

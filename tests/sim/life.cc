@@ -12,9 +12,9 @@ constexpr Duration kFaulty = Duration::seconds(30 * 60);
 constexpr Duration kRest = Duration::seconds(40 * 60);  // until then everything has ended
 constexpr Duration kQuiet = Duration::seconds(30);
 constexpr Duration kFaultsApart = Duration::seconds(90);
-constexpr Duration kActsApart = Duration::seconds(75);
-constexpr Duration kFilesApart = Duration::seconds(70);
-constexpr Duration kCommitsApart = Duration::seconds(400);
+constexpr Duration kActsApart = Duration::seconds(90);
+constexpr Duration kFilesApart = Duration::seconds(140);
+constexpr Duration kCommitsApart = Duration::seconds(500);
 
 class Life final : public GangWatcher {
  public:
@@ -59,8 +59,8 @@ class Life final : public GangWatcher {
     checker_.on_acknowledged(gang_id, sequence);
   }
   void on_forgotten(const v1::AttemptSpec& spec) override { checker_.on_forgotten(spec); }
-  void on_report(const v1::AttemptSpec&, const std::string& digest, const GangFate& fate) override {
-    expectation_.reported(digest, fate.auc, fate.loss);
+  void on_report(const v1::AttemptSpec& spec, const std::string& digest, const GangFate& fate) override {
+    expectation_.reported(digest, spec.evaluate().champion_version(), fate.auc, fate.loss);
   }
 
  private:
@@ -133,7 +133,7 @@ class Life final : public GangWatcher {
     world_.sources().set_degraded("default", "drops", "");
     world_.sources().set_degraded("default", "code", "");
     // As they were at the start, but the clock alone makes no more runs.
-    clients_.apply(replaced(documents_, "\"*/11 * * * *\"", "\"0 0 29 2 *\""));
+    clients_.apply(replaced(documents_, "\"*/13 * * * *\"", "\"0 0 29 2 *\""));
     const bool rests = world_.run_until([this] { return is_broken() || is_at_rest(); }, kRest);
     if (is_broken()) return;
     if (!rests) return checker_.fail("I13: " + what_goes_on());

@@ -83,11 +83,18 @@ void SimWorld::to_daemon(const std::string& node, uint64_t session_id, const v1:
   const Time now = clock_.monotonic();
   const Time arrival = std::max({now + latency(node), session->up_free, networks_[node].up_blocked_until});
   session->up_free = arrival;
-  schedule(arrival - now, nullptr, lane_of(node), [this, session, bytes = frame.SerializeAsString()] {
-    if (!session->up_open || session->daemon != daemon_number_) return;
-    if (options_.trace) note("frame from " + session->node);
-    in_daemon(lane_of(session->node), [&] { listener_->on_message(*session, bytes); });
-  });
+  schedule(arrival - now, nullptr, lane_of(node),
+           [this, session, bytes = frame.SerializeAsString(), is_hello = frame.has_hello()] {
+             if (!session->up_open || session->daemon != daemon_number_) return;
+             if (options_.trace) note("frame from " + session->node);
+             if (!is_hello && daemon_runs()) heard_[session->node] = clock_.monotonic();
+             in_daemon(lane_of(session->node), [&] { listener_->on_message(*session, bytes); });
+           });
+}
+
+Time SimWorld::last_heard(const std::string& node) const {
+  auto found = heard_.find(node);
+  return found == heard_.end() ? daemon_began_ : std::max(daemon_began_, found->second);
 }
 
 void SimWorld::to_agent(const std::shared_ptr<Session>& session, const std::string& bytes) {

@@ -232,6 +232,7 @@ bool SimWorld::start_daemon() {
   CHECK(daemon_ == nullptr);
   daemon_ = std::make_unique<Daemon>(*this);
   ++daemon_number_;
+  daemon_began_ = clock_.monotonic();
   bool started = false;
   in_daemon(kLoop, [&] {
     auto term = control::raise_term(daemon_->store, clock_.now());
@@ -276,7 +277,8 @@ void SimWorld::on_crash_point(std::function<bool(std::string_view)> decide) {
 
 void SimWorld::wake_reconcilers() {
   if (!daemon_runs() || !daemon_->serves) return;
-  const auto first = static_cast<int64_t>(50 + draw(2000));
+  // It may be busy with something else for a while.
+  const auto first = static_cast<int64_t>(50 + draw(draw(4) == 0 ? 2000 : 300'000));
   for (size_t i = 0; i < daemon_->reconcilers.size(); ++i) {
     // In any order: the code must not need one.
     schedule_reconcile(i, Duration::micros(first + static_cast<int64_t>(draw(2000))));

@@ -81,6 +81,9 @@ class SimWorld final : public AgentWorld {
   NodeNetwork& network(const std::string& node) { return networks_[node]; }
   // Ends the node's connection: frames on the way are lost, and each side learns of it in its own time.
   void cut(const std::string& node, Duration agent_learns, Duration daemon_learns);
+  // Monotonic time at which this daemon last had a word from the node, or began.
+  Time last_heard(const std::string& node) const;
+  uint32_t lease_ms() const { return options_.lease_ms; }
   // The store as it is on the disk, without the disk's faults.
   Store& store() { return reader_; }
   DiskFaults& disk_faults() { return disk_faults_; }
@@ -146,6 +149,8 @@ class SimWorld final : public AgentWorld {
   std::map<std::string, NodeNetwork> networks_;
   std::map<std::string, std::shared_ptr<Session>> sessions_;  // the newest of each node
   std::unique_ptr<Daemon> daemon_;
+  Time daemon_began_;
+  std::map<std::string, Time> heard_;            // by node
   uint64_t daemon_number_ = 0;                   // of its start
   http::WebSocketListener* listener_ = nullptr;  // the running daemon's
   GangWatcher no_watcher_;
