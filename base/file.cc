@@ -97,9 +97,21 @@ Result<FileDigest> digest_file(const std::filesystem::path& path) {
 }
 
 Status make_directories(const std::filesystem::path& path) {
+  // The names that are missing, the innermost first.
+  std::vector<std::filesystem::path> missing;
   std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return errno_status("mkdir " + path.string(), error.value());
+  for (std::filesystem::path at = path; !at.empty() && !std::filesystem::is_directory(at, error);) {
+    missing.push_back(at);
+    std::filesystem::path parent = at.parent_path();
+    if (parent == at) break;
+    at = std::move(parent);
+  }
+  for (auto made = missing.rbegin(); made != missing.rend(); ++made) {
+    std::filesystem::create_directory(*made, error);
+    if (error) return errno_status("mkdir " + made->string(), error.value());
+    const std::filesystem::path parent = made->parent_path();
+    RETURN_IF_ERROR(sync_directory(parent.empty() ? "." : parent));
+  }
   return Status::ok();
 }
 

@@ -60,7 +60,7 @@ struct FileDigest {
 };
 Result<FileDigest> digest_file(const std::filesystem::path& path);
 
-// mkdir -p.
+// mkdir -p. What it makes has its name on disk: a file that is written into it is not lost with the directory.
 Status make_directories(const std::filesystem::path& path);
 
 }  // namespace freshet
