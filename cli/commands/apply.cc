@@ -13,11 +13,13 @@ namespace {
 struct ApplyOptions {
   std::vector<std::string> paths;
   std::vector<std::string> variables;
+  std::string reason;
 };
 
 Result<int> apply(Session& session, const ApplyOptions& options, bool dry_run) {
   ASSIGN_OR_RETURN(auto variables, parse_variables(options.variables));
   ASSIGN_OR_RETURN(auto request, load_request(options.paths, variables, session.globals.project, session.env.in));
+  request.set_reason(options.reason);
   ASSIGN_OR_RETURN(auto client, Client::open(session));
   v1::ApplyResponse response;
   RETURN_IF_ERROR(client->post(dry_run ? "diff" : "apply", {}, request, &response));
@@ -35,6 +37,10 @@ CLI::App* add_command(CLI::App& app, Session& session, const char* name, const c
   command->add_option("--var", options->variables, "gives ${NAME} in the documents its value; repeatable")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false);
+  if (!dry_run) {
+    command->add_option("--reason", options->reason, "kept with what it changes and in the audit log")
+        ->type_name("TEXT");
+  }
   session.on(command, [&session, options, dry_run] { return apply(session, *options, dry_run); });
   return command;
 }

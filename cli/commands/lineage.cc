@@ -41,11 +41,12 @@ Result<LineageLink> link_of(Client& client, const std::string& model, uint64_t v
   return link;
 }
 
-Result<int> show_lineage(Session& session, const std::string& text) {
+Result<int> show_lineage(Session& session, const std::string& text, const std::string& at) {
   ASSIGN_OR_RETURN(ModelName name, parse_model_name(text));
   ASSIGN_OR_RETURN(auto client, Client::open(session));
   const std::string path = path_of({"models", name.model, "versions"});
-  ASSIGN_OR_RETURN(auto versions, client->list<v1::ListModelVersionsResponse>(path, client->in_project(), 1));
+  ASSIGN_OR_RETURN(auto versions,
+                   client->list<v1::ListModelVersionsResponse>(path, client->in_project({{"at", at}}), 1));
   ASSIGN_OR_RETURN(uint64_t version, resolve(name, versions));
 
   std::vector<LineageLink> links;
@@ -64,18 +65,23 @@ Result<int> show_lineage(Session& session, const std::string& text) {
     version = next.version;
   }
   *chain.mutable_aliases() = versions.aliases();
-  return session.print(chain, render_lineage(links, session.render_options()));
+  chain.set_at_us(versions.at_us());
+  const std::string time = at.empty() ? "" : "at " + to_iso8601(Time{versions.at_us()}) + " (UTC)\n";
+  return session.print(chain, time + render_lineage(links, session.render_options()));
 }
 
 }  // namespace
 
 void add_lineage(CLI::App& app, Session& session) {
   auto name = std::make_shared<std::string>();
+  auto at = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("lineage", "Show what a version was made from: run, code, data, ancestors");
   command->add_option("model", *name, "NAME (its champion), NAME@ALIAS or NAME/VERSION")->required()->type_name("NAME");
-  command->footer(
-      examples({"freshet lineage flights", "freshet lineage flights@champion", "freshet lineage flights/3"}));
-  session.on(command, [&session, name] { return show_lineage(session, *name); });
+  command->add_option("--at", *at, "of the version that the name meant then: 2026-11-01T12:00 (UTC) or '2h ago'")
+      ->type_name("TIME");
+  command->footer(examples({"freshet lineage flights", "freshet lineage flights@champion", "freshet lineage flights/3",
+                            "freshet lineage flights --at 2026-11-01T12:00"}));
+  session.on(command, [&session, name, at] { return show_lineage(session, *name, *at); });
 }
 
 }  // namespace freshet::cli

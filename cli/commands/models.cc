@@ -1,4 +1,4 @@
-// models, promote, rollback.
+// models: list, show, history; promote, rollback.
 #include <CLI/CLI.hpp>
 
 #include "cli/client.h"
@@ -14,32 +14,55 @@ struct ModelOptions : ListOptions {
   std::string expected;
   std::string alias;
   std::string reason;
+  std::string at;
   bool override_gates = false;
 };
 
-Result<v1::ListModelVersionsResponse> versions_of(Client& client, const std::string& model, size_t limit) {
-  return client.list<v1::ListModelVersionsResponse>(path_of({"models", model, "versions"}), client.in_project(), limit);
+// The daemon says which time it took `at` for; it comes above what is shown.
+std::string at_line(int64_t at_us) { return at_us == 0 ? "" : "at " + to_iso8601(Time{at_us}) + " (UTC)\n"; }
+
+Result<int> list_models(Session& session, Client& client, const ModelOptions& options) {
+  const Query query = client.in_project({{"at", options.at}});
+  ASSIGN_OR_RETURN(auto models, client.list<v1::ListModelsResponse>("models", query, options.limit));
+  return session.print(models, at_line(models.at_us()) + render_models(models, session.render_options()));
 }
 
 Result<int> show_models(Session& session, const ModelOptions& options) {
   ASSIGN_OR_RETURN(auto client, Client::open(session));
-  if (options.name.empty()) {
-    ASSIGN_OR_RETURN(auto models, client->list<v1::ListModelsResponse>("models", client->in_project(), options.limit));
-    return session.print(models, render_models(models, session.render_options()));
-  }
+  if (options.name.empty()) return list_models(session, *client, options);
   ASSIGN_OR_RETURN(ModelName name, parse_model_name(options.name));
+  if (!name.alias.empty() && !options.at.empty()) {
+    v1::AliasAtResponse answer;
+    RETURN_IF_ERROR(client->get(path_of({"models", name.model, "aliases", name.alias}),
+                                client->in_project({{"at", options.at}}), &answer));
+    return session.print(answer, render_alias_at(answer, session.render_options()));
+  }
   const bool is_one = name.version != 0 || !name.alias.empty();
-  ASSIGN_OR_RETURN(auto versions, versions_of(*client, name.model, is_one ? 1 : options.limit));
-  if (!is_one) return session.print(versions, render_versions(versions, session.render_options()));
+  ASSIGN_OR_RETURN(auto versions, client->list<v1::ListModelVersionsResponse>(
+                                      path_of({"models", name.model, "versions"}),
+                                      client->in_project({{"at", options.at}}), is_one ? 1 : options.limit));
+  const std::string at = at_line(versions.at_us());
+  if (!is_one) return session.print(versions, at + render_versions(versions, session.render_options()));
   for (const auto& alias : versions.aliases()) {
     if (alias.alias() == name.alias) name.version = alias.version();
   }
   if (name.version == 0) return not_found("model " + name.model + " has no alias " + name.alias);
+  if (!options.at.empty() && (versions.versions().empty() || versions.versions(0).version() < name.version)) {
+    return not_found(options.name + " did not exist at " + to_iso8601(Time{versions.at_us()}));
+  }
   v1::ModelVersion version;
   RETURN_IF_ERROR(client->get(path_of({"models", name.model, "versions", std::to_string(name.version)}),
                               client->in_project(), &version));
-  return session.print(
-      version, render_version(version, aliases_of(versions.aliases(), version.version()), session.render_options()));
+  return session.print(version, at + render_version(version, aliases_of(versions.aliases(), version.version()),
+                                                    session.render_options()));
+}
+
+Result<int> show_history(Session& session, const ModelOptions& options) {
+  ASSIGN_OR_RETURN(auto client, Client::open(session));
+  ASSIGN_OR_RETURN(auto moves, client->list<v1::ListAliasMovesResponse>(path_of({"models", options.name, "moves"}),
+                                                                        client->in_project({{"alias", options.alias}}),
+                                                                        options.limit));
+  return session.print(moves, render_moves(moves, session.render_options()));
 }
 
 Result<int> promote(Session& session, const ModelOptions& options) {
@@ -69,6 +92,15 @@ Result<int> rollback(Session& session, const ModelOptions& options) {
   return session.print(alias, render_move(alias));
 }
 
+void add_shown(CLI::App* command, const std::shared_ptr<ModelOptions>& options, bool required) {
+  command->add_option("model", options->name, "NAME: its versions; NAME/VERSION or NAME@ALIAS: that one")
+      ->required(required)
+      ->type_name("NAME[/VERSION]");
+  command->add_option("--at", options->at, "as it was then: 2026-11-01T12:00 (UTC), 2026-11-01T12:00+01:00 or '2h ago'")
+      ->type_name("TIME");
+  add_limit(command, options, 50);
+}
+
 void add_move_options(CLI::App* command, const std::shared_ptr<ModelOptions>& options) {
   command->add_option("--reason", options->reason, "kept in the audit log and with the move")
       ->required()
@@ -81,12 +113,25 @@ void add_move_options(CLI::App* command, const std::shared_ptr<ModelOptions>& op
 void add_models(CLI::App& app, Session& session) {
   auto shown = std::make_shared<ModelOptions>();
   CLI::App* models = app.add_subcommand("models", "List models, the versions of one, or show one version");
-  models->add_option("model", shown->name, "NAME: its versions; NAME/VERSION or NAME@ALIAS: that one")
-      ->type_name("NAME[/VERSION]");
-  add_limit(models, shown, 50);
+  add_shown(models, shown, false);
   models->footer(examples({"freshet models", "freshet models flights", "freshet models flights/3",
-                           "freshet models flights@champion --json"}));
+                           "freshet models flights@champion --json", "freshet models flights --at '2h ago'"}));
   session.on(models, [&session, shown] { return show_models(session, *shown); });
+
+  auto named = std::make_shared<ModelOptions>();
+  CLI::App* show = models->add_subcommand("show", "Show a model's versions, or one of them; also as it was");
+  add_shown(show, named, true);
+  show->footer(examples(
+      {"freshet models show flights@champion --at 2026-11-01T12:00", "freshet models show flights --at '3d ago'"}));
+  session.on(show, [&session, named] { return show_models(session, *named); });
+
+  auto told = std::make_shared<ModelOptions>();
+  CLI::App* history = models->add_subcommand("history", "List the moves of a model's aliases, newest first");
+  history->add_option("model", told->name, "the model's name")->required()->type_name("NAME");
+  history->add_option("--alias", told->alias, "only of this alias")->type_name("ALIAS");
+  add_limit(history, told, 50);
+  history->footer(examples({"freshet models history flights", "freshet models history flights --alias champion"}));
+  session.on(history, [&session, told] { return show_history(session, *told); });
 
   auto promoted = std::make_shared<ModelOptions>();
   CLI::App* promote_command = app.add_subcommand("promote", "Move an alias to a version");

@@ -10,13 +10,17 @@ namespace {
 
 void add_switch(CLI::App* triggers, Session& session, const std::string& verb, const std::string& description) {
   auto name = std::make_shared<std::string>();
+  auto reason = std::make_shared<std::string>();
   CLI::App* command = triggers->add_subcommand(verb, description);
   command->add_option("trigger", *name, "the trigger's name")->required()->type_name("NAME");
-  command->footer(examples({"freshet triggers " + verb + " flights-new-data"}));
-  session.on(command, [&session, name, verb]() -> Result<int> {
+  command->add_option("--reason", *reason, "kept with the trigger and in the audit log")->type_name("TEXT");
+  command->footer(examples({"freshet triggers " + verb + " flights-new-data --reason 'the source moves'"}));
+  session.on(command, [&session, name, reason, verb]() -> Result<int> {
     ASSIGN_OR_RETURN(auto client, Client::open(session));
+    v1::PauseTriggerRequest request;
+    request.set_reason(*reason);
     v1::TriggerView view;
-    RETURN_IF_ERROR(client->post(path_of({"triggers", *name, verb}), client->in_project(), v1::TriggerView(), &view));
+    RETURN_IF_ERROR(client->post(path_of({"triggers", *name, verb}), client->in_project(), request, &view));
     return session.print(view,
                          "trigger " + safe_text(*name) + (view.trigger().spec().paused() ? " paused\n" : " active\n"));
   });

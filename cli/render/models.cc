@@ -153,6 +153,38 @@ std::string render_version(const v1::ModelVersion& version, const std::vector<st
   return details.render(options) + render_verdict(version.verdict(), options);
 }
 
+std::string render_alias_at(const v1::AliasAtResponse& answer, const RenderOptions& options) {
+  const v1::Alias& alias = answer.move().alias();
+  Details details;
+  details.add("At", to_iso8601(Time{answer.at_us()}) + " (UTC)");
+  details.add(alias.alias(), {version_name(answer.version()), Style::kGood});
+  details.add("Moved", moment(answer.move().committed_us(), options.now) + " by " + alias.actor());
+  details.add("Reason", alias.reason());
+  details.add("Replaced", alias.previous_version() == 0
+                              ? "nothing"
+                              : alias.model() + "/" + std::to_string(alias.previous_version()));
+  if (answer.has_next()) {
+    const v1::Alias& next = answer.next().alias();
+    details.add("Until", moment(answer.next().committed_us(), options.now) + ", then " + next.model() + "/" +
+                             std::to_string(next.version()) + " by " + next.actor() + ": " + next.reason());
+  } else {
+    details.add("Until", "it points there still");
+  }
+  return details.render(options) + "\n" + render_version(answer.version(), {}, options);
+}
+
+std::string render_moves(const v1::ListAliasMovesResponse& moves, const RenderOptions& options) {
+  if (moves.moves().empty()) return "no moves\n";
+  Table table({"TIME", "ALIAS", "FROM", "TO", "BY", "REASON"});
+  for (const auto& move : moves.moves()) {
+    const v1::Alias& alias = move.alias();
+    table.add({to_iso8601(Time{move.committed_us()}), alias.alias(),
+               alias.previous_version() == 0 ? "-" : std::to_string(alias.previous_version()),
+               std::to_string(alias.version()), alias.actor(), alias.reason()});
+  }
+  return table.render(options);
+}
+
 std::string render_move(const v1::Alias& alias) {
   std::string text =
       safe_text(alias.model()) + ": " + safe_text(alias.alias()) + " is now version " + std::to_string(alias.version());

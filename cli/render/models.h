@@ -14,6 +14,9 @@ std::string render_models(const v1::ListModelsResponse& models, const RenderOpti
 std::string render_versions(const v1::ListModelVersionsResponse& versions, const RenderOptions& options);
 std::string render_version(const v1::ModelVersion& version, const std::vector<std::string>& aliases,
                            const RenderOptions& options);
+// What an alias pointed to at a time, and the story of that move.
+std::string render_alias_at(const v1::AliasAtResponse& answer, const RenderOptions& options);
+std::string render_moves(const v1::ListAliasMovesResponse& moves, const RenderOptions& options);
 // "flights: champion is now version 3 (was 2)"
 std::string render_move(const v1::Alias& alias);
 

@@ -27,16 +27,16 @@ void add_model_routes(http::Router& router, const Services& services) {
       "GET", "/api/v1/models",
       http::json_handler([&models](const Principal&, const Request& request) -> Result<v1::ListModelsResponse> {
         ASSIGN_OR_RETURN(auto page, page_of(request));
-        return models.list_models(project_of(request), page);
+        return models.list_models(project_of(request), request.query_or("at", ""), page);
       }),
-      {.query = list_query()});
+      {.query = list_query({"at"})});
   router.route<Permission::kRead>(
       "GET", "/api/v1/models/{model}/versions",
       http::json_handler([&models](const Principal&, const Request& request) -> Result<v1::ListModelVersionsResponse> {
         ASSIGN_OR_RETURN(auto page, page_of(request));
-        return models.list_versions(project_of(request), request.param("model"), page);
+        return models.list_versions(project_of(request), request.param("model"), request.query_or("at", ""), page);
       }),
-      {.query = list_query()});
+      {.query = list_query({"at"})});
   router.route<Permission::kRead>(
       "GET", "/api/v1/models/{model}/versions/{version}",
       http::json_handler([&models](const Principal&, const Request& request) -> Result<v1::ModelVersion> {
@@ -44,11 +44,19 @@ void add_model_routes(http::Router& router, const Services& services) {
         return models.get_version(project_of(request), request.param("model"), version);
       }),
       {.query = {"project"}});
+  router.route<Permission::kRead>("GET", "/api/v1/models/{model}/aliases/{alias}",
+                                  http::json_handler([&models](const Principal&, const Request& request) {
+                                    return models.get_alias(project_of(request), request.param("model"),
+                                                            request.param("alias"), request.query_or("at", ""));
+                                  }),
+                                  {.query = {"project", "at"}});
   router.route<Permission::kRead>(
-      "GET", "/api/v1/models/{model}/moves", http::json_handler([&models](const Principal&, const Request& request) {
-        return models.list_moves(project_of(request), request.param("model"), request.query_or("alias", ""));
+      "GET", "/api/v1/models/{model}/moves",
+      http::json_handler([&models](const Principal&, const Request& request) -> Result<v1::ListAliasMovesResponse> {
+        ASSIGN_OR_RETURN(auto page, page_of(request));
+        return models.list_moves(project_of(request), request.param("model"), request.query_or("alias", ""), page);
       }),
-      {.query = {"project", "alias"}});
+      {.query = list_query({"alias"})});
   router.route<Permission::kPromote>(
       "POST", "/api/v1/models/{model}/promote",
       http::json_handler<v1::PromoteRequest>(

@@ -49,8 +49,9 @@ void add_pipeline_routes(http::Router& router, const Services& services) {
   for (bool paused : {true, false}) {
     router.route<Permission::kOperate>(
         "POST", std::string("/api/v1/triggers/{name}/") + (paused ? "pause" : "resume"),
-        http::json_handler([&pipelines, paused](const Principal& who, const Request& request) {
-          return pipelines.set_paused(who.name(), project_of(request), request.param("name"), paused);
+        http::json_handler<v1::PauseTriggerRequest>([&pipelines, paused](const Principal& who, const Request& request,
+                                                                         const v1::PauseTriggerRequest& body) {
+          return pipelines.set_paused(who.name(), project_of(request), request.param("name"), paused, body.reason());
         }),
         {.query = {"project"}});
   }

@@ -191,6 +191,7 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_hello(const v1::AgentHello
   Change change;
   change.actor = "agent/" + hello.node();
   change.action = "connect node " + hello.node();
+  change.reason = "its agent says hello with " + std::to_string(hello.gangs_size()) + " gangs";
   const std::string key = keys::node(hello.node());
   ASSIGN_OR_RETURN(auto stored, get<v1::NodeRecord>(*snapshot, key));
   v1::NodeRecord node;
@@ -236,6 +237,7 @@ Status AgentService::on_prepared(const std::string& node, const v1::PrepareReply
   change.actor = "agent/" + node;
   if (reply.error().empty()) {
     change.action = "prepared gang " + reply.gang_id();
+    change.reason = "its epoch is on the node's disk";
     attempt->value.set_state(v1::Attempt::PREPARED);
   } else {
     change.action = "refused gang " + reply.gang_id();
@@ -304,7 +306,10 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
   // Points first: were we to stop between the two commits, they would be written again under the same keys.
   RETURN_IF_ERROR(store_metrics(attempt->value, metrics));
   change.audited = serialize(attempt->value) != before;
-  if (change.audited) update(change, *attempt);
+  if (change.audited) {
+    if (change.reason.empty()) change.reason = "entries up to " + std::to_string(position.value);
+    update(change, *attempt);
+  }
   expect(change, position.key, position.stored ? position.stored->revision : 0);
   expect(change, position.metrics_key, position.metrics_stored ? position.metrics_stored->revision : 0);
   v1::Counter applied;

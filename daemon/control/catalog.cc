@@ -105,7 +105,7 @@ Status CatalogReconciler::record_source_status(const Snapshot& snapshot, const v
   Change change;
   change.actor = "control/catalog";
   change.action = "observe source " + metadata.name();
-  change.reason = seen.message;
+  change.reason = seen.message.empty() ? "it can be read" : seen.message;
   expect(change, key, stored ? stored->revision : 0);
   put(change, key, status);
   if (seen.degraded) log_warning("catalog", "source " + metadata.name() + " is degraded: " + seen.message);

@@ -1,6 +1,9 @@
 #include "daemon/control/model_service.h"
 
+#include <algorithm>
+
 #include "base/crash_point.h"
+#include "daemon/control/model_history.h"
 #include "daemon/control/promotion.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -11,7 +14,13 @@ namespace {
 constexpr char kChampion[] = "champion";
 
 template <class Response>
-Status add_aliases(const Snapshot& snapshot, const std::string& project, const std::string& model, Response* response) {
+Status add_aliases(const Snapshot& snapshot, const std::string& project, const std::string& model,
+                   const std::optional<Time>& at, Response* response) {
+  if (at) {
+    ASSIGN_OR_RETURN(auto aliases, aliases_at(snapshot, project, model, *at));
+    for (auto& alias : aliases) *response->add_aliases() = std::move(alias);
+    return Status::ok();
+  }
   ASSIGN_OR_RETURN(auto aliases, list<v1::Alias>(snapshot, keys::aliases(project, model)));
   for (auto& alias : aliases) *response->add_aliases() = std::move(alias.value);
   return Status::ok();
@@ -19,32 +28,48 @@ Status add_aliases(const Snapshot& snapshot, const std::string& project, const s
 
 }  // namespace
 
-Result<v1::ListModelsResponse> ModelService::list_models(const std::string& project, const PageRequest& page) {
+Result<v1::ListModelsResponse> ModelService::list_models(const std::string& project, const std::string& at,
+                                                         const PageRequest& page) {
   const std::string prefix = keys::models(project);
   ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
   auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto time, moment_asked(*snapshot, at, context_.clock.now()));
   ASSIGN_OR_RETURN(auto models, list<v1::Model>(*snapshot, prefix, page.token, size + 1));
   v1::ListModelsResponse response;
+  if (time) response.set_at_us(time->us);
   response.set_next_page_token(cut_page(&models, size));
   for (auto& model : models) {
+    if (time) {
+      ASSIGN_OR_RETURN(uint64_t latest, latest_version_at(*snapshot, project, model.value.name(), *time));
+      if (latest == 0) continue;  // a model begins with its first version
+      model.value.set_latest_version(latest);
+    }
     auto* view = response.add_models();
-    RETURN_IF_ERROR(add_aliases(*snapshot, project, model.value.name(), view));
+    RETURN_IF_ERROR(add_aliases(*snapshot, project, model.value.name(), time, view));
     *view->mutable_model() = std::move(model.value);
   }
   return response;
 }
 
 Result<v1::ListModelVersionsResponse> ModelService::list_versions(const std::string& project, const std::string& model,
-                                                                  const PageRequest& page) {
+                                                                  const std::string& at, const PageRequest& page) {
   const std::string prefix = keys::model_versions(project, model);
   ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
   auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto time, moment_asked(*snapshot, at, context_.clock.now()));
   RETURN_IF_ERROR(require<v1::Model>(*snapshot, keys::model(project, model), "model " + model).status());
-  ASSIGN_OR_RETURN(auto versions, list<v1::ModelVersion>(*snapshot, prefix, page.token, size + 1, true));
+  std::string after = page.token;
+  if (time && after.empty()) {
+    // Newest first: the listing begins behind what did not exist yet.
+    ASSIGN_OR_RETURN(uint64_t latest, latest_version_at(*snapshot, project, model, *time));
+    after = keys::model_version(project, model, latest + 1);
+  }
+  ASSIGN_OR_RETURN(auto versions, list<v1::ModelVersion>(*snapshot, prefix, after, size + 1, true));
   v1::ListModelVersionsResponse response;
+  if (time) response.set_at_us(time->us);
   response.set_next_page_token(cut_page(&versions, size));
   for (auto& version : versions) *response.add_versions() = std::move(version.value);
-  RETURN_IF_ERROR(add_aliases(*snapshot, project, model, &response));
+  RETURN_IF_ERROR(add_aliases(*snapshot, project, model, time, &response));
   return response;
 }
 
@@ -56,13 +81,44 @@ Result<v1::ModelVersion> ModelService::get_version(const std::string& project, c
   return std::move(record.value);
 }
 
+Result<v1::AliasAtResponse> ModelService::get_alias(const std::string& project, const std::string& model,
+                                                    const std::string& alias, const std::string& at) {
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto time, moment_asked(*snapshot, at, context_.clock.now()));
+  RETURN_IF_ERROR(require<v1::Model>(*snapshot, keys::model(project, model), "model " + model).status());
+  ASSIGN_OR_RETURN(auto span, alias_at(*snapshot, project, model, alias, time.value_or(Time::never())));
+  if (!span) {
+    return not_found("model " + model + " had no alias " + alias + (time ? " at " + to_iso8601(*time) : ""));
+  }
+  v1::AliasAtResponse response;
+  response.set_at_us(time.value_or(context_.clock.now()).us);
+  ASSIGN_OR_RETURN(auto version, get_version(project, model, span->move.alias().version()));
+  *response.mutable_version() = std::move(version);
+  *response.mutable_move() = std::move(span->move);
+  if (span->next) *response.mutable_next() = std::move(*span->next);
+  return response;
+}
+
 Result<v1::ListAliasMovesResponse> ModelService::list_moves(const std::string& project, const std::string& model,
-                                                            const std::string& alias) {
+                                                            const std::string& alias, const PageRequest& page) {
   const std::string prefix =
       alias.empty() ? keys::alias_moves(project, model) : keys::alias_moves(project, model, alias);
-  ASSIGN_OR_RETURN(auto moves, list<v1::AliasMove>(*context_.store.snapshot(), prefix, "", kPageSizeMax, true));
+  ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
+  auto snapshot = context_.store.snapshot();
+  RETURN_IF_ERROR(require<v1::Model>(*snapshot, keys::model(project, model), "model " + model).status());
+  std::vector<Record<v1::AliasMove>> moves;
+  if (!alias.empty()) {
+    ASSIGN_OR_RETURN(moves, list<v1::AliasMove>(*snapshot, prefix, page.token, size + 1, true));
+  } else {
+    // They lie alias by alias; people want them in the order in which they happened.
+    ASSIGN_OR_RETURN(moves, list<v1::AliasMove>(*snapshot, prefix));
+    std::sort(moves.begin(), moves.end(), [](const auto& a, const auto& b) { return a.revision > b.revision; });
+    auto after = std::find_if(moves.begin(), moves.end(), [&](const auto& move) { return move.key == page.token; });
+    if (after != moves.end()) moves.erase(moves.begin(), after + 1);
+  }
   v1::ListAliasMovesResponse response;
-  for (auto& move : moves) *response.add_moves() = std::move(move.value);
+  response.set_next_page_token(cut_page(&moves, size));
+  for (auto& move : moves) *response.add_moves() = committed_move(std::move(move));
   return response;
 }
 

@@ -1,5 +1,5 @@
-// ModelService: the registry as people see it, and the moves of aliases that a person makes. Called by API handlers,
-// from any thread.
+// ModelService: the registry as people see it, now and at any time before (`at`, see parse_time; empty: now), and the
+// moves of aliases that a person makes. Called by API handlers, from any thread.
 #pragma once
 
 #include <string>
@@ -15,12 +15,16 @@ class ModelService {
  public:
   explicit ModelService(Context& context) : context_(context) {}
 
-  Result<v1::ListModelsResponse> list_models(const std::string& project, const PageRequest& page);
+  Result<v1::ListModelsResponse> list_models(const std::string& project, const std::string& at,
+                                             const PageRequest& page);
   Result<v1::ListModelVersionsResponse> list_versions(const std::string& project, const std::string& model,
-                                                      const PageRequest& page);
+                                                      const std::string& at, const PageRequest& page);
   Result<v1::ModelVersion> get_version(const std::string& project, const std::string& model, uint64_t version);
+  // What the alias pointed to, who moved it there, why, and what it replaced.
+  Result<v1::AliasAtResponse> get_alias(const std::string& project, const std::string& model, const std::string& alias,
+                                        const std::string& at);
   Result<v1::ListAliasMovesResponse> list_moves(const std::string& project, const std::string& model,
-                                                const std::string& alias);
+                                                const std::string& alias, const PageRequest& page);
   // Refuses (conflict) a version whose verdict did not pass, unless the request overrides the gates.
   Result<v1::Alias> promote(const std::string& actor, const std::string& project, const std::string& model,
                             const v1::PromoteRequest& request);

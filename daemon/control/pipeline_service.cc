@@ -136,6 +136,11 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
   change.actor = actor;
   change.action = "apply";
   v1::ApplyResponse response;
+  auto sign = [&](auto* record) {
+    record->set_applied_us(now_us);
+    record->set_actor(actor);
+    record->set_reason(request.reason());
+  };
 
   const std::string counter_key = keys::counter("pipeline");
   ASSIGN_OR_RETURN(auto counter, get<v1::Counter>(*snapshot, counter_key));
@@ -152,7 +157,7 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
           record->set_id(ids.value());
         }
         record->set_version(record->version() + 1);
-        record->set_applied_us(now_us);
+        sign(record);
         *record->mutable_pipeline() = pipeline;
         record->set_spec_digest(message_digest(pipeline.spec()));
         create(change, keys::pipeline_version(project, name, record->version()), *record);
@@ -169,7 +174,7 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
   for (const auto& source : request.sources()) {
     auto store = [&](v1::SourceRecord* record, v1::AppliedDocument*, bool) {
       *record->mutable_source() = source;
-      record->set_applied_us(now_us);
+      sign(record);
     };
     RETURN_IF_ERROR(apply_document(*snapshot, keys::source(source.metadata().project(), source.metadata().name()),
                                    "Source", source, &v1::SourceRecord::source, store, &change, &response));
@@ -177,17 +182,18 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
   for (const auto& trigger : request.triggers()) {
     auto store = [&](v1::TriggerRecord* record, v1::AppliedDocument*, bool) {
       *record->mutable_trigger() = trigger;
-      record->set_applied_us(now_us);
+      sign(record);
     };
     RETURN_IF_ERROR(apply_document(*snapshot, keys::trigger(trigger.metadata().project(), trigger.metadata().name()),
                                    "Trigger", trigger, &v1::TriggerRecord::trigger, store, &change, &response));
   }
   if (dry_run || change.writes.empty()) return response;
+  std::string what;
   for (const auto& applied : response.documents()) {
     if (applied.change() == "unchanged") continue;
-    change.reason +=
-        (change.reason.empty() ? "" : ", ") + applied.kind() + " " + applied.name() + " " + applied.change();
+    what += (what.empty() ? "" : ", ") + applied.kind() + " " + applied.name() + " " + applied.change();
   }
+  change.reason = request.reason().empty() ? what : request.reason() + " (" + what + ")";
   CRASH_POINT("apply.documents.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   CRASH_POINT("apply.documents.after_commit");
@@ -247,15 +253,18 @@ Result<v1::ListTriggersResponse> PipelineService::list_triggers(const std::strin
 }
 
 Result<v1::TriggerView> PipelineService::set_paused(const std::string& actor, const std::string& project,
-                                                    const std::string& name, bool paused) {
+                                                    const std::string& name, bool paused, const std::string& reason) {
   auto snapshot = context_.store.snapshot();
   ASSIGN_OR_RETURN(auto record, require<v1::TriggerRecord>(*snapshot, keys::trigger(project, name), "trigger " + name));
   v1::TriggerView view;
   if (record.value.trigger().spec().paused() != paused) {
     record.value.mutable_trigger()->mutable_spec()->set_paused(paused);
+    record.value.set_actor(actor);
+    record.value.set_reason(reason);
     Change change;
     change.actor = actor;
     change.action = (paused ? "pause trigger " : "resume trigger ") + name;
+    change.reason = reason.empty() ? (paused ? "paused by " : "resumed by ") + actor : reason;
     update(change, record);
     CRASH_POINT("trigger.pause.before_commit");
     RETURN_IF_ERROR(context_.commit(std::move(change)).status());

@@ -23,7 +23,7 @@ class PipelineService {
   Result<v1::ListSourcesResponse> list_sources(const std::string& project, const PageRequest& page);
   Result<v1::ListTriggersResponse> list_triggers(const std::string& project, const PageRequest& page);
   Result<v1::TriggerView> set_paused(const std::string& actor, const std::string& project, const std::string& name,
-                                     bool paused);
+                                     bool paused, const std::string& reason);
 
  private:
   Context& context_;

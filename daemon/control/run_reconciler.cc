@@ -141,6 +141,7 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
   }
   if (serialize(run) == before) return Status::ok();
   change.action = "advance run " + run.id();
+  if (change.reason.empty()) change.reason = "its steps or their attempts moved on";
   update(change, record);
   CRASH_POINT("run.progress.before_commit");
   auto committed = context_.commit(std::move(change));

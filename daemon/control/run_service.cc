@@ -143,7 +143,7 @@ Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& 
   Change change;
   change.actor = actor;
   change.action = "cancel run " + run.value.id();
-  change.reason = reason;
+  change.reason = run.value.message();
   update(change, run);
   erase(change, keys::active_run(project, run.value.id()));
   CRASH_POINT("cancel.run.before_commit");

@@ -124,7 +124,7 @@ def _race(case, options, registry):
 def _check(case, registry, promoters, before, is_killed):
     api = registry.daemon.api
     versions, aliases = api.versions("prices")
-    moves = api.get("/api/v1/models/prices/moves")["moves"][::-1]
+    moves = api.all("/api/v1/models/prices/moves", "moves", page_size=1000)[::-1]
     at = int(moves[0]["alias"].get("previous_version", 0))
     for alias in (move["alias"] for move in moves):
         if int(alias.get("previous_version", 0)) != at:

@@ -92,11 +92,34 @@ TEST_F(Program, WrongUsageIsTwo) {
 }
 
 TEST_F(Program, HelpOfEveryCommandHasExamples) {
-  for (const char* command : {"",         "up",        "apply",        "diff",           "pipelines",       "submit",
-                              "runs",     "runs list", "runs cancel",  "logs",           "models",          "promote",
-                              "rollback", "lineage",   "triggers",     "triggers pause", "triggers resume", "sources",
-                              "data",     "data list", "data release", "data discard",   "nodes",           "audit",
-                              "version",  "completion"}) {
+  for (const char* command : {"",
+                              "up",
+                              "apply",
+                              "diff",
+                              "pipelines",
+                              "submit",
+                              "runs",
+                              "runs list",
+                              "runs cancel",
+                              "logs",
+                              "models",
+                              "models show",
+                              "models history",
+                              "promote",
+                              "rollback",
+                              "lineage",
+                              "triggers",
+                              "triggers pause",
+                              "triggers resume",
+                              "sources",
+                              "data",
+                              "data list",
+                              "data release",
+                              "data discard",
+                              "nodes",
+                              "audit",
+                              "version",
+                              "completion"}) {
     std::vector<std::string> arguments;
     std::istringstream words(command);
     for (std::string word; words >> word;) arguments.push_back(word);
@@ -304,6 +327,27 @@ TEST_F(Program, ModelsInAllForms) {
   EXPECT_EQ(run({"models", "flights@none"}).code, kExitNotFound);
   EXPECT_EQ(run({"models", "flights/0"}).err, "freshet: '0' is not a version; versions are whole numbers from 1\n");
   EXPECT_EQ(run({"models", "/2"}).code, kExitError);
+}
+
+TEST_F(Program, ModelsAsTheyWere) {
+  auto versions = message_of<v1::ListModelVersionsResponse>("versions");
+  versions.set_at_us(1'793'531'000'000'000);
+  const auto answer = message_of<v1::AliasAtResponse>("alias_at");
+  daemon_.on("GET /api/v1/models/flights/aliases/champion", answer);
+  daemon_.on("GET /api/v1/models/flights/versions", versions);
+  daemon_.on("GET /api/v1/models/flights/versions/2", message_of<v1::ModelVersion>("version"));
+  daemon_.on("GET /api/v1/models/flights/moves", message_of<v1::ListAliasMovesResponse>("moves"));
+  EXPECT_EQ(run({"models", "show", "flights@champion", "--at", "2026-11-01T11:00"}).out, golden("alias_at"));
+  EXPECT_EQ(last_asked().query, "project=default&at=2026-11-01T11%3A00");
+  EXPECT_EQ(run({"models", "flights@champion", "--at", "1h ago"}).out, golden("alias_at"));
+  EXPECT_EQ(run({"models", "flights", "--at", "1h ago"}).out,
+            "at 2026-11-01T11:03:20.000Z (UTC)\n" + golden("versions"));
+  EXPECT_TRUE(run({"models", "show", "flights/2", "--at", "1h ago"})
+                  .out.starts_with("at 2026-11-01T11:03:20.000Z (UTC)\nVersion           flights/2\n"));
+  EXPECT_EQ(run({"models", "show", "flights/4", "--at", "1h ago"}).err,
+            "freshet: flights/4 did not exist at 2026-11-01T11:03:20.000Z\n");
+  EXPECT_EQ(run({"models", "history", "flights", "--alias", "champion"}).out, golden("moves"));
+  EXPECT_EQ(last_asked().query, "project=default&alias=champion&page_size=50");
 }
 
 TEST_F(Program, LineageFollowsTheWarmStarts) {

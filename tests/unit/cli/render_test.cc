@@ -40,6 +40,18 @@ TEST(Render, AVersion) {
   expect_golden("version", render_version(message_of<v1::ModelVersion>("version"), {"champion"}, plain()));
 }
 
+TEST(Render, WhatAnAliasPointedTo) {
+  auto answer = message_of<v1::AliasAtResponse>("alias_at");
+  expect_golden("alias_at", render_alias_at(answer, plain()));
+  answer.clear_next();
+  EXPECT_NE(render_alias_at(answer, plain()).find("it points there still\n"), std::string::npos);
+}
+
+TEST(Render, HistoryOfAliases) {
+  expect_golden("moves", render_moves(message_of<v1::ListAliasMovesResponse>("moves"), plain()));
+  EXPECT_EQ(render_moves({}, plain()), "no moves\n");
+}
+
 TEST(Render, Lineage) {
   auto versions = message_of<v1::ListModelVersionsResponse>("versions");
   std::vector<LineageLink> links(3);
