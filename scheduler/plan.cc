@@ -123,6 +123,17 @@ class Planner {
 
 }  // namespace
 
+// Each item of the lane that the planner considers is placed, or reserves one more node that is large enough, or finds
+// all of those reserved, and so will every item of the lane behind it: it changes nothing for anybody.
+size_t lane_depth(const std::vector<NodeState>& nodes, uint32_t slots) {
+  uint32_t need = std::max(slots, 1U);
+  size_t depth = 0;
+  for (const auto& node : nodes) {
+    if (node.placeable && node.slots >= need) depth += 1 + free_slots(node) / need;
+  }
+  return depth;
+}
+
 Plan make_plan(const Snapshot& snapshot, const Policy& policy, Time /*now*/) {
   Planner planner(snapshot, policy);
   for (const WorkItem* item : queue_of(snapshot)) planner.consider(*item);

@@ -60,6 +60,10 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
+// How many waiting items of this many slots, the first in queue order, can make a difference to the plan: leaving out
+// all that stand behind them changes neither where the others go nor why they wait. For a caller with a long queue.
+size_t lane_depth(const std::vector<NodeState>& nodes, uint32_t slots);
+
 // Goes through the queue and puts each gang on the node that it fills best. The first gang that must wait for slots
 // reserves the node with the most free ones, so later work can't starve it.
 Plan make_plan(const Snapshot& snapshot, const Policy& policy, Time now);

@@ -3,7 +3,7 @@
 #include <map>
 #include <set>
 
-#include "daemon/control/placement_reconciler.h"
+#include "daemon/control/queue.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 
@@ -56,39 +56,52 @@ constexpr RunMetric kRunMetrics[] = {
     {"learning_rate", "freshet_run_learning_rate", "Learning rate of the newest live run."},
 };
 
-Status add_runs(const Snapshot& snapshot, Families* families) {
+Status add_run_counts(const Snapshot& snapshot, Families* families) {
   std::map<std::string, uint64_t> by_state;
-  ASSIGN_OR_RETURN(auto runs, active_runs(snapshot));
-  std::map<std::string, const v1::Run*> newest;
-  for (const auto& run : runs) {
-    ++by_state[v1::Run::State_Name(run.value.state())];
-    const v1::Run*& best = newest[run.value.pipeline()];
-    if (run.value.state() == v1::Run::RUNNING && (best == nullptr || best->created_us() < run.value.created_us())) {
-      best = &run.value;
-    }
+  ASSIGN_OR_RETURN(auto counts, list<v1::Counter>(snapshot, keys::count(keys::runs_by_state())));
+  for (const auto& count : counts) {
+    // Its key ends in "<state>/".
+    by_state[keys::last_part(std::string_view(count.key).substr(0, count.key.size() - 1))] += count.value.value();
   }
   for (const char* state : {"QUEUED", "RUNNING"}) {
     families->gauge("freshet_runs", "Runs that have not ended, by state.", {{"state", state}},
                     static_cast<double>(by_state[state]));
   }
-  for (const auto& [pipeline, run] : newest) {
-    if (run == nullptr) continue;
-    ASSIGN_OR_RETURN(auto latest, get<v1::MetricHistory>(snapshot, keys::latest_metrics(run->project(), run->id())));
-    if (!latest) continue;
-    for (const auto& metric : kRunMetrics) {
-      for (const auto& sample : latest->value.samples()) {
-        if (sample.name() != metric.sample) continue;
-        families->gauge(metric.name, metric.help, {{"pipeline", pipeline}}, sample.value());
-      }
+  return Status::ok();
+}
+
+// The curves of the pipeline's newest live run.
+Status add_live_run(const Snapshot& snapshot, const v1::Metadata& pipeline, Families* families) {
+  const std::string live =
+      keys::runs_by_pipeline_state(pipeline.project(), pipeline.name(), v1::Run::State_Name(v1::Run::RUNNING));
+  ASSIGN_OR_RETURN(auto newest, list_references(snapshot, live, "", 1, true));
+  if (newest.empty()) return Status::ok();
+  const std::string run_id = keys::last_part(newest[0].target);
+  ASSIGN_OR_RETURN(auto latest, get<v1::MetricHistory>(snapshot, keys::latest_metrics(pipeline.project(), run_id)));
+  if (!latest) return Status::ok();
+  for (const auto& metric : kRunMetrics) {
+    for (const auto& sample : latest->value.samples()) {
+      if (sample.name() != metric.sample) continue;
+      families->gauge(metric.name, metric.help, {{"pipeline", pipeline.name()}}, sample.value());
     }
+  }
+  return Status::ok();
+}
+
+Status add_runs(const Snapshot& snapshot, Families* families) {
+  RETURN_IF_ERROR(add_run_counts(snapshot, families));
+  ASSIGN_OR_RETURN(auto pipelines, list<v1::PipelineRecord>(snapshot, keys::pipelines()));
+  for (const auto& pipeline : pipelines) {
+    RETURN_IF_ERROR(add_live_run(snapshot, pipeline.value.pipeline().metadata(), families));
   }
   return Status::ok();
 }
 
 Status add_queue(const Snapshot& snapshot, Families* families) {
   ASSIGN_OR_RETURN(auto scheduling, scheduling_snapshot(snapshot));
+  ASSIGN_OR_RETURN(uint64_t waiting, queue_length(snapshot));
   families->gauge("freshet_queue_waiting", "Steps and inspections that wait for a place.", {},
-                  static_cast<double>(scheduling.waiting.size()));
+                  static_cast<double>(waiting));
   double slots = 0, used = 0;
   for (const auto& node : scheduling.nodes) {
     if (node.placeable) slots += node.slots;

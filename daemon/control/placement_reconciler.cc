@@ -1,9 +1,9 @@
 #include "daemon/control/placement_reconciler.h"
 
-#include <map>
-
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/queue.h"
+#include "daemon/control/run_index.h"
 #include "daemon/control/task_builder.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -13,8 +13,6 @@ namespace freshet::control {
 namespace {
 
 constexpr Duration kRetry = Duration::seconds(1);
-// New data is looked at before more of the old is trained on.
-constexpr int32_t kInspectionPriority = 1'000'000;
 
 // Adds the attempt, its stored spec, its indexes and nothing else; the caller updates what the attempt is for.
 void add_attempt(Context& context, const std::string& node, uint64_t epoch, uint32_t slots, BuiltTask built, Time now,
@@ -45,55 +43,6 @@ void add_attempt(Context& context, const std::string& node, uint64_t epoch, uint
 
 }  // namespace
 
-std::string step_item_key(const std::string& run_key, const std::string& step) { return run_key + "#" + step; }
-
-Result<scheduler::Snapshot> scheduling_snapshot(const Snapshot& snapshot) {
-  scheduler::Snapshot scheduling;
-  std::map<std::string, uint32_t> used;
-  ASSIGN_OR_RETURN(auto attempts, active_attempts(snapshot));
-  for (const auto& attempt : attempts) used[attempt.value.node()] += attempt.value.slots();
-  ASSIGN_OR_RETURN(auto nodes, list<v1::NodeRecord>(snapshot, keys::nodes()));
-  for (const auto& node : nodes) {
-    scheduler::NodeState state;
-    state.name = node.value.name();
-    state.slots = node.value.slots();
-    state.slots_used = used[state.name];
-    state.placeable = node.value.liveness() == v1::NodeRecord::ALIVE;
-    scheduling.nodes.push_back(state);
-  }
-  ASSIGN_OR_RETURN(auto runs, active_runs(snapshot));
-  for (const auto& run : runs) {
-    ASSIGN_OR_RETURN(v1::PipelineRecord pipeline, pipeline_of(snapshot, run.value));
-    const v1::PipelineSpec& spec = pipeline.pipeline().spec();
-    for (const auto& status : run.value.steps()) {
-      if (status.state() != v1::StepStatus::READY) continue;
-      if (find_step(run.value.recipe(), status.name()).has_promote()) continue;
-      scheduler::WorkItem item;
-      item.key = step_item_key(run.key, status.name());
-      item.priority = spec.priority();
-      item.ready_since = Time{status.ready_us()};
-      item.slots = resources_of(spec, status.name()).slots();
-      scheduling.waiting.push_back(item);
-    }
-  }
-  ASSIGN_OR_RETURN(auto inspections, pending_inspections(snapshot));
-  for (const auto& inspection : inspections) {
-    if (inspection.value.state() != v1::Inspection::PENDING) continue;
-    scheduler::WorkItem item;
-    item.key = inspection.key;
-    item.priority = kInspectionPriority;
-    item.ready_since = Time{inspection.value.created_us()};
-    scheduling.waiting.push_back(item);
-  }
-  return scheduling;
-}
-
-scheduler::Policy placement_policy(const Context& context) {
-  scheduler::Policy policy;
-  if (Status room = context.admit(); !room.is_ok()) policy.hold = room.message();
-  return policy;
-}
-
 Time PlacementReconciler::reconcile(Time now) {
   auto snapshot = context_.store.snapshot();
   auto scheduling = scheduling_snapshot(*snapshot);
@@ -104,10 +53,8 @@ Time PlacementReconciler::reconcile(Time now) {
   Time wake = Time::never();
   auto plan = scheduler::make_plan(*scheduling, placement_policy(context_), now);
   for (const auto& placement : plan.placements) {
-    size_t mark = placement.key.find('#');
-    Status status = mark == std::string::npos ? place_inspection(*snapshot, placement.key, placement.node, now)
-                                              : place_step(*snapshot, placement.key.substr(0, mark),
-                                                           placement.key.substr(mark + 1), placement.node, now);
+    Status status = is_step_item(placement.key) ? place_step(*snapshot, placement, now)
+                                                : place_inspection(*snapshot, placement, now);
     // A conflict means that what was planned for has changed: the next round plans afresh.
     if (status.is_ok() || status.code() == Code::kConflict) continue;
     log_warning("placement", placement.key + ": " + status.to_string());
@@ -116,20 +63,19 @@ Time PlacementReconciler::reconcile(Time now) {
   return wake;
 }
 
-Status PlacementReconciler::place_step(const Snapshot& snapshot, const std::string& run_key, const std::string& step,
-                                       const std::string& node, Time now) {
+Status PlacementReconciler::place_step(const Snapshot& snapshot, const scheduler::Placement& placement, Time now) {
+  const auto [run_key, step] = parse_step_item(placement.key);
   ASSIGN_OR_RETURN(auto run, require<v1::Run>(snapshot, run_key, run_key));
+  const v1::Run before = run.value;
   v1::StepStatus* status = find_status(&run.value, step);
   CHECK(status != nullptr);
   Change change;
   auto built = build_step_task(snapshot, run.value, step);
   if (built.is_ok()) {
-    ASSIGN_OR_RETURN(v1::PipelineRecord pipeline, pipeline_of(snapshot, run.value));
     status->set_epoch(status->epoch() + 1);
     status->set_state(v1::StepStatus::RUNNING);
     run.value.set_state(v1::Run::RUNNING);
-    uint32_t slots = resources_of(pipeline.pipeline().spec(), step).slots();
-    add_attempt(context_, node, status->epoch(), slots, std::move(*built), now, &change);
+    add_attempt(context_, placement.node, status->epoch(), status->slots(), std::move(*built), now, &change);
   } else if (built.status().code() == Code::kInvalidArgument) {
     // The recipe asks for what can't be: no retry will help.
     status->set_state(v1::StepStatus::FAILED);
@@ -141,21 +87,21 @@ Status PlacementReconciler::place_step(const Snapshot& snapshot, const std::stri
   } else {
     return built.status();
   }
-  update(change, run);
+  update_run(before, run, &change);
   CRASH_POINT("placement.step.before_commit");
   auto committed = context_.commit(std::move(change));
   CRASH_POINT("placement.step.after_commit");
   return committed.status();
 }
 
-Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const std::string& key, const std::string& node,
+Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const scheduler::Placement& placement,
                                              Time now) {
-  ASSIGN_OR_RETURN(auto inspection, require<v1::Inspection>(snapshot, key, key));
+  ASSIGN_OR_RETURN(auto inspection, require<v1::Inspection>(snapshot, placement.key, placement.key));
   ASSIGN_OR_RETURN(BuiltTask built, build_inspection_task(snapshot, inspection.value));
   Change change;
   inspection.value.set_epoch(inspection.value.epoch() + 1);
   inspection.value.set_state(v1::Inspection::RUNNING);
-  add_attempt(context_, node, inspection.value.epoch(), 1, std::move(built), now, &change);
+  add_attempt(context_, placement.node, inspection.value.epoch(), 1, std::move(built), now, &change);
   update(change, inspection);
   CRASH_POINT("placement.inspection.before_commit");
   auto committed = context_.commit(std::move(change));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "daemon/control/recipes.h"
+#include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "proto/digest.h"
@@ -114,6 +115,7 @@ Result<v1::Run> add_run(const Snapshot& snapshot, Context& context, const v1::Pi
   run.set_cause(request.cause);
   run.set_trigger(request.trigger);
   run.set_idempotency_key(request.idempotency_key);
+  run.set_priority(pipeline.pipeline().spec().priority());
   run.set_seed(pipeline.pipeline().spec().seed());
   run.set_created_us(now.us);
   run.set_recipe_digest(message_digest(recipe));
@@ -125,17 +127,16 @@ Result<v1::Run> add_run(const Snapshot& snapshot, Context& context, const v1::Pi
     auto* status = run.add_steps();
     status->set_name(step.name());
     status->set_state(v1::StepStatus::WAITING);
+    status->set_slots(resources_of(pipeline.pipeline().spec(), step.name()).slots());
   }
   for (const auto& input : pipeline.pipeline().spec().inputs()) {
     RETURN_IF_ERROR(add_input(snapshot, pipeline, input, now, &run, change).with_context("input " + input.name()));
   }
   RETURN_IF_ERROR(choose_warm_start(snapshot, pipeline.pipeline(), &run));
   add_milestone(&run, "triggered", now);
-  const std::string key = keys::run(run.project(), run.id());
-  create(*change, key, run);
-  put_reference(*change, keys::run_by_time(run.project(), now, run.id()), key);
-  put_reference(*change, keys::run_by_pipeline(run.project(), run.pipeline(), now, run.id()), key);
-  put_reference(*change, keys::active_run(run.project(), run.id()), key);
+  // Born with its first steps ready, so that no loop has to look at it before there is a place.
+  make_ready(&run, now);
+  create_run(run, change);
   return run;
 }
 

@@ -5,6 +5,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/promotion.h"
+#include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "scheduler/retry.h"
@@ -72,8 +73,8 @@ Time RunReconciler::reconcile(Time now) {
     log_warning("run", what + ": " + status.to_string());
     failed = true;
   };
-  auto runs = active_runs(*snapshot);
-  note(runs.status(), "active runs");
+  auto runs = list_referenced<v1::Run>(*snapshot, keys::due_runs());
+  note(runs.status(), "due runs");
   if (runs.is_ok()) {
     for (const auto& run : *runs) note(advance_run(*snapshot, run, now), "run " + run.value.id());
   }
@@ -89,7 +90,7 @@ Time RunReconciler::reconcile(Time now) {
 
 Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> record, Time now) {
   v1::Run& run = record.value;
-  const std::string before = serialize(run);
+  const v1::Run before = run;
   ASSIGN_OR_RETURN(v1::PipelineRecord pipeline, pipeline_of(snapshot, run));
   Change change;
   change.actor = "control/run";
@@ -106,11 +107,7 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
     take_outcome(attempt->value, max_attempts, &status, now);
     change.reason = "step " + status.name() + ": " + v1::StepStatus::State_Name(status.state());
   }
-  for (const std::string& name : scheduler::newly_ready(run.recipe(), run)) {
-    v1::StepStatus* status = find_status(&run, name);
-    status->set_state(v1::StepStatus::READY);
-    status->set_ready_us(now.us);
-  }
+  make_ready(&run, now);
   for (auto& status : *run.mutable_steps()) {
     if (status.state() != v1::StepStatus::READY || !find_step(run.recipe(), status.name()).has_promote()) continue;
     // The one step that has no process: judged and committed right here.
@@ -133,16 +130,15 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
         if (status.state() == v1::StepStatus::FAILED)
           run.set_message("step " + status.name() + ": " + status.message());
       }
-      erase(change, keys::active_run(run.project(), run.id()));
       CRASH_POINT("run.end.before_commit");
       log_info("run",
                run.id() + " " + v1::Run::State_Name(settled) + (run.message().empty() ? "" : ": " + run.message()));
     }
   }
-  if (serialize(run) == before) return Status::ok();
+  if (serialize(run) == serialize(before)) return Status::ok();
   change.action = "advance run " + run.id();
   if (change.reason.empty()) change.reason = "its steps or their attempts moved on";
-  update(change, record);
+  update_run(before, record, &change);
   CRASH_POINT("run.progress.before_commit");
   auto committed = context_.commit(std::move(change));
   CRASH_POINT("run.progress.after_commit");

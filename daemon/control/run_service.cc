@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "base/crash_point.h"
-#include "daemon/control/placement_reconciler.h"
+#include "daemon/control/queue.h"
 #include "daemon/control/run_factory.h"
+#include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "proto/digest.h"
@@ -20,14 +21,14 @@ Result<v1::MetricHistory> latest_metrics(const Snapshot& snapshot, const v1::Run
   return latest ? latest->value : v1::MetricHistory();
 }
 
-// Why a step of the run waits, by the same plan that the placement makes.
-Result<std::string> waiting_reason(const Context& context, const Snapshot& snapshot, const std::string& run_key) {
-  ASSIGN_OR_RETURN(auto scheduling, scheduling_snapshot(snapshot));
-  auto plan = scheduler::make_plan(scheduling, placement_policy(context), context.clock.now());
-  for (const auto& waiting : plan.waiting) {
-    if (waiting.key.starts_with(run_key + "#")) return waiting.reason;
+// The index that holds just the runs that the filter lets through, by time.
+std::string index_of(const std::string& project, const RunFilter& filter) {
+  if (!filter.pipeline.empty() && !filter.state.empty()) {
+    return keys::runs_by_pipeline_state(project, filter.pipeline, filter.state);
   }
-  return std::string();
+  if (!filter.pipeline.empty()) return keys::runs_by_pipeline(project, filter.pipeline);
+  if (!filter.state.empty()) return keys::runs_by_state(project, filter.state);
+  return keys::runs_by_time(project);
 }
 
 }  // namespace
@@ -72,25 +73,17 @@ Result<v1::ListRunsResponse> RunService::list_runs(const std::string& project, c
   if (!filter.state.empty() && !v1::Run::State_Parse(filter.state, &state)) {
     return invalid_argument("state '" + filter.state + "' is not one of QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED");
   }
-  const std::string prefix =
-      filter.pipeline.empty() ? keys::runs_by_time(project) : keys::runs_by_pipeline(project, filter.pipeline);
+  const std::string prefix = index_of(project, filter);
   ASSIGN_OR_RETURN(uint32_t size, page_size(page, prefix));
   auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto references, list_references(*snapshot, prefix, page.token, size + 1, true));
   v1::ListRunsResponse response;
-  std::string after = page.token;
-  for (;;) {
-    ASSIGN_OR_RETURN(auto references, list_references(*snapshot, prefix, after, size, true));
-    for (const auto& reference : references) {
-      after = reference.key;
-      ASSIGN_OR_RETURN(auto run, require<v1::Run>(*snapshot, reference.target, reference.target));
-      if (state != v1::Run::STATE_UNSPECIFIED && run.value.state() != state) continue;
-      *response.add_runs() = std::move(run.value);
-      if (static_cast<uint32_t>(response.runs_size()) < size) continue;
-      response.set_next_page_token(after);
-      return response;
-    }
-    if (references.size() < size) return response;
+  response.set_next_page_token(cut_page(&references, size));
+  for (const auto& reference : references) {
+    ASSIGN_OR_RETURN(auto run, require<v1::Run>(*snapshot, reference.target, reference.target));
+    *response.add_runs() = std::move(run.value);
   }
+  return response;
 }
 
 Result<Record<v1::Run>> RunService::find(const Snapshot& snapshot, const std::string& project, const std::string& id) {
@@ -116,7 +109,7 @@ Result<v1::RunView> RunService::get_run(const std::string& project, const std::s
   }
   *view.mutable_latest() = latest.samples();
   if (!scheduler::is_final(run.value.state())) {
-    ASSIGN_OR_RETURN(std::string reason, waiting_reason(context_, *snapshot, run.key));
+    ASSIGN_OR_RETURN(std::string reason, waiting_reason(context_, *snapshot, run.value));
     view.set_waiting_reason(reason);
   }
   *view.mutable_run() = std::move(run.value);
@@ -132,6 +125,7 @@ Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& 
     return conflict("run " + run.value.id() + " has already ended: " + v1::Run::State_Name(run.value.state()));
   }
   const Time now = context_.clock.now();
+  const v1::Run before = run.value;
   for (auto& step : *run.value.mutable_steps()) {
     if (scheduler::is_final(step.state())) continue;
     step.set_state(v1::StepStatus::SKIPPED);
@@ -144,8 +138,7 @@ Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& 
   change.actor = actor;
   change.action = "cancel run " + run.value.id();
   change.reason = run.value.message();
-  update(change, run);
-  erase(change, keys::active_run(project, run.value.id()));
+  update_run(before, run, &change);
   CRASH_POINT("cancel.run.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   CRASH_POINT("cancel.run.after_commit");

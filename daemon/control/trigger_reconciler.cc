@@ -5,6 +5,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "daemon/control/run_factory.h"
+#include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
@@ -41,10 +42,7 @@ Result<scheduler::TriggerObservation> TriggerReconciler::observe(const Snapshot&
                                                                  const v1::TriggerState& state) {
   const std::string& project = trigger.metadata().project();
   scheduler::TriggerObservation seen;
-  ASSIGN_OR_RETURN(auto active, active_runs(snapshot));
-  for (const auto& run : active) {
-    if (run.value.project() == project && run.value.pipeline() == trigger.spec().pipeline()) seen.run_active = true;
-  }
+  ASSIGN_OR_RETURN(seen.run_active, has_active_run(snapshot, project, trigger.spec().pipeline()));
   if (trigger.spec().has_new_data()) {
     const v1::InputSpec* input = find_input(pipeline.pipeline().spec(), trigger.spec().new_data().input());
     if (input == nullptr) {

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "daemon/store/keys.h"
+#include "scheduler/run_graph.h"
 
 namespace freshet::control {
 
@@ -20,6 +21,14 @@ v1::WorkRef inspection_work(const v1::Inspection& inspection) {
   work.set_project(inspection.project());
   work.set_inspection_id(inspection.id());
   return work;
+}
+
+void make_ready(v1::Run* run, Time now) {
+  for (const std::string& name : scheduler::newly_ready(run->recipe(), *run)) {
+    v1::StepStatus* status = find_status(run, name);
+    status->set_state(v1::StepStatus::READY);
+    status->set_ready_us(now.us);
+  }
 }
 
 const v1::Step& find_step(const v1::Recipe& recipe, const std::string& name) {
@@ -91,10 +100,6 @@ Result<std::optional<Champion>> champion_of(const Snapshot& snapshot, const std:
                    std::to_string(alias->value.version()) + ", which is not in the store");
   }
   return std::optional<Champion>(Champion{*alias, version->value});
-}
-
-Result<std::vector<Record<v1::Run>>> active_runs(const Snapshot& snapshot) {
-  return list_referenced<v1::Run>(snapshot, keys::active_runs());
 }
 
 Result<std::vector<Record<v1::Inspection>>> pending_inspections(const Snapshot& snapshot) {

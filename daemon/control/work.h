@@ -21,6 +21,9 @@ namespace freshet::control {
 v1::WorkRef step_work(const v1::Run& run, const std::string& step);
 v1::WorkRef inspection_work(const v1::Inspection& inspection);
 
+// Marks the steps as READY whose needs have all succeeded.
+void make_ready(v1::Run* run, Time now);
+
 // The step of that name; CHECKs that it exists.
 const v1::Step& find_step(const v1::Recipe& recipe, const std::string& name);
 v1::StepStatus* find_status(v1::Run* run, const std::string& step);
@@ -47,8 +50,7 @@ struct Champion {
 Result<std::optional<Champion>> champion_of(const Snapshot& snapshot, const std::string& project,
                                             const v1::Pipeline& pipeline);
 
-// The runs that are queued or running, and the pending inspections, of all projects.
-Result<std::vector<Record<v1::Run>>> active_runs(const Snapshot& snapshot);
+// The pending inspections of all projects: at most one of each input.
 Result<std::vector<Record<v1::Inspection>>> pending_inspections(const Snapshot& snapshot);
 // The attempts that are placed, prepared or running.
 Result<std::vector<Record<v1::Attempt>>> active_attempts(const Snapshot& snapshot);

@@ -1,8 +1,13 @@
 #include "daemon/store/keys.h"
 
 #include <cctype>
+#include <charconv>
 #include <cstdio>
 #include <initializer_list>
+#include <limits>
+#include <vector>
+
+#include "base/check.h"
 
 namespace freshet::keys {
 namespace {
@@ -35,6 +40,31 @@ std::string join(std::string_view kind, std::initializer_list<std::string_view> 
 std::string prefix(std::string_view kind, std::initializer_list<std::string_view> parts = {}) {
   return join(kind, parts) + '/';
 }
+
+std::vector<std::string_view> split(std::string_view key) {
+  std::vector<std::string_view> parts;
+  for (size_t begin = 0, end = 0; end != std::string_view::npos; begin = end + 1) {
+    end = key.find('/', begin);
+    parts.push_back(key.substr(begin, end == std::string_view::npos ? end : end - begin));
+  }
+  return parts;
+}
+
+uint64_t number_of(std::string_view digits) {
+  uint64_t value = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  return value;
+}
+
+// Highest first: what is written is how far below this a priority is.
+constexpr int64_t kPriorityMax = std::numeric_limits<int32_t>::max();
+
+// The kinds whose keys are counted, by kind and as many parts after it.
+struct Counted {
+  std::string_view kind;
+  size_t parts = 0;
+};
+constexpr Counted kCounted[] = {{"run_by_state/", 2}, {"ready_step/", 1}};
 
 }  // namespace
 
@@ -132,9 +162,40 @@ std::string runs_by_pipeline(std::string_view project, std::string_view pipeline
 std::string run_by_pipeline(std::string_view project, std::string_view pipeline, Time created, std::string_view id) {
   return join("run_by_pipeline", {project, pipeline, number(created), id});
 }
-std::string active_runs() { return prefix("active_run"); }
-std::string active_runs(std::string_view project) { return prefix("active_run", {project}); }
-std::string active_run(std::string_view project, std::string_view id) { return join("active_run", {project, id}); }
+std::string runs_by_state() { return prefix("run_by_state"); }
+std::string runs_by_state(std::string_view project, std::string_view state) {
+  return prefix("run_by_state", {project, state});
+}
+std::string run_by_state(std::string_view project, std::string_view state, Time created, std::string_view id) {
+  return join("run_by_state", {project, state, number(created), id});
+}
+std::string runs_by_pipeline_state(std::string_view project, std::string_view pipeline, std::string_view state) {
+  return prefix("run_by_pipeline_state", {project, pipeline, state});
+}
+std::string run_by_pipeline_state(std::string_view project, std::string_view pipeline, std::string_view state,
+                                  Time created, std::string_view id) {
+  return join("run_by_pipeline_state", {project, pipeline, state, number(created), id});
+}
+std::string due_runs() { return prefix("due_run"); }
+std::string due_run(std::string_view project, std::string_view id) { return join("due_run", {project, id}); }
+std::string ready_steps() { return prefix("ready_step"); }
+std::string ready_steps(uint32_t slots) { return prefix("ready_step", {number(slots)}); }
+std::string ready_step(uint32_t slots, int32_t priority, Time ready, std::string_view project, std::string_view run_id,
+                       std::string_view step) {
+  return join("ready_step", {number(slots), number(static_cast<uint64_t>(kPriorityMax - priority)), number(ready),
+                             project, run_id, step});
+}
+uint32_t slots_of_lane(std::string_view prefix) { return static_cast<uint32_t>(number_of(split(prefix).at(1))); }
+ReadyStep parse_ready_step(std::string_view key) {
+  std::vector<std::string_view> parts = split(key);
+  CHECK_MSG(parts.size() == 7, "not the key of a ready step: " + std::string(key));
+  ReadyStep ready;
+  ready.slots = static_cast<uint32_t>(number_of(parts[1]));
+  ready.priority = static_cast<int32_t>(kPriorityMax - static_cast<int64_t>(number_of(parts[2])));
+  ready.ready = Time{static_cast<int64_t>(number_of(parts[3]))};
+  ready.step = unescape(parts[6]);
+  return ready;
+}
 
 std::string work(const v1::WorkRef& work) {
   if (!work.inspection_id().empty()) {
@@ -207,6 +268,16 @@ std::string audit(uint64_t revision) {
   return prefix("audit") + digits;
 }
 std::string last_commit() { return "meta/last"; }
+std::string count(std::string_view prefix) { return "meta/count/" + std::string(prefix); }
+std::string_view counted_prefix(std::string_view key) {
+  for (const Counted& counted : kCounted) {
+    if (!key.starts_with(counted.kind)) continue;
+    size_t end = counted.kind.size();
+    for (size_t i = 0; i < counted.parts && end != 0; ++i) end = key.find('/', end) + 1;
+    return key.substr(0, end);
+  }
+  return {};
+}
 bool is_reserved(std::string_view key) { return key.starts_with("audit/") || key.starts_with("meta/"); }
 
 }  // namespace freshet::keys

@@ -57,10 +57,30 @@ std::string runs_by_time(std::string_view project);
 std::string run_by_time(std::string_view project, Time created, std::string_view id);
 std::string runs_by_pipeline(std::string_view project, std::string_view pipeline);
 std::string run_by_pipeline(std::string_view project, std::string_view pipeline, Time created, std::string_view id);
-// References to the runs that have not ended.
-std::string active_runs();
-std::string active_runs(std::string_view project);
-std::string active_run(std::string_view project, std::string_view id);
+// The same, of the runs in one state ("QUEUED").
+std::string runs_by_state();
+std::string runs_by_state(std::string_view project, std::string_view state);
+std::string run_by_state(std::string_view project, std::string_view state, Time created, std::string_view id);
+std::string runs_by_pipeline_state(std::string_view project, std::string_view pipeline, std::string_view state);
+std::string run_by_pipeline_state(std::string_view project, std::string_view pipeline, std::string_view state,
+                                  Time created, std::string_view id);
+// References to the runs that the run loop looks at.
+std::string due_runs();
+std::string due_run(std::string_view project, std::string_view id);
+// References to the runs of steps that wait for a place: a lane for each number of slots, and in a lane the order in
+// which they are served.
+std::string ready_steps();
+std::string ready_steps(uint32_t slots);
+std::string ready_step(uint32_t slots, int32_t priority, Time ready, std::string_view project, std::string_view run_id,
+                       std::string_view step);
+struct ReadyStep {
+  uint32_t slots = 0;
+  int32_t priority = 0;
+  Time ready;
+  std::string step;
+};
+ReadyStep parse_ready_step(std::string_view key);
+uint32_t slots_of_lane(std::string_view prefix);  // of ready_steps(slots)
 
 // The parts that name a piece of work: "PROJECT/run/ID/STEP" or "PROJECT/inspection/ID". Also the scheduler's key.
 std::string work(const v1::WorkRef& work);
@@ -109,6 +129,10 @@ std::string daemon_term();                                                // Dae
 std::string audits();                  // AuditRecord
 std::string audit(uint64_t revision);  // 16 hex digits
 std::string last_commit();             // LastCommit
+// Counter: how many keys there are under a prefix that is counted; none: no such key.
+std::string count(std::string_view prefix);
+// The prefix under which this key is counted; empty: it is not.
+std::string_view counted_prefix(std::string_view key);
 // Whether only the writer may write this key.
 bool is_reserved(std::string_view key);
 

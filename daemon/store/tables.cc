@@ -3,6 +3,9 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include "daemon/store/keys.h"
+#include "proto/record.pb.h"
+
 namespace freshet {
 namespace {
 
@@ -40,6 +43,11 @@ Result<std::optional<Reference>> get_reference(const Snapshot& snapshot, std::st
   ASSIGN_OR_RETURN(std::optional<StoredValue> stored, snapshot.get(key));
   if (!stored) return std::optional<Reference>();
   return std::optional<Reference>(reference_of(std::string(key), std::move(*stored)));
+}
+
+Result<uint64_t> count(const Snapshot& snapshot, std::string_view prefix) {
+  ASSIGN_OR_RETURN(auto counter, get<v1::Counter>(snapshot, keys::count(prefix)));
+  return counter ? counter->value.value() : 0;
 }
 
 void put(Change& change, std::string key, const google::protobuf::MessageLite& message) {

@@ -90,6 +90,9 @@ Result<std::vector<Record<Message>>> list_referenced(const Snapshot& snapshot, s
   return records;
 }
 
+// How many keys there are under a prefix that the writer counts (keys::counted_prefix); one read.
+Result<uint64_t> count(const Snapshot& snapshot, std::string_view prefix);
+
 void put(Change& change, std::string key, const google::protobuf::MessageLite& message);
 void put_reference(Change& change, std::string key, std::string target);
 void erase(Change& change, std::string key);

@@ -117,6 +117,7 @@ class Batch {
                         std::to_string(precondition.revision));
       }
     }
+    RETURN_IF_ERROR(count(change));
     Committed committed{last_.revision() + 1, std::max(now, Time{last_.commit_us() + 1})};
     if (change.audited) stage_audit(change, committed);
     for (Write& write : change.writes) {
@@ -130,9 +131,16 @@ class Batch {
     return committed;
   }
 
-  // The batch, with the record of where the log stands after it.
+  // The batch, with the counts that it changed and the record of where the log stands after it.
   std::vector<KvWrite> finish() && {
     Committed committed{last_.revision(), Time{last_.commit_us()}};
+    for (const auto& [prefix, value] : counts_) {
+      v1::Counter counter;
+      counter.set_value(value);
+      std::optional<std::string> sealed;
+      if (value != 0) sealed = seal_envelope(serialize(counter), committed);
+      writes_.push_back({keys::count(prefix), std::move(sealed)});
+    }
     writes_.push_back({keys::last_commit(), seal_envelope(serialize(last_), committed)});
     return std::move(writes_);
   }
@@ -143,6 +151,38 @@ class Batch {
     ASSIGN_OR_RETURN(std::optional<StoredValue> value, read_value(kv_, key));
     if (!value) return Revision{0};
     return value->revision;
+  }
+
+  // Adds to the counts what the change adds and takes from the counted keys. All is read before anything is changed, so
+  // that a change that can't be staged leaves nothing behind.
+  Status count(const Change& change) {
+    std::map<std::string_view, bool> exists;
+    std::map<std::string_view, uint64_t> counts;
+    for (const Write& write : change.writes) {
+      std::string_view prefix = keys::counted_prefix(write.key);
+      if (prefix.empty()) continue;
+      if (!exists.contains(write.key)) {
+        ASSIGN_OR_RETURN(Revision found, revision_of(write.key));
+        exists[write.key] = found != 0;
+      }
+      if (!counts.contains(prefix)) {
+        ASSIGN_OR_RETURN(counts[prefix], count_of(prefix));
+      }
+      if (exists[write.key] == write.payload.has_value()) continue;
+      exists[write.key] = write.payload.has_value();
+      counts[prefix] += write.payload ? 1 : -1;
+    }
+    for (const auto& [prefix, value] : counts) counts_[std::string(prefix)] = value;
+    return Status::ok();
+  }
+
+  Result<uint64_t> count_of(std::string_view prefix) const {
+    if (auto staged = counts_.find(prefix); staged != counts_.end()) return staged->second;
+    v1::Counter counter;
+    const std::string key = keys::count(prefix);
+    ASSIGN_OR_RETURN(std::optional<StoredValue> stored, read_value(kv_, key));
+    if (stored) RETURN_IF_ERROR(parse(key, stored->payload, counter));
+    return counter.value();
   }
 
   void stage_audit(const Change& change, const Committed& committed) {
@@ -170,7 +210,8 @@ class Batch {
   const KvSnapshot& kv_;
   v1::LastCommit last_;
   std::vector<KvWrite> writes_;
-  std::map<std::string, Revision> staged_;  // 0: deleted
+  std::map<std::string, Revision> staged_;               // 0: deleted
+  std::map<std::string, uint64_t, std::less<>> counts_;  // of the counted prefixes that the batch touches
 };
 
 }  // namespace

@@ -1,7 +1,8 @@
 // Writer: the Store over a Kv. Callers of commit() queue; the one at the head becomes the leader and writes everybody's
 // changes as one synced batch (group commit), so there is no thread of its own and one thread is deterministic. It
 // keeps no state but the queue: where the log stands is read from the Kv before each batch, so a failed write leaves
-// nothing half-done. Any thread.
+// nothing half-done. It also keeps the number of keys under counted prefixes (keys::counted_prefix), in the same batch,
+// so that nobody has to list them to know it. Any thread.
 #pragma once
 
 #include <condition_variable>

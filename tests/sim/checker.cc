@@ -103,7 +103,7 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
     touched->insert(target);
   };
   const std::string rest = key.substr(std::min(key.size(), kind.size() + 1));
-  if (kind == "active_run") return index(&active_runs_, &batch->runs, "run/" + rest);
+  if (recount_.take(key, payload, &batch->runs)) return;
   if (kind == "active_attempt") return index(&active_attempts_, &batch->attempts, "attempt/" + rest);
   if (kind == "pending_inspection") return index(&pending_inspections_, &batch->inspections, "inspection/" + rest);
   if (!payload) {
@@ -202,6 +202,11 @@ void Checker::take_run(const std::string& key, const std::string& payload) {
       }
     }
   }
+  if (scheduler::is_final(run.state())) {
+    active_runs_.erase(key);
+  } else {
+    active_runs_.insert(key);
+  }
   runs_[key] = std::move(run);
 }
 
@@ -250,11 +255,7 @@ void Checker::take_alias(const std::string& key, const std::string& payload) {
 
 // What must hold between records, after the whole batch.
 void Checker::check_touched(const Batch& batch) {
-  for (const auto& key : batch.runs) {
-    auto run = runs_.find(key);
-    const bool active = run != runs_.end() && !scheduler::is_final(run->second.state());
-    if (active != active_runs_.contains(key)) fail("I5: the index of active runs is wrong about " + key);
-  }
+  if (std::string wrong = recount_.difference(batch.runs, runs_); !wrong.empty()) fail(wrong);
   for (const auto& key : batch.inspections) {
     auto found = inspections_.find(key);
     const bool pending = found != inspections_.end() && (found->second.state() == v1::Inspection::PENDING ||

@@ -13,6 +13,7 @@
 #include "proto/model.pb.h"
 #include "proto/record.pb.h"
 #include "proto/run.pb.h"
+#include "tests/sim/recount.h"
 #include "tests/sim/sim_world.h"
 
 namespace freshet::sim {
@@ -85,7 +86,9 @@ class Checker {
   std::map<std::string, std::string> gangs_, idempotency_;
   std::map<std::string, uint64_t> positions_;  // by gang
   std::map<std::string, int> launches_;
-  std::set<std::string> active_runs_, active_attempts_, pending_inspections_;  // what they point to
+  std::set<std::string> active_runs_;                            // that have not ended
+  std::set<std::string> active_attempts_, pending_inspections_;  // what they point to
+  Recount recount_;
 };
 
 }  // namespace freshet::sim

@@ -5,6 +5,7 @@
 #include "base/sha256.h"
 #include "daemon/control/agent_service.h"
 #include "daemon/control/placement_reconciler.h"
+#include "daemon/control/run_index.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
 #include "tests/unit/api/control_plane.h"
@@ -35,8 +36,7 @@ struct Cluster : test::ControlPlane {
     run.mutable_recipe()->mutable_steps(0)->mutable_train();
     run.add_steps()->set_name("fit");
     run.mutable_steps(0)->set_state(v1::StepStatus::READY);
-    create(change, keys::run("default", run_id), run);
-    put_reference(change, keys::active_run("default", run_id), keys::run("default", run_id));
+    control::create_run(run, &change);
     v1::NodeRecord node;
     node.set_name("n");
     node.set_slots(4);

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "daemon/control/run_index.h"
 #include "daemon/prometheus_metrics.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
@@ -45,8 +46,7 @@ void fill(Store& store) {
   run.set_pipeline("p");
   run.set_pipeline_version(1);
   run.set_state(v1::Run::RUNNING);
-  create(change, keys::run("default", "r"), run);
-  put_reference(change, keys::active_run("default", "r"), keys::run("default", "r"));
+  control::create_run(run, &change);
   v1::MetricHistory latest;
   for (const char* name : {"loss", "examples_per_second", "step_seconds", "gradient_norm", "learning_rate"}) {
     latest.add_samples()->set_name(name);

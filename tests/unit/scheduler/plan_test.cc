@@ -196,6 +196,39 @@ TEST_P(PlanProperty, SlotsThatFitTheFirstInTheQueueAreNeverLeftIdle) {
   }
 }
 
+// What control may leave out of a long queue: the plan of the rest is the plan of all.
+TEST_P(PlanProperty, WorkBehindTheDepthOfItsLaneChangesNothing) {
+  SCOPED_TRACE("seed " + std::to_string(GetParam()));
+  size_t left_out = 0;
+  for (int round = 0; round < 500; ++round) {
+    Snapshot world = snapshot();
+    for (uint64_t i = 0, n = below(60); i < n; ++i) {
+      world.waiting.push_back(item("more-" + std::to_string(i), static_cast<uint32_t>(below(11)),
+                                   static_cast<int64_t>(below(5)), static_cast<int32_t>(below(3)) - 1));
+    }
+    Policy policy{.backfill = below(4) != 0};
+    Plan whole = make_plan(world, policy, Time{});
+    std::vector<WorkItem> queue = world.waiting;
+    std::sort(queue.begin(), queue.end(), [](const auto& a, const auto& b) {
+      return std::tie(b.priority, a.ready_since, a.key) < std::tie(a.priority, b.ready_since, b.key);
+    });
+    Snapshot head{world.nodes, {}};
+    std::map<uint32_t, size_t> taken;
+    std::set<std::string> behind;
+    for (const auto& work : queue) {
+      if (taken[work.slots]++ < lane_depth(world.nodes, work.slots)) {
+        head.waiting.push_back(work);
+      } else {
+        behind.insert(work.key);
+      }
+    }
+    left_out += behind.size();
+    std::erase_if(whole.waiting, [&](const auto& waiting) { return behind.contains(waiting.key); });
+    ASSERT_EQ(to_text(make_plan(head, policy, Time{})), to_text(whole));
+  }
+  EXPECT_GT(left_out, 1000u);
+}
+
 // Small work keeps coming while a gang of the same priority waits: every item must still get its turn, and nothing that
 // is as urgent and fits the same nodes may start before one that was ready earlier.
 TEST_P(PlanProperty, NothingOfEqualPriorityStarves) {

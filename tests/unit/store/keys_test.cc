@@ -54,6 +54,34 @@ TEST(Keys, work_of_a_run_and_of_an_inspection) {
   EXPECT_EQ(keys::attempt(work, 2), "attempt/p/inspection/i/00000000000000000002");
 }
 
+TEST(Keys, ready_steps_lie_in_the_order_in_which_they_are_served) {
+  auto key = [](int32_t priority, int64_t ready, const char* run) {
+    return keys::ready_step(2, priority, Time{ready}, "p", run, "a/b");
+  };
+  EXPECT_LT(key(7, 9, "z"), key(6, 1, "a"));
+  EXPECT_LT(key(0, 9, "z"), key(-1, 1, "a"));
+  EXPECT_LT(key(0, 99, "z"), key(0, 100, "a"));
+  EXPECT_LT(key(0, 99, "a"), key(0, 99, "b"));
+  EXPECT_TRUE(key(0, 1, "a").starts_with(keys::ready_steps(2)));
+  EXPECT_FALSE(key(0, 1, "a").starts_with(keys::ready_steps(20)));
+  for (int32_t priority : {INT32_MIN, -1, 0, INT32_MAX}) {
+    keys::ReadyStep parsed = keys::parse_ready_step(key(priority, 123456789, "r"));
+    EXPECT_EQ(parsed.slots, 2u);
+    EXPECT_EQ(parsed.priority, priority);
+    EXPECT_EQ(parsed.ready.us, 123456789);
+    EXPECT_EQ(parsed.step, "a/b");
+  }
+  EXPECT_EQ(keys::slots_of_lane(keys::ready_steps(17)), 17u);
+}
+
+TEST(Keys, what_is_counted_is_counted_under_its_prefix) {
+  EXPECT_EQ(keys::counted_prefix(keys::run_by_state("p", "QUEUED", Time{5}, "r")), keys::runs_by_state("p", "QUEUED"));
+  EXPECT_EQ(keys::counted_prefix(keys::ready_step(3, 0, Time{5}, "p", "r", "s")), keys::ready_steps(3));
+  EXPECT_EQ(keys::counted_prefix(keys::run("p", "r")), "");
+  EXPECT_EQ(keys::counted_prefix("run_by_state/p"), "");
+  EXPECT_TRUE(keys::is_reserved(keys::count(keys::runs_by_state("p", "QUEUED"))));
+}
+
 TEST(Keys, only_the_writers_are_reserved) {
   EXPECT_TRUE(keys::is_reserved(keys::audit(1)));
   EXPECT_TRUE(keys::is_reserved(keys::last_commit()));
@@ -76,7 +104,7 @@ TEST(Keys, no_two_kinds_collide) {
                                   keys::run("p", "a"),
                                   keys::run_by_time("p", Time{1}, "a"),
                                   keys::run_by_pipeline("p", "x", Time{1}, "a"),
-                                  keys::active_run("p", "a"),
+                                  keys::due_run("p", "a"),
                                   keys::metric_chunk("p", "a", 1),
                                   keys::latest_metrics("p", "a"),
                                   keys::node("a"),

@@ -134,6 +134,32 @@ TEST_F(WriterTest, commit_time_grows_when_the_clock_goes_back) {
   EXPECT_EQ(must(store_.commit(write("a", "3"))).commit_time.us, 9'000'000);
 }
 
+TEST_F(WriterTest, counts_the_keys_of_counted_prefixes) {
+  const std::string queued = keys::runs_by_state("p", "QUEUED");
+  auto key = [&](const std::string& id) { return keys::run_by_state("p", "QUEUED", Time{1}, id); };
+  auto counted = [&] { return must(count(*store_.snapshot(), queued)); };
+  EXPECT_EQ(counted(), 0u);
+  Change change = write(key("a"), "1");
+  put_reference(change, key("b"), "1");
+  erase(change, key("b"));
+  put_reference(change, key("b"), "2");
+  put_reference(change, key("b"), "3");
+  erase(change, key("never"));
+  put_reference(change, "other", "1");
+  must(store_.commit(change));
+  EXPECT_EQ(counted(), 2u);
+  must(store_.commit(write(key("b"), "again")));
+  EXPECT_EQ(counted(), 2u);
+  EXPECT_EQ(store_.commit(write_if(key("c"), 77, "refused")).status().code(), Code::kConflict);
+  EXPECT_EQ(counted(), 2u);
+  Change all;
+  erase(all, key("a"));
+  erase(all, key("b"));
+  must(store_.commit(all));
+  EXPECT_EQ(counted(), 0u);
+  EXPECT_FALSE(must(store_.snapshot()->get(keys::count(queued)))) << "a count of none is no record";
+}
+
 TEST_F(WriterTest, refuses_changes_that_make_no_sense) {
   EXPECT_EQ(store_.commit(Change()).status().to_string(), "invalid_argument: a change without writes");
   EXPECT_EQ(store_.commit(write("", "1")).status().code(), Code::kInvalidArgument);
@@ -232,6 +258,23 @@ TEST(WriterGroup, those_who_wait_share_one_batch_and_see_each_other) {
 
 // 16 threads raise one counter by compare-and-swap and write keys of their own: nothing is lost, every revision is
 // given once, and the audit log replays to the state.
+TEST(WriterGroup, one_batch_counts_all_its_changes) {
+  MemoryKv kv;
+  HandClock clock;
+  Writer store(kv, clock);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 50; ++i) {
+        const std::string id = std::to_string(t) + "-" + std::to_string(i);
+        must(store.commit(write(keys::run_by_state("p", "QUEUED", Time{1}, id), "x")).status());
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(must(count(*store.snapshot(), keys::runs_by_state("p", "QUEUED"))), 400u);
+}
+
 TEST(WriterGroup, many_threads_lose_nothing_and_keep_order) {
   TempDir directory;
   std::unique_ptr<RocksKv> kv = must(RocksKv::open({.data_directory = directory.path(), .ballast_bytes = 0}));
