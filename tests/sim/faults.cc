@@ -9,6 +9,49 @@ namespace {
 constexpr Duration kDay = Duration::seconds(24 * 3600);
 constexpr uint64_t kBadGangOdds = 8;
 
+// Every kind there is: one that never strikes is seen as a zero.
+constexpr const char* kKinds[] = {
+    "agent: crash",
+    "agent: pause",
+    "client: answer lost",
+    "client: request lost",
+    "clock: a day ahead",
+    "clock: a day back",
+    "clock: a little back",
+    "daemon: crash at a point",
+    "daemon: crash between events",
+    "disk: crash in a write",
+    "disk: full",
+    "disk: read failed",
+    "disk: reads fail",
+    "disk: torn write",
+    "disk: write failed, not written",
+    "disk: write failed, written",
+    "disk: writes fail",
+    "disk: writes refused, full",
+    "gang: cannot start",
+    "gang: crash",
+    "gang: exit code",
+    "gang: hang",
+    "gang: killed",
+    "gang: leaves nothing",
+    "gang: out of memory",
+    "gang: supervisor dies",
+    "network: connection lost",
+    "network: half-open connection",
+    "network: nothing gets to the agent",
+    "network: nothing gets to the daemon",
+    "network: partition",
+    "network: slow",
+    "node: reboot",
+    "node: replaced",
+    "source: a file is removed",
+    "source: a file is replaced",
+    "source: a file is seen again",
+    "source: an old file arrives late",
+    "source: degraded",
+};
+
 uint64_t hash_of(std::string_view name, uint64_t salt) {
   uint64_t hash = 14695981039346656037ull ^ salt;
   for (char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
@@ -18,6 +61,7 @@ uint64_t hash_of(std::string_view name, uint64_t salt) {
 }  // namespace
 
 Faults::Faults(SimWorld& world, Duration mean) : world_(world), mean_(mean) {
+  for (const char* kind : kKinds) counts_[kind] = 0;
   world.on_crash_point([this](std::string_view point) { return crashes_at(point); });
   world.on_daemon_gone([this] {
     // Whoever watches over the daemon starts it again, sooner or later.
@@ -42,6 +86,7 @@ SimAgent& Faults::any_agent() {
 
 bool Faults::strikes(const char* kind, uint64_t odds) {
   if (!on_ || world_.draw(odds) != 0) return false;
+  CHECK_MSG(counts_.contains(kind), kind);
   count(kind);
   return true;
 }

@@ -12,14 +12,14 @@ constexpr Duration kFaulty = Duration::seconds(30 * 60);
 constexpr Duration kRest = Duration::seconds(40 * 60);  // until then everything has ended
 constexpr Duration kQuiet = Duration::seconds(30);
 constexpr Duration kFaultsApart = Duration::seconds(90);
-constexpr Duration kActsApart = Duration::seconds(90);
-constexpr Duration kFilesApart = Duration::seconds(140);
-constexpr Duration kCommitsApart = Duration::seconds(500);
+constexpr Duration kActsApart = Duration::seconds(120);
+constexpr Duration kFilesApart = Duration::seconds(200);
+constexpr Duration kCommitsApart = Duration::seconds(800);
 
 class Life final : public GangWatcher {
  public:
   Life(uint64_t seed, bool trace)
-      : world_(seed, {.trace = trace, .preempt = true, .heartbeat_ms = 5000, .lease_ms = 15000}),
+      : world_(seed, {.trace = trace, .preempt = true, .heartbeat_ms = 8000, .lease_ms = 20000}),
         checker_(world_),
         faults_(world_, kFaultsApart),
         clients_(world_, faults_, checker_, expectation_) {

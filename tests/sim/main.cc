@@ -18,7 +18,8 @@ namespace {
 struct Options {
   uint64_t from = 1, count = 1, seed = 0;
   unsigned jobs = 1;
-  bool trace = false, first = false;
+  bool trace = false, first = false, all = false;
+  std::vector<std::string> points;  // that there are
 };
 
 struct Totals {
@@ -123,19 +124,28 @@ void read_child(Child* child, Totals* totals) {
   ::waitpid(child->pid, &status, 0);
 }
 
-void print(const Options& options, const Totals& totals) {
+// Returns how many faults and crash points never struck.
+size_t print(const Options& options, const Totals& totals) {
   const double seeds = static_cast<double>(std::max<uint64_t>(totals.seeds, 1));
   std::printf("a seed on average: %.1f simulated minutes, %.0f events, %.1f runs, %.1f faults\n",
               static_cast<double>(totals.simulated_s) / 60 / seeds, static_cast<double>(totals.events) / seeds,
               static_cast<double>(totals.runs) / seeds, static_cast<double>(totals.faults) / seeds);
-  for (const auto& [name, count] : totals.counts) std::printf("fault %-45s %lu\n", name.c_str(), count);
+  size_t never = 0;
+  for (const auto& [name, count] : totals.counts) {
+    std::printf("fault %-45s %lu\n", name.c_str(), count);
+    never += count == 0 ? 1 : 0;
+  }
   for (const auto& [name, count] : totals.reached) {
     auto crashed = totals.crashed.find(name);
-    std::printf("crash point %-39s %lu of %lu\n", name.c_str(), crashed == totals.crashed.end() ? 0 : crashed->second,
-                count);
+    const uint64_t struck = crashed == totals.crashed.end() ? 0 : crashed->second;
+    std::printf("crash point %-39s %lu of %lu\n", name.c_str(), struck, count);
+    never += struck == 0 ? 1 : 0;
   }
+  std::printf("%zu kinds of faults and %zu crash points, %zu of them never struck\n", totals.counts.size(),
+              totals.reached.size(), never);
   for (const auto& [seed, failure] : totals.failures) std::printf("seed %lu: %s\n", seed, failure.c_str());
   std::printf("%lu seeds, %zu failed\n", options.count, totals.failures.size());
+  return never;
 }
 
 int live_many(const Options& options) {
@@ -153,8 +163,9 @@ int live_many(const Options& options) {
       read_child(&child, &totals);
     }
   }
-  print(options, totals);
-  return totals.failures.empty() ? 0 : 1;
+  for (const auto& point : options.points) totals.reached[point] += 0;
+  const size_t never = print(options, totals);
+  return totals.failures.empty() && (never == 0 || !options.all) ? 0 : 1;
 }
 
 int live_one(const Options& options) {
@@ -176,6 +187,8 @@ int main(int argc, char** argv) {
   app.add_option("--jobs", options.jobs, "processes at once")->check(CLI::PositiveNumber);
   app.add_option("--seed", options.seed, "this one seed only, as it was lived in a range");
   app.add_flag("--trace", options.trace, "with --seed: print every event");
+  app.add_option("--points", options.points, "the names of all crash points, to be told of those never reached");
+  app.add_flag("--all-struck", options.all, "fail when a fault or a crash point never struck");
   app.add_flag("--first", options.first, "stop at the first seed that fails");
   CLI11_PARSE(app, argc, argv);
   freshet::set_log_level(freshet::LogLevel::kError);
