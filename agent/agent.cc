@@ -18,7 +18,9 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr Duration kBackoffMin = Duration::millis(100);
-constexpr Duration kBackoffMax = Duration::seconds(2);
+// A daemon that was started again has its agents back within twice this time, and thousands of agents that have lost
+// theirs hinder nobody.
+constexpr Duration kBackoffMax = Duration::millis(400);
 constexpr Duration kWelcomeDeadline = Duration::seconds(10);
 constexpr Duration kHeartbeatDefault = Duration::seconds(1);
 constexpr uint32_t kFenceGraceMs = 2000;
@@ -179,9 +181,13 @@ bool Agent::serve() {
   };
   auto channel = network_.connect(std::move(callbacks));
   if (!channel.is_ok()) {
-    log_warning("agent", "cannot reach the daemon: " + channel.status().to_string());
+    // Once for each reason: it may be away for days.
+    std::string reason = channel.status().to_string();
+    if (reason != unreachable_) log_warning("agent", "cannot reach the daemon, trying again: " + reason);
+    unreachable_ = std::move(reason);
     return false;
   }
+  unreachable_.clear();
   open_channel(number, std::move(*channel));
   welcomed_ = false;
   heartbeat_ = kHeartbeatDefault;

@@ -87,6 +87,7 @@ class Agent {
   bool welcomed_ = false;
   uint64_t term_ = 0;
   Duration heartbeat_{};
+  std::string unreachable_;  // why the last attempt to connect failed
 
   std::mutex channel_mutex_;
   std::unique_ptr<AgentChannel> channel_;  // guarded by channel_mutex_

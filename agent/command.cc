@@ -50,13 +50,16 @@ struct ChildPlan {
   char* const* argv;
   char* const* environment;
   const char* directory;
-  int null, out, err, cgroup, report;
+  const std::vector<int>& cgroups;
+  int null, out, err, report;
 };
 
 [[noreturn]] void run_child(const ChildPlan& plan) {
   int failed = 0;
   do {
-    if (plan.cgroup >= 0 && ::write(plan.cgroup, "0", 1) != 1) break;
+    bool is_contained = true;
+    for (int cgroup : plan.cgroups) is_contained = is_contained && ::write(cgroup, "0", 1) == 1;
+    if (!is_contained) break;
     if (::setpgid(0, 0) != 0) break;
     if (::dup2(plan.null, 0) < 0 || ::dup2(plan.out, 1) < 0 || ::dup2(plan.err, 2) < 0) break;
     if (plan.directory[0] != '\0' && ::chdir(plan.directory) != 0) break;
@@ -89,8 +92,8 @@ Result<Child> spawn(const Command& command, const SpawnFiles& files) {
   const std::string program = resolve_program(command);
   auto argv = pointers(command.argv);
   auto environment = pointers(command.environment);
-  const ChildPlan plan{program.c_str(),   argv.data(), environment.data(), command.working_directory.c_str(),
-                       null.get(),        out.get(),   err.get(),          files.cgroup_procs,
+  const ChildPlan plan{program.c_str(),    argv.data(), environment.data(), command.working_directory.c_str(),
+                       files.cgroup_procs, null.get(),  out.get(),          err.get(),
                        report_write.get()};
 
   Child child;

@@ -22,7 +22,7 @@ struct Command {
 struct SpawnFiles {
   std::filesystem::path stdout_log;  // appended to
   std::filesystem::path stderr_log;
-  int cgroup_procs = -1;  // of Containment::procs_fd()
+  std::vector<int> cgroup_procs;  // Containment::procs_fds()
 };
 
 struct Child {

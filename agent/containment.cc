@@ -91,61 +91,102 @@ Status remove_group(const fs::path& group) {
   return Status::ok();
 }
 
-std::optional<fs::path> gang_group(const std::string& gang_id) {
-  auto mountinfo = read_file("/proc/self/mountinfo");
-  if (!mountinfo.is_ok()) return std::nullopt;
-  auto mount = find_cgroup2_mount(*mountinfo);
-  if (!mount) return std::nullopt;
-  return *mount / "freshet" / gang_id;
+// The groups of one gang; not made yet.
+struct GangGroups {
+  fs::path mount;  // of version 2
+  fs::path group;
+  std::optional<fs::path> pids;  // of version 1
+};
+
+std::optional<GangGroups> groups_of(const CgroupLayout& layout, const std::string& gang_id) {
+  if (!layout.unified) return std::nullopt;
+  GangGroups groups{*layout.unified, *layout.unified / "freshet" / gang_id, std::nullopt};
+  if (layout.pids) groups.pids = *layout.pids / "freshet" / gang_id;
+  return groups;
+}
+
+Status remove_groups(const GangGroups& groups) {
+  Status status = groups.pids ? remove_group(*groups.pids) : Status::ok();
+  RETURN_IF_ERROR(remove_group(groups.group));
+  return status;
 }
 
 class CgroupContainment final : public Containment {
  public:
-  CgroupContainment(fs::path group, Fd procs, std::string previous)
-      : group_(std::move(group)), procs_(std::move(procs)), previous_(std::move(previous)) {}
+  CgroupContainment(std::string name, GangGroups groups, std::vector<Fd> procs, std::string previous)
+      : name_(std::move(name)), groups_(std::move(groups)), procs_(std::move(procs)), previous_(std::move(previous)) {}
 
-  std::string name() const override { return "cgroup2"; }
-  int procs_fd() const override { return procs_.get(); }
-  Status kill_all() override { return kill_group(group_ / "ranks"); }
+  std::string name() const override { return name_; }
+  std::vector<int> procs_fds() const override {
+    std::vector<int> fds;
+    for (const Fd& fd : procs_) fds.push_back(fd.get());
+    return fds;
+  }
+  Status kill_all() override { return kill_group(groups_.group / "ranks"); }
   std::optional<uint64_t> out_of_memory_kills() const override {
-    return value_of(read_file(group_ / "ranks" / "memory.events"), "oom_kill");
+    return value_of(read_file(groups_.group / "ranks" / "memory.events"), "oom_kill");
   }
   Status remove() override {
     CRASH_POINT("supervisor.cgroup.before_leave");
     RETURN_IF_ERROR(write_text(previous_, "0"));
     CRASH_POINT("supervisor.cgroup.after_leave");
-    return remove_group(group_);
+    return remove_groups(groups_);
   }
 
  private:
-  fs::path group_;
-  Fd procs_;
+  std::string name_;
+  GangGroups groups_;
+  std::vector<Fd> procs_;
   std::string previous_;  // cgroup.procs of where the supervisor came from
 };
 
-Result<std::unique_ptr<Containment>> make_cgroup(const std::string& gang_id) {
-  auto group = gang_group(gang_id);
-  if (!group) return unavailable("cgroup version 2 is not mounted");
-  const fs::path mount = group->parent_path().parent_path();
-  ASSIGN_OR_RETURN(std::string own, read_file("/proc/self/cgroup"));
-  size_t line = own.find("0::/");
-  if (line == std::string::npos) return unavailable("this process is in no cgroup of version 2");
-  const std::string previous = own.substr(line + 4, own.find('\n', line) - line - 4);
-  RETURN_IF_ERROR(make_directories(*group / "supervisor"));
-  RETURN_IF_ERROR(make_directories(*group / "ranks"));
-  // The kernel counts out-of-memory kills only where the memory controller is on; often it is not ours to have.
-  for (const fs::path& level : {mount, mount / "freshet", *group}) {
-    if (Status status = write_text(level / "cgroup.subtree_control", "+memory"); !status.is_ok()) break;
+Result<Fd> open_procs(const fs::path& group) {
+  const fs::path path = group / "cgroup.procs";
+  Fd procs(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!procs.is_open()) return errno_status("open " + path.string(), errno);
+  return procs;
+}
+
+// The limit that version 1 has for the gang. A machine may not let us have it; then the gang has none.
+Result<Fd> make_pids_group(const fs::path& group, uint64_t processes_max) {
+  RETURN_IF_ERROR(make_directories(group));
+  RETURN_IF_ERROR(write_text(group / "pids.max", std::to_string(processes_max)));
+  return open_procs(group);
+}
+
+Result<std::unique_ptr<Containment>> make_cgroup(const std::string& gang_id, uint64_t processes_max,
+                                                 const CgroupLayout& layout) {
+  auto groups = groups_of(layout, gang_id);
+  if (!groups) return unavailable("cgroup version 2 is not mounted");
+  const auto& [mount, group, pids] = *groups;
+  ASSIGN_OR_RETURN(std::string previous, process_cgroup(::getpid()));
+  if (previous.empty()) return unavailable("this process is in no cgroup of version 2");
+  RETURN_IF_ERROR(make_directories(group / "supervisor"));
+  RETURN_IF_ERROR(make_directories(group / "ranks"));
+  // Where a controller is on, the kernel counts out-of-memory kills and limits processes; often it is not ours to have.
+  for (const char* controller : {"+memory", "+pids"}) {
+    for (const fs::path& level : {mount, mount / "freshet", group}) {
+      if (Status status = write_text(level / "cgroup.subtree_control", controller); !status.is_ok()) break;
+    }
   }
-  if (!fs::exists(*group / "ranks" / "cgroup.kill")) return unavailable("this kernel has no cgroup.kill");
+  if (!fs::exists(group / "ranks" / "cgroup.kill")) return unavailable("this kernel has no cgroup.kill");
   CRASH_POINT("supervisor.cgroup.before_join");
-  RETURN_IF_ERROR(write_text(*group / "supervisor" / "cgroup.procs", "0"));
+  RETURN_IF_ERROR(write_text(group / "supervisor" / "cgroup.procs", "0"));
   CRASH_POINT("supervisor.cgroup.after_join");
-  const fs::path procs_path = *group / "ranks" / "cgroup.procs";
-  Fd procs(::open(procs_path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!procs.is_open()) return errno_status("open " + procs_path.string(), errno);
-  return std::unique_ptr<Containment>(
-      std::make_unique<CgroupContainment>(*group, std::move(procs), (mount / previous / "cgroup.procs").string()));
+  std::vector<Fd> procs;
+  ASSIGN_OR_RETURN(Fd ranks, open_procs(group / "ranks"));
+  procs.push_back(std::move(ranks));
+  Status limited = write_text(group / "ranks" / "pids.max", std::to_string(processes_max));
+  if (!limited.is_ok() && pids) {
+    auto counted = make_pids_group(*pids, processes_max);
+    limited = counted.status();
+    if (counted.is_ok()) procs.push_back(std::move(*counted));
+  }
+  if (!limited.is_ok()) {
+    log_info("supervisor", "no limit on the processes of gang " + gang_id + ": " + limited.message());
+  }
+  return std::unique_ptr<Containment>(std::make_unique<CgroupContainment>(
+      layout.name(), *groups, std::move(procs), (mount / previous.substr(1) / "cgroup.procs").string()));
 }
 
 bool has_marker(pid_t pid, const std::string& marker) {
@@ -184,7 +225,7 @@ Result<std::vector<ProcessId>> find_marked(const std::string& gang_id, pid_t roo
   std::vector<ProcessId> found;
   for (const auto& [pid, stat] : living) {
     if (!members.contains(pid) || pid == ::getpid() || (pid == root && !include_supervisor)) continue;
-    found.push_back(ProcessId{pid, stat.start_ticks, boot});
+    found.push_back(ProcessId{pid, stat.start_ticks, boot, {}});
   }
   return found;
 }
@@ -216,7 +257,7 @@ class SessionContainment final : public Containment {
  public:
   explicit SessionContainment(std::string gang_id) : gang_id_(std::move(gang_id)) {}
   std::string name() const override { return "session"; }
-  int procs_fd() const override { return -1; }
+  std::vector<int> procs_fds() const override { return {}; }
   Status kill_all() override { return kill_marked(gang_id_, ::getpid(), false); }
   std::optional<uint64_t> out_of_memory_kills() const override { return std::nullopt; }
   Status remove() override { return Status::ok(); }
@@ -227,43 +268,26 @@ class SessionContainment final : public Containment {
 
 }  // namespace
 
-std::optional<fs::path> find_cgroup2_mount(const std::string& mountinfo) {
-  std::istringstream lines(mountinfo);
-  std::string line;
-  while (std::getline(lines, line)) {
-    // "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw": the type stands behind the lone dash.
-    size_t dash = line.find(" - ");
-    if (dash == std::string::npos) continue;
-    std::istringstream after(line.substr(dash + 3));
-    std::string type;
-    after >> type;
-    if (type != "cgroup2") continue;
-    std::istringstream before(line.substr(0, dash));
-    std::string id, parent, device, root, point;
-    before >> id >> parent >> device >> root >> point;
-    if (root == "/" && !point.empty()) return fs::path(point);
-  }
-  return std::nullopt;
+CgroupLayout read_cgroup_layout() {
+  auto mountinfo = read_file("/proc/self/mountinfo");
+  return mountinfo.is_ok() ? find_cgroups(*mountinfo) : CgroupLayout();
 }
 
-std::unique_ptr<Containment> make_containment(const std::string& gang_id, bool allow_cgroup) {
-  if (allow_cgroup) {
-    auto cgroup = make_cgroup(gang_id);
-    if (cgroup.is_ok()) return std::move(*cgroup);
-    log_info("supervisor", "no cgroup for gang " + gang_id + " (" + cgroup.status().message() +
-                               "): its session and the variable " + kMarkerVariable + " hold it together");
-  }
+std::unique_ptr<Containment> make_containment(const std::string& gang_id, uint64_t processes_max,
+                                              const CgroupLayout& layout) {
+  auto cgroup = make_cgroup(gang_id, processes_max, layout);
+  if (cgroup.is_ok()) return std::move(*cgroup);
+  log_info("supervisor", "no cgroup for gang " + gang_id + " (" + cgroup.status().message() +
+                             "): its session and the variable " + kMarkerVariable + " hold it together");
   return std::make_unique<SessionContainment>(gang_id);
 }
 
 Status kill_gang(const std::string& gang_id) {
-  auto group = gang_group(gang_id);
+  auto groups = groups_of(read_cgroup_layout(), gang_id);
   std::error_code ignored;
-  if (group && fs::exists(*group, ignored)) {
-    RETURN_IF_ERROR(kill_group(*group));
-    return remove_group(*group);
-  }
-  return kill_marked(gang_id, 0, true);
+  if (groups && fs::exists(groups->group, ignored)) RETURN_IF_ERROR(kill_group(groups->group));
+  RETURN_IF_ERROR(kill_marked(gang_id, 0, true));
+  return groups ? remove_groups(*groups) : Status::ok();
 }
 
 }  // namespace freshet::agent

@@ -295,8 +295,7 @@ void Gang::fail_launch(const Wishes& wishes, const Status& why) {
     gone_ = true;
   }
   CRASH_POINT("agent.launch_failure.before_kill");
-  Status status = kill_gang(id());
-  if (status.is_ok()) status = remove_files();
+  Status status = remove_files();
   CRASH_POINT("agent.launch_failure.after_removal");
   if (!status.is_ok()) log_error("agent", "gang " + id() + " could not be removed: " + status.to_string());
   reply_launched(wishes, why);
@@ -445,6 +444,9 @@ void Gang::abandon(const v1::JournalEntry& entry, const Status& why) {
 }
 
 Status Gang::remove_files() {
+  // A supervisor has done this already, unless it died before it could write down who it is. What a job has moved out
+  // of its cgroup is also found here.
+  RETURN_IF_ERROR(kill_gang(id()));
   const fs::path logs = context_.agent_dir / "logs";
   RETURN_IF_ERROR(make_directories(logs));
   CRASH_POINT("agent.logs.before_move");

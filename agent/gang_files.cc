@@ -21,6 +21,7 @@ v1::Process to_proto(const ProcessId& process, uint32_t rank) {
   proto.set_pid(process.pid);
   proto.set_start_ticks(process.start_ticks);
   proto.set_boot_id(process.boot_id);
+  proto.set_cgroup(process.cgroup);
   return proto;
 }
 
@@ -34,7 +35,8 @@ Result<std::optional<ProcessId>> read_process(const std::filesystem::path& path)
   RETURN_IF_ERROR(text.status());
   v1::Process proto;
   RETURN_IF_ERROR(from_json(*text, &proto).with_context(path.string()));
-  return std::optional<ProcessId>(ProcessId{static_cast<pid_t>(proto.pid()), proto.start_ticks(), proto.boot_id()});
+  return std::optional<ProcessId>(
+      ProcessId{static_cast<pid_t>(proto.pid()), proto.start_ticks(), proto.boot_id(), proto.cgroup()});
 }
 
 std::string describe(const v1::WorkRef& work, uint64_t epoch) {

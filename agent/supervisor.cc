@@ -44,6 +44,12 @@ constexpr size_t kStderrBytes = 64u << 10;
 
 fs::path shared_memory_of(const std::string& gang_id) { return fs::path("/dev/shm") / ("freshet-" + gang_id); }
 
+// More than any job of ours needs (mpirun, ranks, the threads of each, and what a command starts), and few enough for
+// the machine to live on when a job forks for ever.
+uint64_t processes_max(const v1::AttemptSpec& attempt) {
+  return 1024 + uint64_t{attempt.ranks()} * (64 + 4 * uint64_t{attempt.threads_per_rank()});
+}
+
 std::string tail_of_file(const fs::path& path, size_t bytes) {
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.is_open()) return {};
@@ -151,12 +157,15 @@ Status Supervisor::prepare() {
   if (::setsid() < 0) log_warning("supervisor", std::string("setsid: ") + std::strerror(errno));
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return errno_status("become child subreaper", errno);
   ::signal(SIGPIPE, SIG_IGN);
+  // First of all, as the cgroup is a part of who the supervisor is. Were it to die before it has written that down, the
+  // agent would take the gang for one that was never started, and remove the groups with its files.
+  containment_ = make_containment(attempt_.gang_id(), processes_max(attempt_),
+                                  options_.allow_cgroup ? read_cgroup_layout() : CgroupLayout());
+  CRASH_POINT("supervisor.containment.after_make");
   ASSIGN_OR_RETURN(ProcessId self, identify(::getpid()));
   CRASH_POINT("supervisor.process.before_write");
   RETURN_IF_ERROR(write_process(files_.process(), self));
   CRASH_POINT("supervisor.process.after_write");
-  containment_ = make_containment(attempt_.gang_id(), options_.allow_cgroup);
-  CRASH_POINT("supervisor.containment.after_make");
   RETURN_IF_ERROR(watch());
   // Looked for after the watch has begun, so that none can slip between.
   on_directory_change();
@@ -222,7 +231,7 @@ Result<Command> Supervisor::make_command() {
 Status Supervisor::start_ranks() {
   ASSIGN_OR_RETURN(Command command, make_command());
   CRASH_POINT("supervisor.ranks.before_start");
-  auto child = spawn(command, {files_.stdout_log(), files_.stderr_log(), containment_->procs_fd()});
+  auto child = spawn(command, {files_.stdout_log(), files_.stderr_log(), containment_->procs_fds()});
   CRASH_POINT("supervisor.ranks.after_start");
   if (!child.is_ok()) {
     if (!attempt_.has_command() || attempt_.ranks() > 1) return child.status();

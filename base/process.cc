@@ -48,9 +48,22 @@ Result<ProcessStat> process_stat(pid_t pid) {
   return stat;
 }
 
+Result<std::string> process_cgroup(pid_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/cgroup";
+  auto text = read_file(path);
+  if (!text.is_ok()) return not_found("no process " + std::to_string(pid) + ": " + text.status().message());
+  // Lines of "9:name=systemd:/", one for each hierarchy; that of version 2 has number 0 and no name.
+  std::istringstream lines(*text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("0::")) return line.substr(3);
+  }
+  return std::string();
+}
+
 Result<ProcessId> identify(pid_t pid) {
   ASSIGN_OR_RETURN(ProcessStat stat, process_stat(pid));
-  ProcessId process{pid, stat.start_ticks, {}};
+  ProcessId process{pid, stat.start_ticks, {}, {}};
+  ASSIGN_OR_RETURN(process.cgroup, process_cgroup(pid));
   ASSIGN_OR_RETURN(process.boot_id, boot_id());
   return process;
 }
@@ -81,6 +94,12 @@ Result<Fd> open_process(const ProcessId& process) {
   if (!stat.is_ok() || stat->start_ticks != process.start_ticks) return not_found(name + " has ended");
   pollfd ended{pidfd.get(), POLLIN, 0};
   if (::poll(&ended, 1, 0) > 0) return not_found(name + " has ended");
+  if (!process.cgroup.empty()) {
+    auto cgroup = process_cgroup(process.pid);
+    if (!cgroup.is_ok() || *cgroup != process.cgroup) {
+      return not_found(name + " is not the one that ran in cgroup " + process.cgroup);
+    }
+  }
   return pidfd;
 }
 

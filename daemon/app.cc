@@ -20,6 +20,7 @@
 #include "daemon/http/http_server.h"
 #include "daemon/prometheus_metrics.h"
 #include "daemon/providers/local.h"
+#include "daemon/providers/local_keeper.h"
 #include "daemon/providers/local_log_reader.h"
 #include "daemon/sources/local_source_hub.h"
 #include "daemon/store/artifact_store.h"
@@ -86,6 +87,7 @@ struct App::Impl {
   }
 
   ~Impl() {
+    keeper.reset();
     if (server != nullptr) server->stop(kDrain);
     io.stop();
     pool.stop();
@@ -126,7 +128,9 @@ struct App::Impl {
     loop.start();
     CRASH_POINT("daemon.agent.before_start");
     if (!config.no_local_agent()) {
-      RETURN_IF_ERROR(ensure_local_agent(data_dir, server->url(), config.local_slots()).with_context("local agent"));
+      auto provider = ensure_local_agent(data_dir, server->url(), config.local_slots());
+      RETURN_IF_ERROR(provider.status().with_context("local agent"));
+      keeper.emplace(std::move(*provider));
     }
     return Status::ok();
   }
@@ -164,6 +168,7 @@ struct App::Impl {
   async::WorkerPool pool;
   async::IoThreads io;
   std::unique_ptr<http::HttpServer> server;
+  std::optional<LocalAgentKeeper> keeper;
   std::atomic<http::HttpServer*> serving = nullptr;
 };
 

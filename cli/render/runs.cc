@@ -85,7 +85,7 @@ Table steps_table(const v1::Run& run, Time now) {
 }
 
 Table attempts_table(const v1::RunView& view, Time now) {
-  Table table({"STEP", "EPOCH", "STATE", "NODE", "RANKS", "PLACED", "RAN", "EXIT"});
+  Table table({"STEP", "EPOCH", "STATE", "NODE", "RANKS", "HELD BY", "PLACED", "RAN", "EXIT"});
   for (const auto& attempt : view.attempts()) {
     const int64_t end_us = attempt.finished_us() != 0 ? attempt.finished_us() : now.us;
     table.add({attempt.work().step(),
@@ -93,6 +93,7 @@ Table attempts_table(const v1::RunView& view, Time now) {
                {v1::Attempt::State_Name(attempt.state()), attempt_style(attempt.state())},
                attempt.node(),
                std::to_string(attempt.ranks()),
+               attempt.containment(),
                to_iso8601({attempt.placed_us()}),
                duration_between(attempt.started_us(), end_us),
                exit_text(attempt.exit())});

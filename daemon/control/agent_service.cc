@@ -105,6 +105,11 @@ Time AgentService::last_heard(const std::string& node) {
   return last_heard_.try_emplace(node, context_.clock.monotonic()).first->second;
 }
 
+void AgentService::require_hello(const std::string& node) {
+  std::lock_guard lock(mutex_);
+  must_greet_.insert(node);
+}
+
 void AgentService::on_closed(const std::string& node) {
   if (node.empty()) return;
   log_warning("agents", "node " + node + " disconnected");
@@ -126,6 +131,9 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_frame(std::string* node, c
   }
   {
     std::lock_guard lock(mutex_);
+    if (must_greet_.contains(*node)) {
+      return unavailable("node " + *node + " was silent for longer than its lease; it must connect again");
+    }
     last_heard_[*node] = context_.clock.monotonic();
   }
   std::vector<v1::DaemonFrame> replies;
@@ -224,6 +232,10 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_hello(const v1::AgentHello
   CRASH_POINT("agents.hello.before_commit");
   RETURN_IF_ERROR(context_.commit(std::move(change)).status());
   CRASH_POINT("agents.hello.after_commit");
+  {
+    std::lock_guard lock(mutex_);
+    must_greet_.erase(hello.node());
+  }
   log_info("agents", "node " + hello.node() + " connected, " + std::to_string(hello.slots()) + " slots, " +
                          std::to_string(hello.gangs_size()) + " gangs");
   return replies;

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ class AgentService {
   Result<std::vector<v1::DaemonFrame>> on_frame(std::string* node, const v1::AgentFrame& frame);
   void on_closed(const std::string& node);
 
+  // After the node was taken for dead: its session counts for nothing until it has connected again and said what it
+  // has.
+  void require_hello(const std::string& node);
+
   // Monotonic time of the last word from the node; for a node not heard since this start, of its first mention here.
   Time last_heard(const std::string& node);
 
@@ -41,6 +46,7 @@ class AgentService {
   Context& context_;
   std::mutex mutex_;
   std::map<std::string, Time> last_heard_;  // guarded by mutex_
+  std::set<std::string> must_greet_;        // guarded by mutex_
 };
 
 // Ends an attempt: the state, the time, and its place in the index of active ones.

@@ -79,6 +79,8 @@ Status AttemptReconciler::check_nodes(const Snapshot& snapshot, Time now, Time* 
     CRASH_POINT("node.liveness.before_commit");
     RETURN_IF_ERROR(context_.commit(std::move(change)).status());
     CRASH_POINT("node.liveness.after_commit");
+    // What it still runs is fenced, and only its hello brings the order to stop.
+    if (liveness == v1::NodeRecord::DEAD) agents_.require_hello(name);
   }
   return Status::ok();
 }

@@ -83,7 +83,7 @@ Result<std::optional<ProcessId>> LocalProvider::find() const {
   RETURN_IF_ERROR(text.status());
   v1::Process proto;
   RETURN_IF_ERROR(from_json(*text, &proto).with_context(path.string()));
-  ProcessId process{static_cast<pid_t>(proto.pid()), proto.start_ticks(), proto.boot_id()};
+  ProcessId process{static_cast<pid_t>(proto.pid()), proto.start_ticks(), proto.boot_id(), proto.cgroup()};
   if (!is_running(process)) return std::optional<ProcessId>();
   return std::optional<ProcessId>(std::move(process));
 }
@@ -173,11 +173,13 @@ Result<LocalAgentConfig> local_agent_config(const fs::path& data_dir, uint32_t s
   return config;
 }
 
-Status ensure_local_agent(const fs::path& data_dir, const std::string& url, uint32_t slots) {
+Result<LocalProvider> ensure_local_agent(const fs::path& data_dir, const std::string& url, uint32_t slots) {
   ASSIGN_OR_RETURN(LocalAgentConfig config, local_agent_config(data_dir, slots));
   ASSIGN_OR_RETURN(std::string address, read_file(config.address_file));
   if (address != url + "\n") return internal(config.address_file.string() + " does not hold " + url);
-  return LocalProvider(std::move(config)).ensure_running();
+  LocalProvider provider(std::move(config));
+  RETURN_IF_ERROR(provider.ensure_running());
+  return provider;
 }
 
 }  // namespace freshet

@@ -50,6 +50,6 @@ class LocalProvider {
 Result<LocalAgentConfig> local_agent_config(const std::filesystem::path& data_dir, uint32_t slots);
 
 // Makes sure that the local agent runs; it reads the daemon's URL from data_dir/address, which must hold `url` by now.
-Status ensure_local_agent(const std::filesystem::path& data_dir, const std::string& url, uint32_t slots);
+Result<LocalProvider> ensure_local_agent(const std::filesystem::path& data_dir, const std::string& url, uint32_t slots);
 
 }  // namespace freshet

@@ -35,6 +35,7 @@ Result<std::unique_ptr<SupervisorLink>> SupervisorLink::connect(const std::files
   process->set_pid(self.pid);
   process->set_start_ticks(self.start_ticks);
   process->set_boot_id(self.boot_id);
+  process->set_cgroup(self.cgroup);
   CRASH_POINT("worker.hello.before_send");
   RETURN_IF_ERROR(link->send(frame));
   CRASH_POINT("worker.hello.after_send");

@@ -1,6 +1,7 @@
 // Golden command lines and environments of gangs.
 #include "agent/launch.h"
 
+#include "agent/cgroup_layout.h"
 #include "agent/containment.h"
 #include "tests/unit/agent/support.h"
 
@@ -94,15 +95,48 @@ TEST(LaunchTest, ACommandIsTheUsersOwnWithItsEnvironment) {
                 "TMPDIR=/data/agent/gangs/g1/tmp"}));
 }
 
-TEST(ContainmentTest, TheCgroup2MountIsFoundWhereverItIs) {
-  EXPECT_EQ(find_cgroup2_mount("41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"),
-            fs::path("/sys/fs/cgroup/unified"));
-  EXPECT_EQ(find_cgroup2_mount("32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n"
-                               "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"),
-            fs::path("/sys/fs/cgroup"));
-  EXPECT_EQ(find_cgroup2_mount("32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n"), std::nullopt);
+TEST(CgroupLayoutTest, VersionTwoAlone) {
+  auto layout = find_cgroups(
+      "22 1 0:20 / /sys rw shared:2 - sysfs sysfs rw\n"
+      "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
+  EXPECT_EQ(layout.unified, fs::path("/sys/fs/cgroup"));
+  EXPECT_EQ(layout.pids, std::nullopt);
+  EXPECT_EQ(layout.name(), "cgroup2");
+}
+
+TEST(CgroupLayoutTest, VersionTwoBesideTheControllersOfVersionOne) {
+  auto layout = find_cgroups(
+      "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n"
+      "39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n"
+      "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n");
+  EXPECT_EQ(layout.unified, fs::path("/sys/fs/cgroup/unified"));
+  EXPECT_EQ(layout.pids, fs::path("/sys/fs/cgroup/pids"));
+  EXPECT_EQ(layout.name(), "cgroup2-hybrid");
+}
+
+TEST(CgroupLayoutTest, AHierarchyWithoutControllersMakesNoHybrid) {
+  auto layout = find_cgroups(
+      "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
+      "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+  EXPECT_EQ(layout.name(), "cgroup2");
+}
+
+TEST(CgroupLayoutTest, NoVersionTwo) {
+  EXPECT_EQ(find_cgroups("").unified, std::nullopt);
+  EXPECT_EQ(find_cgroups("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n").unified, std::nullopt);
   // A part of the tree mounted into a container is not the tree.
-  EXPECT_EQ(find_cgroup2_mount("41 31 0:38 /a /mnt rw - cgroup2 cgroup2 rw\n"), std::nullopt);
+  EXPECT_EQ(find_cgroups("41 31 0:38 /a /mnt rw - cgroup2 cgroup2 rw\n").unified, std::nullopt);
+}
+
+TEST(ContainmentTest, WhereNoGroupCanBeMadeTheSessionHolds) {
+  const std::string gang = random_gang_id();
+  CgroupLayout unwritable;
+  unwritable.unified = "/proc/self/no-cgroups-here";
+  for (const CgroupLayout& layout : {CgroupLayout(), unwritable}) {
+    auto containment = make_containment(gang, 100, layout);
+    EXPECT_EQ(containment->name(), "session");
+    EXPECT_TRUE(containment->procs_fds().empty());
+  }
 }
 
 }  // namespace

@@ -52,12 +52,32 @@ class SupervisorTest : public ::testing::TestWithParam<bool> {
   TestGang script_gang(const std::string& script) {
     return gang(train_attempt("script"), write_script(dir_.path() / "worker.sh", script));
   }
+  // What the record must say on this machine, to whose groups the tests have access.
+  static std::string expected_containment() {
+    const CgroupLayout layout = read_cgroup_layout();
+    const bool is_ours = layout.unified && ::access(layout.unified->c_str(), W_OK) == 0;
+    return GetParam() && is_ours ? layout.name() : "session";
+  }
+  // Asks for the stop of a gang that forks without end; how many it got to.
+  static int stop_fork_storm(TestGang& gang) {
+    int forked = -1;
+    gang.start();
+    EXPECT_TRUE(eventually([&] {
+      for (const auto& entry : gang.journal()) {
+        if (entry.milestone().name().starts_with("forked ")) forked = std::stoi(entry.milestone().name().substr(7));
+      }
+      return forked >= 0;
+    }));
+    gang.stop(100, "enough");
+    EXPECT_EQ(gang.wait().cause(), v1::ExitRecord::STOPPED);
+    return forked;
+  }
   static void expect_nothing_left(const TestGang& gang) {
     EXPECT_TRUE(eventually([&] { return processes_of(gang.attempt.gang_id()).empty(); }));
     EXPECT_FALSE(fs::exists(gang.files.socket()));
     EXPECT_FALSE(fs::exists(gang.files.temporary()));
     EXPECT_FALSE(fs::exists("/dev/shm/freshet-" + gang.attempt.gang_id()));
-    for (const char* mount : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    for (const char* mount : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"}) {
       EXPECT_FALSE(fs::exists(fs::path(mount) / "freshet" / gang.attempt.gang_id()));
     }
   }
@@ -88,9 +108,7 @@ TEST_P(SupervisorTest, AGangThatSucceedsLeavesItsWholeStory) {
   EXPECT_EQ(samples, 100);
   ASSERT_EQ(journal[0].started().processes_size(), 1);
   EXPECT_NE(journal[0].started().processes(0).start_ticks(), 0u);
-  if (!GetParam()) {
-    EXPECT_EQ(journal[0].started().containment(), "session");
-  }
+  EXPECT_EQ(journal[0].started().containment(), expected_containment());
   expect_nothing_left(gang);
 }
 
@@ -202,6 +220,21 @@ TEST_P(SupervisorTest, WhoIgnoresSigtermIsKilledAfterTheGrace) {
   v1::ExitRecord exit = gang.wait();
   EXPECT_EQ(exit.cause(), v1::ExitRecord::STOPPED);
   EXPECT_EQ(exit.signal(), SIGKILL);
+  expect_nothing_left(gang);
+}
+
+TEST_P(SupervisorTest, OfAForkStormInSessionsOfItsOwnNothingIsLeft) {
+  TestGang gang = this->gang(train_attempt("fork-300"));
+  EXPECT_EQ(stop_fork_storm(gang), 300);
+  expect_nothing_left(gang);
+}
+
+TEST_P(SupervisorTest, AForkStormEndsAtTheLimitOfTheGang) {
+  const CgroupLayout layout = read_cgroup_layout();
+  if (expected_containment() == "session" || !layout.pids) GTEST_SKIP() << "nothing counts processes here";
+  TestGang gang = this->gang(train_attempt("fork-3000"));
+  // 1024, and 68 for a rank with one thread; the rank itself is one of them.
+  EXPECT_EQ(stop_fork_storm(gang), 1091);
   expect_nothing_left(gang);
 }
 

@@ -133,6 +133,20 @@ int act(int fd, const v1::AttemptSpec& attempt, uint32_t rank, const std::string
     send_milestone(fd, "ignoring");
     run_until_killed();
   }
+  if (step == "fork-300" || step == "fork-3000") {
+    const int wanted = std::atoi(step.c_str() + 5);
+    int forked = 0;
+    for (; forked < wanted; ++forked) {
+      const pid_t child = ::fork();
+      if (child < 0) break;
+      if (child > 0) continue;
+      ::setsid();
+      ::signal(SIGTERM, SIG_IGN);
+      run_until_killed();
+    }
+    send_milestone(fd, "forked " + std::to_string(forked));
+    run_until_killed();
+  }
   if (step == "all-ranks") {
     std::cout << "rank " << rank << " epoch " << attempt.epoch() << "\n";
     return 0;

@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include <filesystem>
 
 #include "base/file.h"
+#include "daemon/providers/local_keeper.h"
 #include "tests/paths.h"
 
 namespace freshet {
@@ -101,6 +103,21 @@ TEST_F(LocalProviderTest, AStalePidFileIsNotTakenForAnAgent) {
                            std::to_string(self->start_ticks + 1) + "\",\"boot_id\":\"" + self->boot_id + "\"}";
   ASSERT_TRUE(write_file_durably(config_.agent_dir / "agent.pid.json", json).is_ok());
   EXPECT_FALSE(running());
+}
+
+TEST_F(LocalProviderTest, AKilledAgentIsFollowedByAnotherWhichOutlivesItsKeeper) {
+  ProcessId last;
+  {
+    LocalAgentKeeper keeper{LocalProvider(config_), Duration::millis(1)};
+    for (int life = 0; life < 3; ++life) {
+      ASSERT_TRUE(eventually([&] { return running().has_value() && *running() != last; }));
+      last = *running();
+      ASSERT_TRUE(send_signal(*open_process(last), life == 0 ? SIGTERM : SIGKILL).is_ok());
+    }
+    ASSERT_TRUE(eventually([&] { return running().has_value() && *running() != last; }));
+    last = *running();
+  }
+  EXPECT_EQ(running(), last);
 }
 
 TEST_F(LocalProviderTest, AMissingAgentProgramIsSaid) {
