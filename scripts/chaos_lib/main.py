@@ -1,7 +1,9 @@
 """scripts/chaos KIND --count N: one module of this folder for each kind, in which SUMMARY says what it does, and
-run(case, options) does it once or raises. What a kind starts it ends, each process by its id."""
+run(case, options) does it once or raises. A kind that has JOBS runs so many times at once unless told otherwise. What a kind
+starts it ends, each process by its id."""
 
 import argparse
+import concurrent.futures
 import importlib
 import json
 import os
@@ -9,6 +11,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -33,6 +36,8 @@ def parse():
         sub.add_argument("--build-dir", type=pathlib.Path, default=ROOT / "build/cpu", help="default: build/cpu")
         sub.add_argument("--results", type=pathlib.Path, help="also write the summary there as JSON")
         sub.add_argument("--quiet", action="store_true", help="only the summary and what failed")
+        if hasattr(module, "JOBS"):
+            sub.add_argument("--jobs", type=int, default=module.JOBS, help=f"how many at once (default {module.JOBS})")
         if hasattr(module, "add_arguments"):
             module.add_arguments(sub)
     options = parser.parse_args()
@@ -49,11 +54,15 @@ class Case:
         self._totals = totals
         self._quiet = quiet
 
+    _lock = threading.Lock()  # of all totals
+
     def add(self, name, count=1):
-        self._totals[name] = self._totals.get(name, 0) + count
+        with self._lock:
+            self._totals[name] = self._totals.get(name, 0) + count
 
     def worst(self, name, value):
-        self._totals[name] = max(self._totals.get(name, value), value)
+        with self._lock:
+            self._totals[name] = max(self._totals.get(name, value), value)
 
     def say(self, text):
         if not self._quiet:
@@ -64,16 +73,16 @@ def main():
     options = parse()
     module = importlib.import_module(KINDS[options.kind])
     totals, failed, started = {}, [], time.monotonic()
-    count = 0
-    for seed in range(options.seed, options.seed + options.count):
-        case = Case(seed, totals, options.quiet)
+
+    def once(seed):
         try:
-            module.run(case, options)
+            module.run(Case(seed, totals, options.quiet), options)
         except Exception:  # whatever went wrong, this time has failed and the next is tried
             failed.append(seed)
-            print(f"{seed}: FAILED", flush=True)
-            traceback.print_exc()
-        count += 1
+            print(f"{seed}: FAILED\n{traceback.format_exc()}", end="", flush=True)
+    count = module.times(options) if hasattr(module, "times") else options.count
+    with concurrent.futures.ThreadPoolExecutor(getattr(options, "jobs", 1)) as pool:
+        list(pool.map(once, range(options.seed, options.seed + count)))
     if hasattr(module, "finish"):
         module.finish(totals, options)
     for name, value in sorted(totals.items()):
@@ -82,8 +91,8 @@ def main():
         commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         options.results.write_text(json.dumps(
             {"command": " ".join(sys.argv[1:]), "commit": commit.stdout.strip(), "cores": os.cpu_count(), "done": count,
-             "failed": failed, "seconds": round(time.monotonic() - started, 1), **totals}, indent=1) + "\n")
-    for seed in failed:
+             "failed": sorted(failed), "seconds": round(time.monotonic() - started, 1), **totals}, indent=1) + "\n")
+    for seed in sorted(failed):
         print(f"failed: scripts/chaos {options.kind} --count 1 --seed {seed}")
     print(f"{count} done, {len(failed)} failed")
     return 1 if failed else 0

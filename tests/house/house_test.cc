@@ -281,6 +281,20 @@ TEST(House, NoFileNamesThisMachineOrARegistry) {
               Contains(HasSubstr("one machine only")));
 }
 
+TEST(House, ACrashPointHasANameOfItsOwn) {
+  EXPECT_THAT(found("base/x.cc", "  CRASH_POINT(\"x.file.before_sync\");\n  CRASH_POINT(\"x.file.after_sync\");\n"),
+              IsEmpty());
+  EXPECT_THAT(found("base/x.cc", "CRASH_POINT(\"x.file.before_sync\");\n\nCRASH_POINT(\"x.file.before_sync\");\n"),
+              ElementsAre("base/x.cc:3: [crash-point] x.file.before_sync is also the name of base/x.cc:1"));
+  for (const char* name :
+       {"name", "\"x.sync\"", "\"x.file.before-sync\"", "\"x.file.before.sync\"", "\"X.file.sync\"", ""}) {
+    EXPECT_THAT(found("base/x.cc", std::string("CRASH_POINT(") + name + ");\n"),
+                ElementsAre("base/x.cc:1: [crash-point] its name is a literal on the same line: \"area.thing.moment\""))
+        << name;
+  }
+  EXPECT_THAT(found("tests/x.cc", "CRASH_POINT(\"test.once\");\n"), IsEmpty());
+}
+
 TEST(House, LinesAreCountedAcrossCommentsAndLiterals) {
   auto source = read_cpp("int a;  /* one\n * two */ int b;\n#include <x>  // three\n// #include <y>\n");
   ASSERT_EQ(source.lines.size(), 4U);

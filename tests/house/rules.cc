@@ -1,6 +1,7 @@
 #include "tests/house/rules.h"
 
 #include <algorithm>
+#include <map>
 #include <regex>
 
 #include "tests/house/layers.h"
@@ -255,6 +256,28 @@ void check_private(const SourceFile& file, const std::string& root, std::vector<
   }
 }
 
+// The names are read from the sources by scripts/chaos: what it cannot read would never be exercised.
+void check_crash_points(const std::vector<SourceFile>& files, std::vector<Finding>* findings) {
+  static const std::regex kName(R"re(CRASH_POINT\("([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*)"\))re");
+  std::map<std::string, std::string> places;
+  for (const auto& file : files) {
+    if (!is_cpp(file.path) || file.path.starts_with("tests/") || file.path == "base/crash_point.h") continue;
+    const SourceText source = read_cpp(file.text);
+    for (size_t i = 0; i < source.code.size(); ++i) {
+      if (!contains_word(source.code[i], "CRASH_POINT")) continue;
+      std::smatch match;
+      if (!std::regex_search(source.lines[i], match, kName)) {
+        report(findings, file, i + 1, "crash-point", "its name is a literal on the same line: \"area.thing.moment\"");
+        continue;
+      }
+      const std::string place = file.path + ":" + std::to_string(i + 1);
+      auto [first, is_new] = places.emplace(match[1], place);
+      if (!is_new)
+        report(findings, file, i + 1, "crash-point", match[1].str() + " is also the name of " + first->second);
+    }
+  }
+}
+
 std::vector<Finding> check(const std::vector<SourceFile>& files, const std::string& root) {
   std::vector<Finding> findings;
   for (const auto& file : files) {
@@ -266,6 +289,7 @@ std::vector<Finding> check(const std::vector<SourceFile>& files, const std::stri
     check_leftovers(file, &findings);
     check_private(file, root, &findings);
   }
+  check_crash_points(files, &findings);
   return findings;
 }
 

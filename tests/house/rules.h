@@ -17,7 +17,7 @@ struct SourceFile {
 struct Finding {
   std::string path;
   size_t line = 0;   // from 1; 0: the whole file
-  std::string rule;  // "include", "size", "pure", "own-header", "header", "leftover", "private"
+  std::string rule;  // "include", "size", "pure", "own-header", "header", "leftover", "private", "crash-point"
   std::string message;
 };
 
@@ -38,6 +38,7 @@ void check_own_header(const SourceFile& file, const std::vector<SourceFile>& fil
 void check_size(const SourceFile& file, std::vector<Finding>* findings);
 void check_leftovers(const SourceFile& file, std::vector<Finding>* findings);
 void check_private(const SourceFile& file, const std::string& root, std::vector<Finding>* findings);
+void check_crash_points(const std::vector<SourceFile>& files, std::vector<Finding>* findings);
 
 bool is_cpp(std::string_view path);
 bool is_header(std::string_view path);
