@@ -43,6 +43,7 @@ void add_commands(CLI::App& app, Session& session) {
   add_lineage(app, session);
   add_triggers(app, session);
   add_data(app, session);
+  add_audit(app, session);
   add_system(app, session);
   add_completion(app, session);
 }

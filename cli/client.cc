@@ -149,7 +149,7 @@ Status Client::list_into(const std::string& path, Query query, size_t limit, goo
     }
     all->MergeFrom(*page);
     const bool is_enough = limit != 0 && static_cast<size_t>(reflection->FieldSize(*all, items)) >= limit;
-    if (token.empty() || is_enough || reflection->FieldSize(*page, items) == 0) return Status::ok();
+    if (token.empty() || is_enough) return Status::ok();
     query = first;
     query.emplace_back("page_token", token);
   }

@@ -18,7 +18,8 @@ void add_models(CLI::App& app, Session& session);  // models, promote, rollback
 void add_lineage(CLI::App& app, Session& session);
 void add_triggers(CLI::App& app, Session& session);  // triggers, sources
 void add_data(CLI::App& app, Session& session);
-void add_system(CLI::App& app, Session& session);  // nodes, audit, version
+void add_audit(CLI::App& app, Session& session);
+void add_system(CLI::App& app, Session& session);  // nodes, version
 void add_completion(CLI::App& app, Session& session);
 
 // "Examples:" and the lines, below a command's help.

@@ -1,4 +1,4 @@
-// nodes, audit, version.
+// nodes, version.
 #include <CLI/CLI.hpp>
 
 #include "base/version.h"
@@ -37,16 +37,6 @@ void add_system(CLI::App& app, Session& session) {
     v1::ListNodesResponse all;
     RETURN_IF_ERROR(client->get("nodes", {}, &all));
     return session.print(all, render_nodes(all, session.render_options()));
-  });
-
-  auto options = std::make_shared<ListOptions>();
-  CLI::App* audit = app.add_subcommand("audit", "List who changed what, newest first");
-  add_limit(audit, options, 50);
-  audit->footer(examples({"freshet audit --limit 10", "freshet audit --limit 0 --json"}));
-  session.on(audit, [&session, options]() -> Result<int> {
-    ASSIGN_OR_RETURN(auto client, Client::open(session));
-    ASSIGN_OR_RETURN(auto records, client->list<v1::ListAuditResponse>("audit", {}, options->limit));
-    return session.print(records, render_audit(records, session.render_options()));
   });
 
   CLI::App* version = app.add_subcommand("version", "Print the version of this program and of the daemon");

@@ -51,6 +51,20 @@ Style style_of(v1::EntryRecord::State state) {
   }
 }
 
+// "alias/default/m/champion (was 41), run/.. (new) and 3 more".
+std::string changes_text(const v1::AuditView& record) {
+  constexpr int kShown = 2;
+  std::string text;
+  for (int i = 0; i < std::min(record.changes_size(), kShown); ++i) {
+    const auto& change = record.changes(i);
+    const std::string replaced =
+        change.replaced_revision() == 0 ? "new" : "was " + std::to_string(change.replaced_revision());
+    text += (i > 0 ? ", " : "") + change.key() + (change.deleted() ? " (deleted, " : " (") + replaced + ")";
+  }
+  if (record.changes_size() > kShown) text += " and " + std::to_string(record.changes_size() - kShown) + " more";
+  return text;
+}
+
 Cell liveness_cell(v1::NodeRecord::Liveness liveness) {
   switch (liveness) {
     case v1::NodeRecord::ALIVE:
@@ -151,12 +165,22 @@ std::string render_nodes(const v1::ListNodesResponse& nodes, const RenderOptions
 
 std::string render_audit(const v1::ListAuditResponse& audit, const RenderOptions& options) {
   if (audit.records().empty()) return "no audit records\n";
-  Table table({"REVISION", "TIME", "ACTOR", "ACTION", "RECORDS", "REASON"});
+  Table table({"REVISION", "TIME", "ACTOR", "ACTION", "CHANGED", "REASON"});
   for (const auto& record : audit.records()) {
     table.add({std::to_string(record.revision()), to_iso8601({record.commit_us()}), record.actor(), record.action(),
-               std::to_string(record.keys_size()), record.reason()});
+               changes_text(record), record.reason()});
   }
   return table.render(options);
+}
+
+std::string render_verified(const v1::VerifyAuditResponse& verified, size_t heads) {
+  const std::string good = counted(verified.checked()) + " audit records hold";
+  if (verified.has_problem()) {
+    return "the audit log is broken: " + safe_text(verified.problem().message()) + "\n" + good + " before it\n";
+  }
+  std::string text = good + ", up to revision " + std::to_string(verified.revision()) + "\n";
+  if (heads > 0) text += "the log holds what was kept: " + counted(heads) + (heads == 1 ? " head\n" : " heads\n");
+  return text;
 }
 
 }  // namespace freshet::cli

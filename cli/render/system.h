@@ -16,5 +16,7 @@ std::string render_triggers(const v1::ListTriggersResponse& triggers, const Rend
 std::string render_entries(const v1::ListEntriesResponse& entries, const RenderOptions& options);
 std::string render_nodes(const v1::ListNodesResponse& nodes, const RenderOptions& options);
 std::string render_audit(const v1::ListAuditResponse& audit, const RenderOptions& options);
+// `heads`: how many were compared.
+std::string render_verified(const v1::VerifyAuditResponse& verified, size_t heads);
 
 }  // namespace freshet::cli

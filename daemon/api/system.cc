@@ -18,9 +18,21 @@ void add_system_routes(http::Router& router, const Services& services) {
       "GET", "/api/v1/audit",
       http::json_handler([&system](const Principal&, const Request& request) -> Result<v1::ListAuditResponse> {
         ASSIGN_OR_RETURN(auto page, page_of(request));
-        return system.list_audit(page);
+        ASSIGN_OR_RETURN(uint64_t since_us, request.query_number("since_us", 0, INT64_MAX));
+        return system.list_audit(
+            {request.query_or("actor", ""), request.query_or("action", ""), static_cast<int64_t>(since_us)}, page);
       }),
-      {.query = {"page_size", "page_token"}});
+      {.query = {"page_size", "page_token", "actor", "action", "since_us"}});
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/audit/head",
+      http::json_handler([&system](const Principal&, const Request&) { return system.audit_head(); }));
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/audit/verify",
+      http::json_handler([&system](const Principal&, const Request& request) -> Result<v1::VerifyAuditResponse> {
+        ASSIGN_OR_RETURN(auto page, page_of(request));
+        return system.verify_audit(request.query_or("heads", ""), page);
+      }),
+      {.query = {"page_size", "page_token", "heads"}});
   router.route<Permission::kRead>(
       "GET", "/api/v1/version",
       http::json_handler([&system](const Principal&, const Request&) { return system.version(); }));

@@ -24,6 +24,9 @@ class HighWater {
   Status check_manifest(const std::filesystem::path& database) const;
   Status check_sequence(const std::filesystem::path& database, uint64_t sequence) const;
 
+  // Of the newest change that is known to have been synced; 0: none is.
+  uint64_t sequence() const { return mark_.sequence; }
+
   // From now on raise() covers the manifest that `database` writes to.
   void watch(const std::filesystem::path& database);
   // Costs two calls of the system. When they fail the mark stays behind, which is all that happens.

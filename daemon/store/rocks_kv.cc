@@ -20,6 +20,7 @@
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "daemon/store/log_tail.h"
 
 namespace freshet {
 namespace {
@@ -279,6 +280,7 @@ Status RocksKv::check_before_opening() {
   ASSIGN_OR_RETURN(bool fresh, is_new(database_path()));
   if (fresh) return high_water_.check_sequence(database_path(), 0);
   RETURN_IF_ERROR(high_water_.check_manifest(database_path()));
+  RETURN_IF_ERROR(cut_torn_tail(database_path(), high_water_.sequence()).status());
   ASSIGN_OR_RETURN(std::shared_ptr<Database> database, open_for_reading());
   return database->with(
       [&](rocksdb::DB& db) { return high_water_.check_sequence(database_path(), db.GetLatestSequenceNumber()); });

@@ -193,9 +193,13 @@ class Batch {
     audit.set_action(change.action);
     audit.set_reason(change.reason);
     audit.set_previous_digest(last_.audit_digest());
+    audit.set_previous_revision(last_.audit_revision());
     for (const Write& write : change.writes) {
       v1::ChangedRecord& changed = *audit.add_changes();
       changed.set_key(write.key);
+      // What cannot be read may be written over.
+      if (Result<Revision> replaced = revision_of(write.key); replaced.is_ok())
+        changed.set_replaced_revision(*replaced);
       if (write.payload) {
         changed.set_value(*write.payload);
       } else {
@@ -204,6 +208,7 @@ class Batch {
     }
     std::string bytes = serialize(audit);
     last_.set_audit_digest(Sha256::hex_of(bytes));
+    last_.set_audit_revision(committed.revision);
     writes_.push_back({keys::audit(committed.revision), seal_envelope(std::move(bytes), committed)});
   }
 

@@ -27,11 +27,15 @@ def directory():
     return tempfile.TemporaryDirectory(prefix="freshet-power-", dir=memory if os.access(memory, os.W_OK) else None)
 
 
+def in_memory(options):
+    """An environment in which files that are made in memory get no space set aside, which there means zeros."""
+    return os.environ | {"LD_PRELOAD": str(options.binaries / "freshet_power_recorder.so")}
+
+
 def record(kind, folder, seed, options):
     (folder / "root").mkdir()
-    environment = os.environ | {"POWER_ROOT": str(folder / "root"), "POWER_LOG": str(folder / "log"),
-                                "POWER_ACKS": str(folder / "acks"),
-                                "LD_PRELOAD": str(options.binaries / "freshet_power_recorder.so")}
+    environment = in_memory(options) | {"POWER_ROOT": str(folder / "root"), "POWER_LOG": str(folder / "log"),
+                                        "POWER_ACKS": str(folder / "acks")}
     subprocess.run([options.binaries / options.program, "record", kind, folder / "root", str(seed)], env=environment,
                    check=True, timeout=60)
 
@@ -44,7 +48,7 @@ def cut_block(first, options):
         record(kind, folder, first, options)
         done = subprocess.run([options.binaries / options.program, "cut", kind, folder / "root", folder / "log",
                                folder / "scratch", str(first), str(CUTS)], stdout=subprocess.PIPE, text=True, check=False,
-                              timeout=300)
+                              env=in_memory(options), timeout=300)
     lines = done.stdout.splitlines()
     if done.returncode not in (0, 1) or not lines or not lines[-1].startswith(f"{CUTS} cuts"):
         raise RuntimeError(f"{kind}: the cuts from seed {first} on ended with {done.returncode}")

@@ -400,15 +400,16 @@ int truncate(const char* path, off_t size) {
   return result;
 }
 int truncate64(const char* path, off64_t size) { return truncate(path, size); }
-// Space that is only set aside changes nothing that can be read; a hole that is punched would.
+// Space that is only set aside changes nothing that can be read, and is not: a file system in memory would fill it with
+// zeros. A hole that is punched would change something.
 int fallocate(int fd, int mode, off_t offset, off_t size) {
-  auto real = [&] { return static_cast<int>(::syscall(SYS_fallocate, fd, mode, offset, size)); };
-  if ((mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
+  if (mode == FALLOC_FL_KEEP_SIZE) return 0;
+  if (mode != 0) {
     std::string relative;
     if (recorder() != nullptr && recorded_fd(*recorder(), fd, &relative)) give_up("fallocate with another mode");
   }
-  if (mode != 0) return real();
-  return resize_recorded(fd, static_cast<uint64_t>(offset + size), true, real);
+  return resize_recorded(fd, static_cast<uint64_t>(offset + size), true,
+                         [&] { return static_cast<int>(::syscall(SYS_fallocate, fd, mode, offset, size)); });
 }
 int fallocate64(int fd, int mode, off64_t offset, off64_t size) { return fallocate(fd, mode, offset, size); }
 int posix_fallocate(int fd, off_t offset, off_t size) { return fallocate(fd, 0, offset, size) == 0 ? 0 : errno; }

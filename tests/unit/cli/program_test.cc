@@ -118,6 +118,8 @@ TEST_F(Program, HelpOfEveryCommandHasExamples) {
                               "data discard",
                               "nodes",
                               "audit",
+                              "audit head",
+                              "audit verify",
                               "version",
                               "completion"}) {
     std::vector<std::string> arguments;
@@ -416,6 +418,48 @@ TEST_F(Program, OtherLists) {
   daemon_.on("GET /api/v1/nodes", message_of<v1::ListNodesResponse>("nodes"));
   daemon_.on("GET /api/v1/audit", message_of<v1::ListAuditResponse>("audit"));
   for (const char* name : {"sources", "pipelines", "nodes", "audit"}) EXPECT_EQ(run({name}).out, golden(name)) << name;
+}
+
+TEST_F(Program, AuditIsFilteredByTheDaemon) {
+  daemon_.on("GET /api/v1/audit", message_of<v1::ListAuditResponse>("audit"));
+  EXPECT_EQ(run({"audit", "--actor", "admin", "--action", "promote", "--since", "1h ago"}).code, 0);
+  const std::string asked = last_asked().query;
+  for (const char* part : {"actor=admin", "action=promote", "since_us="})
+    EXPECT_NE(asked.find(part), std::string::npos) << asked;
+  EXPECT_EQ(run({"audit", "--since", "some day"}).code, kExitError);
+}
+
+TEST_F(Program, AuditVerifySaysWhichRecordDoesNotFit) {
+  v1::VerifyAuditResponse verified;
+  verified.set_checked(41);
+  verified.set_revision(57);
+  daemon_.on("GET /api/v1/audit/verify", verified);
+  EXPECT_EQ(run({"audit", "verify"}).out, "41 audit records hold, up to revision 57\n");
+  verified.mutable_problem()->set_message("the audit record of revision 58 was changed");
+  daemon_.on("GET /api/v1/audit/verify", verified);
+  auto ended = run({"audit", "verify"});
+  EXPECT_EQ(ended.code, kExitError);
+  EXPECT_EQ(ended.out,
+            "the audit log is broken: the audit record of revision 58 was changed\n41 audit records hold before it\n");
+}
+
+TEST_F(Program, AuditHeadIsWhatVerifyReads) {
+  v1::AuditHead head;
+  head.set_revision(57);
+  head.set_digest(std::string(64, 'a'));
+  daemon_.on("GET /api/v1/audit/head", head);
+  const std::string file = dir_ / "heads";
+  write("heads", run({"audit", "head"}).out + run({"audit", "head"}).out);
+  v1::VerifyAuditResponse verified;
+  verified.set_checked(1);
+  verified.set_revision(57);
+  daemon_.on("GET /api/v1/audit/verify", verified);
+  EXPECT_EQ(run({"audit", "verify", "--head", file}).out,
+            "1 audit records hold, up to revision 57\nthe log holds what was kept: 2 heads\n");
+  EXPECT_NE(last_asked().query.find("57"), std::string::npos);
+  write("heads", "nothing\n");
+  EXPECT_NE(run({"audit", "verify", "--head", file}).err.find("is not what `freshet audit head` printed"),
+            std::string::npos);
 }
 
 TEST_F(Program, VersionSaysWhetherThereIsADaemon) {

@@ -70,18 +70,19 @@ TEST_F(Audit, changed_record_is_found) {
   set_raw(keys::audit(2), serialize(envelope));
   Status status = verify();
   EXPECT_EQ(status.code(), Code::kCorrupt);
-  EXPECT_THAT(status.message(), testing::HasSubstr("broken before audit/0000000000000003"));
+  EXPECT_EQ(status.message(), "the audit record of revision 2 (1970-01-01T00:00:01.000Z, , ) was changed");
 }
 
 TEST_F(Audit, missing_record_is_found) {
   for (int i = 0; i < 3; ++i) commit("a", std::to_string(i));
   std::string second = raw(keys::audit(2));
   set_raw(keys::audit(2), std::nullopt);
-  EXPECT_THAT(verify().message(), testing::HasSubstr("broken before audit/0000000000000003"));
+  EXPECT_THAT(verify().message(), testing::HasSubstr("of revision 2 is missing"));
   set_raw(keys::audit(2), second);
   must(verify());
   set_raw(keys::audit(3), std::nullopt);
-  EXPECT_THAT(verify().message(), testing::HasSubstr("does not end with the writer's last record"));
+  EXPECT_THAT(verify().message(),
+              testing::HasSubstr("of revision 3 is missing: the log was cut off behind revision 2"));
 }
 
 TEST_F(Audit, record_under_another_number_is_found) {
@@ -89,7 +90,51 @@ TEST_F(Audit, record_under_another_number_is_found) {
   std::string first = raw(keys::audit(1));
   set_raw(keys::audit(1), std::nullopt);
   set_raw(keys::audit(9), first);
-  EXPECT_THAT(verify().message(), testing::HasSubstr("audit/0000000000000009 says that it is revision 1"));
+  EXPECT_THAT(verify().message(), testing::HasSubstr("is not in its place: the one of revision 1 lies there"));
+}
+
+TEST_F(Audit, kept_head_shows_a_log_that_was_cut_off_as_a_whole) {
+  for (int i = 0; i < 3; ++i) commit("a", std::to_string(i));
+  const v1::AuditHead head = must(audit_head(*store_.snapshot()));
+  EXPECT_EQ(head.revision(), 3u);
+  const std::string last = raw(keys::last_commit());
+  commit("a", "more");
+  must(verify_audit(*store_.snapshot(), {head}));
+  const v1::AuditHead later = must(audit_head(*store_.snapshot()));
+  // Back to where it was, with the writer's own record.
+  set_raw(keys::audit(4), std::nullopt);
+  set_raw(keys::last_commit(), last);
+  must(verify());
+  must(verify_audit(*store_.snapshot(), {head}));
+  EXPECT_THAT(verify_audit(*store_.snapshot(), {head, later}).message(),
+              testing::HasSubstr("revision 4 is missing: a head of it was kept, and the log ends with revision 3"));
+}
+
+TEST_F(Audit, a_page_goes_on_where_the_last_one_ended) {
+  for (int i = 0; i < 25; ++i) commit("a", std::to_string(i));
+  AuditPosition position;
+  uint64_t checked = 0;
+  int pages = 0;
+  for (bool is_done = false; !is_done; ++pages) {
+    AuditPage page = must(check_audit(*store_.snapshot(), position, 10, {}));
+    ASSERT_FALSE(page.problem);
+    checked += page.checked;
+    position = page.position;
+    is_done = page.is_done;
+  }
+  EXPECT_EQ(checked, 25u);
+  EXPECT_EQ(pages, 3);
+}
+
+TEST_F(Audit, each_change_says_what_it_replaced) {
+  commit("a", "1");
+  commit("b", "1");
+  commit("a", "2");
+  commit("a", std::nullopt);
+  auto records = must(list<v1::AuditRecord>(*store_.snapshot(), keys::audits()));
+  std::vector<uint64_t> replaced;
+  for (const auto& record : records) replaced.push_back(record.value.changes(0).replaced_revision());
+  EXPECT_THAT(replaced, testing::ElementsAre(0, 0, 1, 3));
 }
 
 }  // namespace

@@ -73,6 +73,38 @@ TEST(RocksKv, torn_tail_of_the_log_opens_with_all_that_was_acknowledged) {
   EXPECT_EQ(must(kv->snapshot()->scan("k/", "", 0, false)).size(), 199u);
 }
 
+// As where the file's size had reached the disk and its last blocks had not: they read as zeros.
+TEST(RocksKv, zeros_at_the_end_of_the_log_open_with_all_that_was_acknowledged) {
+  for (size_t zeros : {30u, 3000u, 60'000u}) {
+    TempDir directory;
+    fill(*must(open_at(directory.path())), 199);
+    const std::string mark = must(read_file(directory.path() / "high-water"));
+    {
+      auto kv = must(open_at(directory.path()));
+      must(kv->write({{key_of(199), std::string(70'000, 'x')}}));
+    }
+    must(write_file_durably(directory.path() / "high-water", mark));
+    const fs::path log = newest_log(directory.path());
+    std::string bytes = must(read_file(log));
+    std::fill(bytes.end() - static_cast<std::ptrdiff_t>(zeros), bytes.end(), '\0');
+    must(write_file_durably(log, bytes));
+    auto kv = must(open_at(directory.path()));
+    EXPECT_EQ(must(kv->snapshot()->scan("k/", "", 0, false)).size(), 199u);
+    must(kv->write({{key_of(200), "more"}}));
+  }
+}
+
+TEST(RocksKv, damaged_end_of_the_log_that_was_acknowledged_is_not_cut) {
+  TempDir directory;
+  fill(*must(open_at(directory.path())), 20);
+  const fs::path log = newest_log(directory.path());
+  std::string bytes = must(read_file(log));
+  std::fill(bytes.end() - 100, bytes.end(), '\0');
+  must(write_file_durably(log, bytes));
+  EXPECT_EQ(open_at(directory.path()).status().code(), Code::kCorrupt);
+  EXPECT_EQ(must(read_file(log)), bytes);
+}
+
 TEST(RocksKv, second_daemon_is_told_that_the_lock_is_held) {
   TempDir directory;
   auto kv = must(open_at(directory.path()));
