@@ -5,6 +5,7 @@
 #include <rocksdb/env.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/options.h>
+#include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -12,6 +13,8 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
 #include <cstdarg>
 #include <cstdio>
 #include <set>
@@ -28,6 +31,7 @@ namespace {
 // Small enough that what recovery writes out, all buffers full, fits in the ballast.
 constexpr size_t kWriteBufferBytes = 16 << 20;
 constexpr int kWriteBuffers = 3;
+constexpr std::chrono::milliseconds kReadersMax{1000};
 constexpr uint64_t kReopenBytesMin = kWriteBuffers * kWriteBufferBytes;
 
 // RocksDB's own info log would lie on the same disk and ends the process when that is full.
@@ -158,7 +162,7 @@ Status check_directory(const std::filesystem::path& directory) {
 class RocksKv::Database {
  public:
   Database(rocksdb::DB* db, std::shared_ptr<std::atomic<bool>> failed) : failed_(std::move(failed)), db_(db) {}
-  ~Database() { close(); }
+  ~Database() { close({}); }
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
@@ -170,10 +174,14 @@ class RocksKv::Database {
   }
   void release(const rocksdb::Snapshot* snapshot) {
     std::unique_lock lock(mutex_);
-    if (snapshots_.erase(snapshot) != 0) db_->ReleaseSnapshot(snapshot);
+    if (snapshots_.erase(snapshot) == 0) return;
+    db_->ReleaseSnapshot(snapshot);
+    if (snapshots_.empty()) released_.notify_all();
   }
-  void close() {
+  // Waits for the readers, but not for long.
+  void close(std::chrono::milliseconds patience) {
     std::unique_lock lock(mutex_);
+    released_.wait_for(lock, patience, [this] { return snapshots_.empty(); });
     for (const rocksdb::Snapshot* snapshot : snapshots_) db_->ReleaseSnapshot(snapshot);
     snapshots_.clear();
     db_.reset();
@@ -193,6 +201,7 @@ class RocksKv::Database {
   std::shared_mutex mutex_;  // guards all below; exclusive to close
   std::unique_ptr<rocksdb::DB> db_;
   std::set<const rocksdb::Snapshot*> snapshots_;
+  std::condition_variable_any released_;  // the last of them
 };
 
 class RocksKv::View final : public KvSnapshot {
@@ -257,13 +266,23 @@ class RocksKv::View final : public KvSnapshot {
 Result<std::unique_ptr<RocksKv>> RocksKv::open(RocksKvOptions options) {
   RETURN_IF_ERROR(check_directory(options.data_directory));
   std::unique_ptr<RocksKv> kv(new RocksKv(std::move(options)));
+  // On a full disk what comes after opening needs space too: the first commits, the daemon's own small files.
+  if (free_bytes(kv->options_.data_directory) < kReopenBytesMin && kv->drop_ballast()) {
+    log_warning("store", "the disk is almost full: gave up the ballast to open the store");
+  }
   ASSIGN_OR_RETURN(kv->database_, kv->open_database());
   kv->make_ballast();
   return kv;
 }
 
+Result<std::unique_ptr<RocksKv>> RocksKv::open_read_only(const std::filesystem::path& data_directory) {
+  std::unique_ptr<RocksKv> kv(new RocksKv({.data_directory = data_directory, .ballast_bytes = 0}));
+  ASSIGN_OR_RETURN(kv->database_, kv->open_for_reading());
+  return kv;
+}
+
 RocksKv::~RocksKv() {
-  if (database_) database_->close();
+  if (database_) database_->close({});
   if (Status synced = high_water_.sync(); !synced.is_ok()) log_warning("store", synced.message());
 }
 
@@ -320,7 +339,10 @@ std::shared_ptr<RocksKv::Database> RocksKv::current() const {
   return database_;
 }
 
-std::unique_ptr<KvSnapshot> RocksKv::snapshot() const { return std::make_unique<View>(current()); }
+std::unique_ptr<KvSnapshot> RocksKv::snapshot() const {
+  std::shared_lock lock(reopening_);
+  return std::make_unique<View>(current());
+}
 
 void RocksKv::replace(std::shared_ptr<Database> database) {
   std::lock_guard lock(mutex_);
@@ -331,7 +353,8 @@ bool RocksKv::is_failed() const { return failed_ || current()->failed(); }
 
 Status RocksKv::write(const std::vector<KvWrite>& batch) {
   std::lock_guard lock(write_mutex_);
-  if (is_failed()) RETURN_IF_ERROR(reopen());
+  if (is_failed())
+    return resource_exhausted("the disk is full or failing, and the store can't write until it recovers");
   rocksdb::WriteBatch writes;
   for (const KvWrite& write : batch) {
     rocksdb::Status status =
@@ -356,15 +379,16 @@ Status RocksKv::recover() {
   return is_failed() ? reopen() : Status::ok();
 }
 
-// After a failed write RocksDB refuses all others, so it is closed and opened again: at once when there is space, and
-// under those who read, who are told to read again. Until then reads go on; also when opening fails after all.
+// After a failed write RocksDB refuses all others, so it is closed and opened again. Until there is space reads go on;
+// also when opening fails after all.
 Status RocksKv::reopen() {
   if (free_bytes(options_.data_directory) < kReopenBytesMin) {
     return resource_exhausted("the disk with " + options_.data_directory.string() + " is full: free at least " +
                               std::to_string(kReopenBytesMin >> 20) + " MiB");
   }
   failed_ = true;
-  current()->close();
+  std::unique_lock lock(reopening_);
+  current()->close(kReadersMax);
   Result<std::shared_ptr<Database>> opened = open_database();
   if (!opened.is_ok()) {
     if (auto reading = open_for_reading(); reading.is_ok()) replace(std::move(*reading));
@@ -375,6 +399,15 @@ Status RocksKv::reopen() {
   make_ballast();
   log_info("store", "writes work again after a failure of the disk");
   return Status::ok();
+}
+
+Status RocksKv::checkpoint(const std::filesystem::path& directory) const {
+  return current()->with([&](rocksdb::DB& db) -> Status {
+    rocksdb::Checkpoint* made = nullptr;
+    RETURN_IF_ERROR(to_status(rocksdb::Checkpoint::Create(&db, &made), "preparing a checkpoint"));
+    std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+    return to_status(checkpoint->CreateCheckpoint(directory.string()), "a checkpoint in " + directory.string());
+  });
 }
 
 void RocksKv::make_ballast() {

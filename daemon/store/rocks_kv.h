@@ -1,14 +1,15 @@
 // RocksKv: the Kv on disk, in DIRECTORY/db, with the settings that were measured to lose nothing silently: every write
 // synced, a flipped bit refuses to open, a log torn behind the last acknowledged write opens, one that lost more does
-// not (high_water.h). A full disk makes writes fail and nothing else; recover(), or the next write, reopens the
-// database once there is space, and a snapshot from before that answers kUnavailable. A ballast file is given up when
-// there is no room even to open. Any thread may read and recover; one writes.
+// not (high_water.h). A full disk makes writes fail and nothing else, until recover() has reopened the database, for
+// which readers are waited for and new ones wait. A ballast file is given up when there is no room even to open. Any
+// thread may read and recover; one writes.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <mutex>
+#include <shared_mutex>
 
 #include "daemon/store/high_water.h"
 #include "daemon/store/kv.h"
@@ -26,6 +27,8 @@ class RocksKv final : public Kv {
   // missing, and nothing was changed; kPermissionDenied and kInvalidArgument name what is wrong with the directory;
   // kResourceExhausted: full, even without the ballast.
   static Result<std::unique_ptr<RocksKv>> open(RocksKvOptions options);
+  // What lies there, changed in nothing; writes are refused.
+  static Result<std::unique_ptr<RocksKv>> open_read_only(const std::filesystem::path& data_directory);
   ~RocksKv() override;
 
   std::unique_ptr<KvSnapshot> snapshot() const override;
@@ -33,8 +36,13 @@ class RocksKv final : public Kv {
 
   // Whether writes fail until recover().
   bool is_failed() const;
-  // Reopens after a failed write, as soon as there is space; ok also when nothing had failed.
+  // Reopens after a failed write, as soon as there is space; ok also when nothing had failed. A snapshot that is held
+  // for longer than a second meanwhile answers kUnavailable from then on: read again.
   Status recover();
+
+  // A copy of all that was written before the call, as a directory that can be opened; by hard links where the file
+  // system allows. Neither waits for writes nor stops them.
+  Status checkpoint(const std::filesystem::path& directory) const;
 
  private:
   class Database;
@@ -55,11 +63,12 @@ class RocksKv final : public Kv {
 
   RocksKvOptions options_;
 
-  std::mutex write_mutex_;              // held by write() and recover(): one at a time
-  std::atomic<bool> failed_ = false;    // the last write failed: reopen before the next
-  HighWater high_water_;                // in RocksDB's sequence numbers; under write_mutex_
-  mutable std::mutex mutex_;            // guards the pointer
-  std::shared_ptr<Database> database_;  // shared with each View
+  std::mutex write_mutex_;               // held by write() and recover(): one at a time
+  std::atomic<bool> failed_ = false;     // the last write failed: reopen before the next
+  HighWater high_water_;                 // in RocksDB's sequence numbers; under write_mutex_
+  mutable std::shared_mutex reopening_;  // exclusive while there is no database to read
+  mutable std::mutex mutex_;             // guards the pointer
+  std::shared_ptr<Database> database_;   // shared with each View
 };
 
 }  // namespace freshet

@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "base/file.h"
 #include "daemon/store/audit.h"
@@ -220,6 +222,8 @@ TEST(FullDisk, writes_fail_reads_go_on_and_writes_return_with_the_space) {
   EXPECT_TRUE(kv->is_failed());
   EXPECT_EQ(kv->recover().code(), Code::kResourceExhausted);
   disk.free_up();
+  EXPECT_EQ(store.commit(write_of("no")).status().code(), Code::kResourceExhausted);
+  must(kv->recover());
   must(store.commit(write_of("after")));
   EXPECT_FALSE(kv->is_failed());
   auto snapshot = store.snapshot();
@@ -244,6 +248,32 @@ TEST(FullDisk, recovers_without_a_write) {
   EXPECT_EQ(must(store.snapshot()->scan("k/")).size(), static_cast<size_t>(stored));
 }
 
+// Readers that come and go all the time notice nothing of a recovery.
+TEST(FullDisk, reads_go_on_while_it_recovers) {
+  SmallDisk disk("size=96m");
+  NEED_SMALL_DISK(disk);
+  auto kv = must(open_at(disk.path(), 0));
+  SystemClock clock;
+  Writer store(*kv, clock);
+  must(store.commit(write_of("before")));
+  std::atomic<bool> done = false;
+  std::atomic<int> reads = 0;
+  std::thread reader([&] {
+    for (; !done; ++reads) EXPECT_TRUE(must(store.snapshot()->get("before")));
+  });
+  for (int round = 0; round < 3; ++round) {
+    disk.fill_up();
+    commit_until_full(store);
+    disk.free_up();
+    const int before = reads;
+    must(kv->recover());
+    while (reads <= before) std::this_thread::yield();
+    must(store.commit(write_of("after")));
+  }
+  done = true;
+  reader.join();
+}
+
 TEST(FullDisk, recovers_under_a_reader_and_tells_it_to_read_again) {
   SmallDisk disk("size=96m");
   NEED_SMALL_DISK(disk);
@@ -256,6 +286,7 @@ TEST(FullDisk, recovers_under_a_reader_and_tells_it_to_read_again) {
   commit_until_full(store);
   EXPECT_TRUE(must(reader->get("before")));
   disk.free_up();
+  must(kv->recover());
   for (int i = 0; i < 100; ++i) must(store.commit(write_of("after" + std::to_string(i))));
   EXPECT_EQ(reader->get("before").status().code(), Code::kUnavailable);
   EXPECT_EQ(reader->scan("before").status().code(), Code::kUnavailable);

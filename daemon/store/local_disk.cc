@@ -1,4 +1,4 @@
-#include "daemon/store/disk.h"
+#include "daemon/store/local_disk.h"
 
 #include <sys/statvfs.h>
 
