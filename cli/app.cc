@@ -45,6 +45,7 @@ void add_commands(CLI::App& app, Session& session) {
   add_data(app, session);
   add_audit(app, session);
   add_system(app, session);
+  add_backup(app, session);
   add_completion(app, session);
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/api/agent_hub.h"
 #include "daemon/api/services.h"
 #include "daemon/async/loop_runner.h"
+#include "daemon/backup_jobs.h"
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
 #include "daemon/control/disk_guard.h"
@@ -24,8 +25,8 @@
 #include "daemon/providers/local_log_reader.h"
 #include "daemon/sources/local_source_hub.h"
 #include "daemon/store/artifact_store.h"
-#include "daemon/store/keys.h"
 #include "daemon/store/local_disk.h"
+#include "daemon/store/keys.h"
 #include "daemon/store/rocks_kv.h"
 #include "daemon/store/tables.h"
 #include "daemon/store/writer.h"
@@ -78,6 +79,7 @@ struct App::Impl {
         run_loop(context),
         placement(context),
         attempts(context, agents),
+        backups(*kv, *artifacts, clock),
         disk_loop(disk, disk_guard, [this] { wake(); }),
         loop({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts}, clock),
         pool("handlers", kHandlerThreads, kHandlerQueue),
@@ -114,7 +116,8 @@ struct App::Impl {
                            system,
                            artifact_service,
                            [this] { return metrics.text(context); },
-                           [this] { return context.admit(); }};
+                           [this] { return context.admit(); },
+                           &backups};
     api::add_routes(router, services, agent_hub);
     io.start();
     http::HttpServerOptions options;
@@ -162,6 +165,7 @@ struct App::Impl {
   control::RunReconciler run_loop;
   control::PlacementReconciler placement;
   control::AttemptReconciler attempts;
+  BackupJobs backups;
   control::DiskReconciler disk_loop;
   http::Router router;
   async::LoopRunner loop;

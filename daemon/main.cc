@@ -10,6 +10,7 @@
 #include "base/version.h"
 #include "daemon/app.h"
 #include "daemon/config.h"
+#include "daemon/offline.h"
 #include "proto/json.h"
 #include "proto/yaml.h"
 
@@ -34,6 +35,15 @@ freshet::Result<DaemonConfig> read_config(const std::string& file, const DaemonC
   config.MergeFrom(flags);
   RETURN_IF_ERROR(freshet::complete_config(&config));
   return config;
+}
+
+int print(const freshet::Result<std::string>& line) {
+  if (line.is_ok()) {
+    std::printf("%s\n", line->c_str());
+    return 0;
+  }
+  std::fprintf(stderr, "freshetd: %s\n", line.status().message().c_str());
+  return 1;
 }
 
 int run(const DaemonConfig& config) {
@@ -88,7 +98,16 @@ int main(int argc, char** argv) {
                  "with less than that free (MiB) new work is refused, and what runs goes on (default 256)");
   cli.add_option("--log-level", level, "debug, info, warning or error (default info)");
   cli.set_version_flag("--version", freshet::kVersion);
+  cli.require_subcommand(0, 1);
+  std::string backup, restored_to;
+  CLI::App* restore = cli.add_subcommand("restore", "Copy a backup to a new data directory, verified, and end");
+  restore->add_option("backup", backup, "directory of the backup")->required();
+  restore->add_option("--data-dir", restored_to, "the new data directory, absent or empty")->required();
+  CLI::App* verify = cli.add_subcommand("verify-backup", "Read every file of a backup, and end");
+  verify->add_option("backup", backup, "directory of the backup")->required();
   CLI11_PARSE(cli, argc, argv);
+  if (restore->parsed()) return print(freshet::restore_data_directory(backup, restored_to));
+  if (verify->parsed()) return print(freshet::verify_backup_directory(backup));
   flags.set_data_dir(data_dir);
   flags.set_listen(listen);
   flags.set_local_slots(slots);

@@ -20,7 +20,13 @@ void add_triggers(CLI::App& app, Session& session);  // triggers, sources
 void add_data(CLI::App& app, Session& session);
 void add_audit(CLI::App& app, Session& session);
 void add_system(CLI::App& app, Session& session);  // nodes, version
+void add_backup(CLI::App& app, Session& session);  // backup, restore
 void add_completion(CLI::App& app, Session& session);
+
+// The program freshetd that lies beside this one.
+Result<std::string> find_daemon();
+// Becomes that program; returns only when it can't.
+Status become(std::vector<std::string> words);
 
 // "Examples:" and the lines, below a command's help.
 std::string examples(const std::vector<std::string>& lines);

@@ -36,16 +36,6 @@ struct UpOptions {
   bool detach = false;
 };
 
-Result<std::string> find_daemon(const UpOptions& options) {
-  if (!options.daemon.empty()) return options.daemon;
-  std::error_code error;
-  const fs::path own = fs::read_symlink("/proc/self/exe", error);
-  if (error) return errno_status("read /proc/self/exe", error.value());
-  const fs::path daemon = own.parent_path() / "freshetd";
-  if (::access(daemon.c_str(), X_OK) == 0) return daemon.string();
-  return not_found("there is no freshetd beside " + own.string() + "; say where it is with --daemon");
-}
-
 std::vector<std::string> arguments(const UpOptions& options, const std::string& daemon, const std::string& data_dir) {
   std::vector<std::string> words = {daemon, "--data-dir", data_dir};
   auto add = [&words](const char* name, const std::string& value) {
@@ -143,12 +133,16 @@ Result<int> up(Session& session, const UpOptions& options) {
     session.env.out << "freshetd already serves " << data_dir << " at " << running << "\n" << std::flush;
     return kExitOk;
   }
-  ASSIGN_OR_RETURN(std::string daemon, find_daemon(options));
+  std::string daemon = options.daemon;
+  if (daemon.empty()) {
+    auto beside = find_daemon();
+    if (!beside.is_ok()) return not_found(beside.status().message() + "; say where it is with --daemon");
+    daemon = *beside;
+  }
   std::vector<std::string> words = arguments(options, daemon, data_dir);
   if (!options.detach) {
     session.env.out << std::flush;
-    ::execv(words[0].c_str(), pointers(words).data());
-    return errno_status("start " + words[0], errno);
+    return become(std::move(words));
   }
   RETURN_IF_ERROR(make_directories(data_dir));
   const std::string log = data_dir + "/freshetd.log";
@@ -160,6 +154,20 @@ Result<int> up(Session& session, const UpOptions& options) {
 }
 
 }  // namespace
+
+Result<std::string> find_daemon() {
+  std::error_code error;
+  const fs::path own = fs::read_symlink("/proc/self/exe", error);
+  if (error) return errno_status("read /proc/self/exe", error.value());
+  const fs::path daemon = own.parent_path() / "freshetd";
+  if (::access(daemon.c_str(), X_OK) == 0) return daemon.string();
+  return not_found("there is no freshetd beside " + own.string());
+}
+
+Status become(std::vector<std::string> words) {
+  ::execv(words[0].c_str(), pointers(words).data());
+  return errno_status("start " + words[0], errno);
+}
 
 void add_up(CLI::App& app, Session& session) {
   auto options = std::make_shared<UpOptions>();

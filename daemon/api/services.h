@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "daemon/control/artifact_service.h"
+#include "daemon/control/backups.h"
 #include "daemon/control/data_service.h"
 #include "daemon/control/model_service.h"
 #include "daemon/control/pipeline_service.h"
@@ -25,6 +26,7 @@ struct Services {
   std::function<Result<std::string>()> metrics_text;
   // Ok while new work is taken; else why not, as admission says it.
   std::function<Status()> ready;
+  control::Backups* backups = nullptr;  // null: there are no files to copy
 };
 
 // `services` and `agents` outlive the router.

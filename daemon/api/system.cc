@@ -9,6 +9,15 @@ using http::Principal;
 using http::Request;
 using http::Response;
 
+namespace {
+
+Result<control::Backups*> backups_of(const Services& services) {
+  if (services.backups != nullptr) return services.backups;
+  return unavailable("this daemon keeps nothing in files, so there is nothing to back up");
+}
+
+}  // namespace
+
 void add_system_routes(http::Router& router, const Services& services) {
   control::SystemService& system = services.system;
   router.route<Permission::kRead>(
@@ -36,6 +45,19 @@ void add_system_routes(http::Router& router, const Services& services) {
   router.route<Permission::kRead>(
       "GET", "/api/v1/version",
       http::json_handler([&system](const Principal&, const Request&) { return system.version(); }));
+  router.route<Permission::kOperate>(
+      "POST", "/api/v1/backup",
+      http::json_handler<v1::BackupRequest>(
+          [services](const Principal&, const v1::BackupRequest& request) -> Result<v1::BackupStatus> {
+            ASSIGN_OR_RETURN(control::Backups * backups, backups_of(services));
+            return backups->start(request);
+          }));
+  router.route<Permission::kRead>(
+      "GET", "/api/v1/backup",
+      http::json_handler([services](const Principal&, const Request&) -> Result<v1::BackupStatus> {
+        ASSIGN_OR_RETURN(control::Backups * backups, backups_of(services));
+        return backups->status();
+      }));
   router.route<Permission::kPublic>("GET", "/healthz", [](const Principal&, const Request&) -> Result<Response> {
     return http::text_response("ok\n");
   });

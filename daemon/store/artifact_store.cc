@@ -282,6 +282,7 @@ Status LocalArtifactStore::unpin(const std::string& digest, const std::string& b
 Result<std::set<std::string>> LocalArtifactStore::pins(const std::string& digest) const {
   RETURN_IF_ERROR(check_digest(digest));
   std::set<std::string> names;
+  if (holds_ > 0) names.insert("backup");
   std::error_code error;
   for (const fs::directory_entry& item : fs::directory_iterator(root_ / "pins" / digest, error)) {
     names.insert(keys::unescape(item.path().filename().string()));

@@ -3,6 +3,7 @@
 // seal() makes the artifact exist; both are idempotent, and nothing is ever changed in place. Any thread; may block.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -64,6 +65,20 @@ class LocalArtifactStore final : public ArtifactStore {
  public:
   static Result<std::unique_ptr<LocalArtifactStore>> open(std::filesystem::path root);
 
+  // While one lives, every artifact counts as pinned (by "backup"): nothing may be collected. Nothing of it is on disk.
+  class Hold {
+   public:
+    explicit Hold(LocalArtifactStore& store) : store_(store) { ++store_.holds_; }
+    ~Hold() { --store_.holds_; }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    LocalArtifactStore& store_;
+  };
+
+  const std::filesystem::path& root() const { return root_; }
+
   Result<std::unique_ptr<ArtifactWriter>> put_file(const std::string& sha256,
                                                    std::optional<uint64_t> size = std::nullopt) override;
   bool has_file(const std::string& sha256) const override;
@@ -84,6 +99,7 @@ class LocalArtifactStore final : public ArtifactStore {
   Result<v1::ArtifactFile> find_file(const std::string& digest, const std::string& name) const;
 
   std::filesystem::path root_;
+  std::atomic<int> holds_ = 0;
 };
 
 // For tests and the simulator.
