@@ -147,9 +147,16 @@ Result<Fd> open_procs(const fs::path& group) {
   return procs;
 }
 
+// Groups are the kernel's and on no disk, so unlike other directories they cannot be synced.
+Status make_group(const fs::path& group) {
+  std::error_code error;
+  fs::create_directories(group, error);
+  return error ? errno_status("mkdir " + group.string(), error.value()) : Status::ok();
+}
+
 // The limit that version 1 has for the gang. A machine may not let us have it; then the gang has none.
 Result<Fd> make_pids_group(const fs::path& group, uint64_t processes_max) {
-  RETURN_IF_ERROR(make_directories(group));
+  RETURN_IF_ERROR(make_group(group));
   RETURN_IF_ERROR(write_text(group / "pids.max", std::to_string(processes_max)));
   return open_procs(group);
 }
@@ -161,8 +168,8 @@ Result<std::unique_ptr<Containment>> make_cgroup(const std::string& gang_id, uin
   const auto& [mount, group, pids] = *groups;
   ASSIGN_OR_RETURN(std::string previous, process_cgroup(::getpid()));
   if (previous.empty()) return unavailable("this process is in no cgroup of version 2");
-  RETURN_IF_ERROR(make_directories(group / "supervisor"));
-  RETURN_IF_ERROR(make_directories(group / "ranks"));
+  RETURN_IF_ERROR(make_group(group / "supervisor"));
+  RETURN_IF_ERROR(make_group(group / "ranks"));
   // Where a controller is on, the kernel counts out-of-memory kills and limits processes; often it is not ours to have.
   for (const char* controller : {"+memory", "+pids"}) {
     for (const fs::path& level : {mount, mount / "freshet", group}) {
@@ -279,6 +286,10 @@ std::unique_ptr<Containment> make_containment(const std::string& gang_id, uint64
   if (cgroup.is_ok()) return std::move(*cgroup);
   log_info("supervisor", "no cgroup for gang " + gang_id + " (" + cgroup.status().message() +
                              "): its session and the variable " + kMarkerVariable + " hold it together");
+  if (auto groups = groups_of(layout, gang_id)) {
+    // What was half made. It stays where it cannot be removed: the gang runs all the same.
+    if (Status status = remove_groups(*groups); !status.is_ok()) log_warning("supervisor", status.to_string());
+  }
   return std::make_unique<SessionContainment>(gang_id);
 }
 
