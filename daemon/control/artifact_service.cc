@@ -36,4 +36,10 @@ Result<v1::ArtifactRecord> ArtifactService::seal(const std::string& actor, const
   return record;
 }
 
+Result<std::string> ArtifactService::manifest(const std::string& digest) const {
+  RETURN_IF_ERROR(
+      require<v1::ArtifactRecord>(*context_.store.snapshot(), keys::artifact(digest), "artifact " + digest).status());
+  return context_.artifacts.manifest(digest);
+}
+
 }  // namespace freshet::control

@@ -20,7 +20,9 @@ class ArtifactService {
   Result<std::unique_ptr<ArtifactWriter>> begin_file(const std::string& sha256, std::optional<uint64_t> size);
   // Seals the artifact and records it; sealing twice is one seal.
   Result<v1::ArtifactRecord> seal(const std::string& actor, const std::string& digest, const std::string& manifest);
-  Result<std::string> manifest(const std::string& digest) const { return context_.artifacts.manifest(digest); }
+  // not_found until the artifact is recorded, so that whoever asks whether to upload it does so again after a daemon
+  // that was killed between the seal and its record.
+  Result<std::string> manifest(const std::string& digest) const;
   // Where the file lies; nullopt: only its bytes are to be had, by read().
   Result<std::optional<std::filesystem::path>> path(const std::string& digest, const std::string& name) const {
     return context_.artifacts.path(digest, name);
