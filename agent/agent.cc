@@ -12,6 +12,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/unfinished_files.h"
 
 namespace freshet::agent {
 namespace fs = std::filesystem;
@@ -100,6 +101,7 @@ Status Agent::prepare() {
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     return conflict("another agent is running on " + options_.dir.string());
   }
+  RETURN_IF_ERROR(remove_unfinished_files(options_.dir));
   RETURN_IF_ERROR(keep_node_name(options_.dir / "node.id", options_.node));
   ASSIGN_OR_RETURN(boot_id_, boot_id());
   ASSIGN_OR_RETURN(ledger_, EpochLedger::open(options_.dir / "epochs"));

@@ -6,6 +6,7 @@
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/unfinished_files.h"
 #include "base/version.h"
 #include "daemon/api/agent_hub.h"
 #include "daemon/api/services.h"
@@ -187,6 +188,8 @@ Result<std::unique_ptr<App>> App::start(const v1::DaemonConfig& config) {
   RocksKvOptions options;
   options.data_directory = data_dir / "store";
   ASSIGN_OR_RETURN(auto kv, RocksKv::open(options));
+  // The store is locked: nobody else writes here any more.
+  for (const auto& directory : {data_dir, options.data_directory}) RETURN_IF_ERROR(remove_unfinished_files(directory));
   ASSIGN_OR_RETURN(auto artifacts, LocalArtifactStore::open(data_dir / "artifacts"));
   auto impl = std::make_unique<Impl>(config, std::move(kv), std::move(artifacts));
   RETURN_IF_ERROR(impl->serve());

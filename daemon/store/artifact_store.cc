@@ -12,6 +12,7 @@
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/unfinished_files.h"
 #include "daemon/store/keys.h"
 
 namespace freshet {
@@ -181,6 +182,12 @@ Result<std::unique_ptr<LocalArtifactStore>> LocalArtifactStore::open(fs::path ro
     fs::remove(left.path(), ignored);
   }
   if (error) return errno_status("list " + (root / "incoming").string(), error.value());
+  RETURN_IF_ERROR(remove_unfinished_files(root / "sealed"));
+  // One of these would count as a pin.
+  for (const fs::directory_entry& pinned : fs::directory_iterator(root / "pins", error)) {
+    RETURN_IF_ERROR(remove_unfinished_files(pinned.path()));
+  }
+  if (error) return errno_status("list " + (root / "pins").string(), error.value());
   return std::unique_ptr<LocalArtifactStore>(new LocalArtifactStore(std::move(root)));
 }
 

@@ -11,7 +11,7 @@ import time
 
 from freshet_daemon import Daemon, Gone, end_process, is_alive, start_ticks, wait_for
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 AGENT_SECONDS = 0.7  # a started agent has written its process by then; a second one would find the first one's lock
 SLOTS = 8
 

@@ -389,9 +389,12 @@ class Story:
         return sorted(losses)[:1] + sorted(losses)[-1:]
 
     def attempts(self):
-        """Of all runs and steps: [(key, epoch, state, gang)]."""
+        """Of all runs and steps: [(key, epoch, state, gang)]. But for the run that was cancelled before it started: a daemon
+        that died may not have placed it."""
         found = []
         for run in self.site.ask(lambda api: api.runs()):
+            if run.get("idempotency_key") == "withdrawn":
+                continue
             for attempt in self.site.get(f"/api/v1/runs/{run['id']}").get("attempts", []):
                 found.append(((run["id"], attempt["work"]["step"]), int(attempt["epoch"]), attempt["state"], attempt["gang_id"]))
         return found

@@ -161,9 +161,12 @@ TEST(LocalArtifactStore, survives_reopening_and_clears_what_a_crash_left) {
   }
   EXPECT_EQ(count_files(directory.path() / "incoming"), 0u);
   std::ofstream(directory.path() / "incoming" / "left-over") << "half";
+  std::ofstream(directory.path() / "sealed" / (digest + ".tmp-12-13")) << "half";
+  std::ofstream(directory.path() / "pins" / digest / "run%201.tmp-12-13") << "half";
   auto store = must(LocalArtifactStore::open(directory.path()));
   EXPECT_EQ(count_files(directory.path() / "incoming"), 0u);
   EXPECT_EQ(must(store->manifest(digest)), manifest);
+  EXPECT_EQ(count_files(directory.path() / "sealed"), 1u);
   EXPECT_EQ(must(store->pins(digest)), std::set<std::string>{"run 1"});
 }
 
