@@ -31,6 +31,9 @@ void add_globals(CLI::App& app, Globals& globals) {
       ->type_name("PATH");
   app.add_option("--data-dir", globals.data_dir, "the daemon's data directory (default ~/.freshet)")->type_name("PATH");
   app.add_option("--project", globals.project, "the project (default: default)")->type_name("NAME");
+  app.add_option("--idempotency-key", globals.idempotency_key,
+                 "what an earlier call of this command was sent with: it is not done twice")
+      ->type_name("KEY");
   app.add_flag("--no-color", globals.no_color, "no colours on a terminal");
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/api/agent_hub.h"
 #include "daemon/api/services.h"
 #include "daemon/async/loop_runner.h"
+#include "daemon/control/answer_reconciler.h"
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
 #include "daemon/control/disk_guard.h"
@@ -73,13 +74,15 @@ struct App::Impl {
         data(context),
         system(context),
         artifact_service(context),
+        answer_service(context),
         catalog(context),
         triggers(context),
         run_loop(context),
         placement(context),
         attempts(context, agents),
         disk_loop(disk, disk_guard, [this] { wake(); }),
-        loop({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts}, clock),
+        answers(context),
+        loop({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts, &answers}, clock),
         pool("handlers", kHandlerThreads, kHandlerQueue),
         io(kIoThreads) {
     agent_hub.set_service(agents);
@@ -113,6 +116,7 @@ struct App::Impl {
                            data,
                            system,
                            artifact_service,
+                           answer_service,
                            [this] { return metrics.text(context); },
                            [this] { return context.admit(); }};
     api::add_routes(router, services, agent_hub);
@@ -157,12 +161,14 @@ struct App::Impl {
   control::DataService data;
   control::SystemService system;
   control::ArtifactService artifact_service;
+  control::AnswerService answer_service;
   control::CatalogReconciler catalog;
   control::TriggerReconciler triggers;
   control::RunReconciler run_loop;
   control::PlacementReconciler placement;
   control::AttemptReconciler attempts;
   control::DiskReconciler disk_loop;
+  control::AnswerReconciler answers;
   http::Router router;
   async::LoopRunner loop;
   async::WorkerPool pool;

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "daemon/control/answers.h"
 #include "daemon/control/artifact_service.h"
 #include "daemon/control/data_service.h"
 #include "daemon/control/model_service.h"
@@ -21,6 +22,7 @@ struct Services {
   control::DataService& data;
   control::SystemService& system;
   control::ArtifactService& artifacts;
+  control::AnswerService& answers;
   // Body of /metrics in Prometheus' text format.
   std::function<Result<std::string>()> metrics_text;
   // Ok while new work is taken; else why not, as admission says it.

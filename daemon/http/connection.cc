@@ -229,6 +229,7 @@ asio::awaitable<bool> Connection::dispatch(std::shared_ptr<Exchange> exchange) {
   request->body_size = head.content_length;
   request->peer = peer_;
   request->last_event_id = head.field("last-event-id");
+  request->idempotency_key = head.field("idempotency-key");
 
   if (has_body && !takes_body(head.method)) {
     co_return co_await refuse(exchange, 400, invalid_argument("a " + head.method + " has no body"));

@@ -257,7 +257,13 @@ std::string alias_move(std::string_view project, std::string_view model, std::st
   return join("alias_move", {project, model, alias, number(revision)});
 }
 
-std::string idempotency(std::string_view project, std::string_view key) { return join("idempotency", {project, key}); }
+std::string kept_answer(std::string_view actor, std::string_view idempotency_key) {
+  return join("kept_answer", {actor, idempotency_key});
+}
+std::string answers_by_time() { return prefix("answer_by_time"); }
+std::string answer_by_time(Time answered, std::string_view actor, std::string_view idempotency_key) {
+  return join("answer_by_time", {number(answered), actor, idempotency_key});
+}
 std::string counter(std::string_view name) { return join("counter", {name}); }
 std::string daemon_term() { return "daemon/term"; }
 

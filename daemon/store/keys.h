@@ -121,9 +121,12 @@ std::string alias_moves(std::string_view project, std::string_view model, std::s
 std::string alias_move(std::string_view project, std::string_view model, std::string_view alias, uint64_t revision);
 
 // ---- the daemon itself ----
-std::string idempotency(std::string_view project, std::string_view key);  // reference to what it made
-std::string counter(std::string_view name);                               // Counter
-std::string daemon_term();                                                // DaemonTerm
+std::string kept_answer(std::string_view actor, std::string_view idempotency_key);  // KeptAnswer
+// References to kept answers, the oldest first.
+std::string answers_by_time();
+std::string answer_by_time(Time answered, std::string_view actor, std::string_view idempotency_key);
+std::string counter(std::string_view name);  // Counter
+std::string daemon_term();                   // DaemonTerm
 
 // ---- written by the writer alone ----
 std::string audits();                  // AuditRecord

@@ -44,7 +44,6 @@ class Checker {
   const std::map<std::string, v1::ModelVersion>& versions() const { return versions_; }
   const std::map<std::string, v1::Alias>& aliases() const { return aliases_; }
   const std::vector<v1::AliasMove>& moves() const { return moves_; }
-  const std::map<std::string, std::string>& idempotency() const { return idempotency_; }
   uint64_t batches() const { return batches_; }
   uint64_t fingerprint() const { return std::hash<std::string>()(audit_digest_); }
   size_t active() const { return active_runs_.size() + active_attempts_.size() + pending_inspections_.size(); }
@@ -83,7 +82,8 @@ class Checker {
   std::vector<v1::AliasMove> moves_;
   std::map<std::string, uint32_t> slots_;  // by node
   std::set<std::string> dead_nodes_;
-  std::map<std::string, std::string> gangs_, idempotency_;
+  std::map<std::string, std::string> gangs_;
+  std::set<std::string> answers_;              // idempotency keys with their actor
   std::map<std::string, uint64_t> positions_;  // by gang
   std::map<std::string, int> launches_;
   std::set<std::string> active_runs_;                            // that have not ended

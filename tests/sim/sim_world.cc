@@ -2,6 +2,7 @@
 
 #include "base/crash_point.h"
 #include "daemon/api/agent_hub.h"
+#include "daemon/control/answer_reconciler.h"
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
 #include "daemon/control/placement_reconciler.h"
@@ -86,16 +87,25 @@ struct SimWorld::Daemon {
         data(context),
         system(context),
         artifacts(context),
+        answer_service(context),
         catalog(context),
         triggers(context),
         run_loop(context),
         placement(context),
         attempts(context, agents),
-        reconcilers{&catalog, &triggers, &run_loop, &placement, &attempts},
+        answers(context),
+        reconcilers{&catalog, &triggers, &run_loop, &placement, &attempts, &answers},
         scheduled(reconcilers.size()) {
     hub.set_service(agents);
-    api::Services services{
-        pipelines, runs, models, data, system, artifacts, [] { return std::string(); }, [] { return Status::ok(); }};
+    api::Services services{pipelines,
+                           runs,
+                           models,
+                           data,
+                           system,
+                           artifacts,
+                           answer_service,
+                           [] { return std::string(); },
+                           [] { return Status::ok(); }};
     api::add_pipeline_routes(router, services);
     api::add_run_routes(router, services);
     api::add_model_routes(router, services);
@@ -116,11 +126,13 @@ struct SimWorld::Daemon {
   control::DataService data;
   control::SystemService system;
   control::ArtifactService artifacts;
+  control::AnswerService answer_service;
   control::CatalogReconciler catalog;
   control::TriggerReconciler triggers;
   control::RunReconciler run_loop;
   control::PlacementReconciler placement;
   control::AttemptReconciler attempts;
+  control::AnswerReconciler answers;
   std::vector<control::Reconciler*> reconcilers;
   struct Round {
     uint64_t event = 0;  // that will run it; 0: none

@@ -191,7 +191,32 @@ TEST_F(Program, Submits) {
   EXPECT_EQ(request.pipeline(), "flights");
   EXPECT_EQ(request.commit(), "4f9d");
   EXPECT_EQ(request.project(), "team-a");
-  EXPECT_EQ(request.idempotency_key().size(), 32u);
+  EXPECT_EQ(last_asked().idempotency_key.size(), 32u);
+}
+
+TEST_F(Program, SendsAChangeAgainUnderTheSameKey) {
+  v1::Run made;
+  made.set_id("9c1d");
+  Reply lost;
+  lost.is_lost = true;
+  daemon_.on("POST /api/v1/runs", lost);
+  daemon_.on("POST /api/v1/runs", made);
+  auto ended = run({"submit", "flights"});
+  EXPECT_EQ(ended.out, "run 9c1d submitted\n") << ended.err;
+  ASSERT_EQ(daemon_.asked().size(), 2u);
+  EXPECT_EQ(daemon_.asked()[0].idempotency_key, daemon_.asked()[1].idempotency_key);
+  EXPECT_EQ(daemon_.asked()[0].body, daemon_.asked()[1].body);
+}
+
+TEST_F(Program, SaysHowToRepeatWhatMayHaveBeenDone) {
+  Reply lost;
+  lost.is_lost = true;
+  daemon_.on("POST /api/v1/runs", lost);
+  auto ended = run({"submit", "flights", "--idempotency-key", "k1"});
+  EXPECT_EQ(ended.code, kExitUnreachable);
+  EXPECT_NE(ended.err.find("--idempotency-key k1"), std::string::npos) << ended.err;
+  EXPECT_EQ(daemon_.asked().size(), 2u);
+  EXPECT_EQ(daemon_.asked()[1].idempotency_key, "k1");
 }
 
 // Two events, of which the second is the end.

@@ -91,6 +91,8 @@ const std::vector<Vector>& refused() {
       {"non_ascii_name", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-\xc3\xa4: 1\r\n\r\n", 400},
       {"zero_in_value", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-A: 1" + kZero + "2\r\n\r\n", 400},
       {"control_in_value", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-A: 1\x01\r\n\r\n", 400},
+      {"idempotency_key_twice",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n", 400},
       {"authorization_twice",
        "GET /healthz HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400},
       // The request line.
@@ -177,6 +179,7 @@ class GateTest : public HttpServerTest {
   GateTest() {
     RouteOptions options;
     options.body_bytes_max = 1000;
+    options.effect = Effect::kReads;
     router_.route<Permission::kPublic>(
         "GET", "/healthz", [](const Principal&, const Request&) -> Result<Response> { return text_response("fine"); });
     router_.route<Permission::kSubmit>(
@@ -250,6 +253,7 @@ TEST_F(GateTest, AcceptsWhatIsRight) {
 TEST_F(GateTest, ALineEndedByLfAloneInAChunkEndsWithTheDeadline) {
   RouteOptions options;
   options.deadline = Duration::millis(100);
+  options.effect = Effect::kReads;
   router_.route<Permission::kSubmit>(
       "POST", "/quick", [](const Principal&, const Request&) -> Result<Response> { return text_response(""); },
       options);

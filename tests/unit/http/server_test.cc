@@ -65,9 +65,9 @@ TEST_F(ServerTest, OnlyThreeRoutesAreOpen) {
   auto fine = [](const Principal&, const Request&) -> Result<Response> { return text_response("fine"); };
   for (const char* path : {"/metrics", "/healthz", "/readyz"}) router_.route<Permission::kPublic>("GET", path, fine);
   router_.route<Permission::kRead>("GET", "/api/v1/runs/{id}", fine);
-  router_.route<Permission::kSubmit>("POST", "/api/v1/runs", fine);
-  router_.route<Permission::kOperate>("POST", "/api/v1/apply", fine);
-  router_.route<Permission::kPromote>("POST", "/api/v1/models/{model}/promote", fine);
+  router_.mutation<Permission::kSubmit>("/api/v1/runs", Mutation{fine});
+  router_.mutation<Permission::kOperate>("/api/v1/apply", Mutation{fine});
+  router_.mutation<Permission::kPromote>("/api/v1/models/{model}/promote", Mutation{fine});
   router_.upload<Permission::kAgent>("PUT", "/api/v1/artifacts/{digest}/files/{name*}",
                                      [](const Principal&, const Request&) -> Result<std::unique_ptr<UploadSink>> {
                                        ADD_FAILURE() << "reached without a token";
@@ -149,7 +149,7 @@ TEST_F(ServerTest, ErrorsOfHandlers) {
 TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
   router_.route<Permission::kSubmit>("POST", "/echo", [](const Principal&, const Request& request) -> Result<Response> {
     return text_response(request.body);
-  });
+  }, {.effect = Effect::kReads});
   start();
   RawSocket socket(server_->port());
   std::string bytes;
@@ -203,7 +203,7 @@ TEST_F(ServerTest, AnIdleConnectionIsClosedWithoutAWord) {
 TEST_F(ServerTest, ASlowBodyIsCutOff) {
   router_.route<Permission::kSubmit>(
       "POST", "/echo", [](const Principal&, const Request&) -> Result<Response> { return text_response(""); },
-      {.deadline = Duration::millis(100)});
+      {.deadline = Duration::millis(100), .effect = Effect::kReads});
   start();
   RawSocket socket(server_->port());
   socket.send(request("POST /echo", "Content-Length: 10\r\n", "abc"));
@@ -213,7 +213,7 @@ TEST_F(ServerTest, ASlowBodyIsCutOff) {
 }
 
 TEST_F(ServerTest, AHandlerThatTakesTooLongIsNotWaitedFor) {
-  add_slow("/slow", {.deadline = Duration::millis(100)});
+  add_slow("/slow", {.deadline = Duration::millis(100), .effect = Effect::kReads});
   add_text("/runs", "all");
   start();
   net::HttpClient http = client();
@@ -247,7 +247,7 @@ TEST_F(ServerTest, AFullPoolIsAnsweredNotQueuedForEver) {
 TEST_F(ServerTest, ContinueIsSentWhereItIsExpected) {
   router_.route<Permission::kSubmit>("POST", "/echo", [](const Principal&, const Request& request) -> Result<Response> {
     return text_response("got " + request.body);
-  });
+  }, {.effect = Effect::kReads});
   start();
   RawSocket socket(server_->port());
   socket.send(request("POST /echo", "Content-Length: 4\r\nExpect: 100-continue\r\n"));
