@@ -45,6 +45,7 @@ void add_commands(CLI::App& app, Session& session) {
   add_models(app, session);
   add_lineage(app, session);
   add_triggers(app, session);
+  add_webhooks(app, session);
   add_data(app, session);
   add_system(app, session);
   add_completion(app, session);

@@ -11,6 +11,7 @@
 #include "daemon/control/pipeline_service.h"
 #include "daemon/control/run_service.h"
 #include "daemon/control/system_service.h"
+#include "daemon/control/webhook_service.h"
 #include "daemon/http/router.h"
 
 namespace freshet::api {
@@ -23,6 +24,7 @@ struct Services {
   control::SystemService& system;
   control::ArtifactService& artifacts;
   control::AnswerService& answers;
+  control::WebhookService& webhooks;
   // Body of /metrics in Prometheus' text format.
   std::function<Result<std::string>()> metrics_text;
   // Ok while new work is taken; else why not, as admission says it.
@@ -39,6 +41,7 @@ void add_model_routes(http::Router& router, const Services& services);
 void add_data_routes(http::Router& router, const Services& services);
 void add_artifact_routes(http::Router& router, const Services& services);
 void add_system_routes(http::Router& router, const Services& services);
+void add_webhook_routes(http::Router& router, const Services& services);
 
 // ?project=, ?page_size= and ?page_token= as every listing takes them.
 std::string project_of(const http::Request& request);

@@ -21,7 +21,7 @@ Result<bool> find_answer(const Snapshot& snapshot, const Caller& caller, google:
 Status commit_answered(Context& context, Change change, const Caller& caller, const google::protobuf::Message& answer) {
   change.actor = caller.name;
   if (!caller.key.empty()) {
-    if (change.writes.empty()) change.action = "answer without a change";
+    if (change.writes.empty() && change.events.empty()) change.action = "answer without a change";
     v1::KeptAnswer kept;
     kept.set_request_digest(caller.request_digest);
     kept.set_answer(serialize(answer));
@@ -31,7 +31,7 @@ Status commit_answered(Context& context, Change change, const Caller& caller, co
     create(change, key, kept);
     put_reference(change, keys::answer_by_time(now, caller.name, caller.key), key);
   }
-  if (change.writes.empty()) return Status::ok();
+  if (change.writes.empty() && change.events.empty()) return Status::ok();
   return context.commit(std::move(change)).status();
 }
 

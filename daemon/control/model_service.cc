@@ -122,14 +122,17 @@ Result<v1::ListAliasMovesResponse> ModelService::list_moves(const std::string& p
   return response;
 }
 
-Result<v1::Alias> ModelService::commit_move(const Caller& caller, const Snapshot& snapshot, const std::optional<Record<v1::Alias>>& current,
-                                            v1::Alias next, const std::string& action) {
+Result<v1::Alias> ModelService::commit_move(const Caller& caller, const Snapshot& snapshot,
+                                            const std::optional<Record<v1::Alias>>& current, v1::Alias next,
+                                            const std::string& action) {
   next.set_moved_us(context_.clock.now().us);
   Change change;
   change.action = action + " " + version_name(next.model(), next.version()) + " as " + next.alias();
   change.reason = next.reason();
   next.set_previous_version(current ? current->value.version() : 0);
-  move_alias(snapshot, current, next, &change);
+  ASSIGN_OR_RETURN(auto version,
+                   get<v1::ModelVersion>(snapshot, keys::model_version(next.project(), next.model(), next.version())));
+  move_alias(snapshot, context_, current, next, version ? version->value.pipeline() : "", &change);
   RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, next));
   return next;
 }
@@ -165,8 +168,8 @@ Result<v1::Alias> ModelService::promote(const Caller& caller, const std::string&
   next.set_actor(caller.name);
   next.set_reason(request.reason());
   CRASH_POINT("promote.alias.before_commit");
-  auto moved =
-      commit_move(caller, *snapshot, current, next, version.value.verdict().passed() ? "promote" : "promote against the gates");
+  auto moved = commit_move(caller, *snapshot, current, next,
+                           version.value.verdict().passed() ? "promote" : "promote against the gates");
   CRASH_POINT("promote.alias.after_commit");
   return moved;
 }

@@ -125,9 +125,14 @@ Result<v1::ApplyResponse> PipelineService::apply(const Caller& caller, v1::Apply
     apply_defaults(&trigger);
     RETURN_IF_ERROR(validate(trigger).with_context("trigger " + trigger.metadata().name()));
   }
+  for (auto& webhook : *request.mutable_webhooks()) {
+    apply_defaults(&webhook);
+    RETURN_IF_ERROR(validate(webhook).with_context("webhook " + webhook.metadata().name()));
+  }
   RETURN_IF_ERROR(check_unique(request.pipelines(), "pipeline"));
   RETURN_IF_ERROR(check_unique(request.sources(), "source"));
   RETURN_IF_ERROR(check_unique(request.triggers(), "trigger"));
+  RETURN_IF_ERROR(check_unique(request.webhooks(), "webhook"));
 
   auto snapshot = context_.store.snapshot();
   RETURN_IF_ERROR(check_references(*snapshot, request));
@@ -185,6 +190,23 @@ Result<v1::ApplyResponse> PipelineService::apply(const Caller& caller, v1::Apply
     };
     RETURN_IF_ERROR(apply_document(*snapshot, keys::trigger(trigger.metadata().project(), trigger.metadata().name()),
                                    "Trigger", trigger, &v1::TriggerRecord::trigger, store, &change, &response));
+  }
+  for (const auto& webhook : request.webhooks()) {
+    const std::string& project = webhook.metadata().project();
+    const std::string& name = webhook.metadata().name();
+    auto store = [&](v1::WebhookRecord* record, v1::AppliedDocument* applied, bool) {
+      *record->mutable_webhook() = webhook;
+      record->set_applied_us(now_us);
+      if (applied->change() != "created") return;
+      // It is told of what is committed from now on.
+      v1::WebhookState state;
+      state.set_project(project);
+      state.set_name(name);
+      state.set_cursor(keys::outbox_event(snapshot->revision(), UINT64_MAX));
+      create(change, keys::webhook_state(project, name), state);
+    };
+    RETURN_IF_ERROR(apply_document(*snapshot, keys::webhook(project, name), "Webhook", webhook,
+                                   &v1::WebhookRecord::webhook, store, &change, &response));
   }
   if (dry_run) return response;
   std::string what;

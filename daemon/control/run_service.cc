@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crash_point.h"
+#include "daemon/control/outbox.h"
 #include "daemon/control/queue.h"
 #include "daemon/control/run_factory.h"
 #include "daemon/control/run_index.h"
@@ -127,6 +128,7 @@ Result<v1::Run> RunService::cancel(const Caller& caller, const std::string& proj
   change.action = "cancel run " + run.value.id();
   change.reason = run.value.message();
   update_run(before, run, &change);
+  add_run_finished(context_, &change, run.value);
   CRASH_POINT("cancel.run.before_commit");
   RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, run.value));
   CRASH_POINT("cancel.run.after_commit");

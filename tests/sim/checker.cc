@@ -106,6 +106,13 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
   if (recount_.take(key, payload, &batch->runs)) return;
   if (kind == "active_attempt") return index(&active_attempts_, &batch->attempts, "attempt/" + rest);
   if (kind == "pending_inspection") return index(&pending_inspections_, &batch->inspections, "inspection/" + rest);
+  if (!payload && kind == "outbox") {
+    const std::string id = events_.at(key);
+    if (!first_event_.empty() && key > first_event_ && !world_.told().contains(id) && !dead_.contains(id)) {
+      fail("I1: " + key + " was forgotten before anybody was told");
+    }
+    return;
+  }
   if (!payload) {
     static const std::set<std::string> kForEver = {"run", "attempt", "model_version", "alias_move", "alias", "model"};
     if (kForEver.contains(kind)) fail("I8: " + key + " was deleted");
@@ -164,6 +171,12 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
     positions_[rest] = position;
   } else if (kind == "kept_answer") {
     if (!answers_.insert(rest).second) fail("I1: idempotency key " + rest + " was answered twice");
+  } else if (kind == "outbox") {
+    events_[key] = parsed<v1::Event>(*payload).id();
+  } else if (kind == "webhook_state") {
+    if (first_event_.empty()) first_event_ = parsed<v1::WebhookState>(*payload).cursor();
+  } else if (kind == "dead_letter") {
+    dead_.insert(parsed<v1::DeadLetter>(*payload).event().id());
   } else if (kind == "daemon") {
     const uint64_t term = parsed<v1::DaemonTerm>(*payload).term();
     if (term <= term_) fail("I2: term " + std::to_string(term) + " after " + std::to_string(term_));

@@ -59,6 +59,7 @@ struct ControlPlane {
   control::SystemService system{context};
   control::ArtifactService artifact_service{context};
   control::AnswerService answers{context};
+  control::WebhookService webhooks{context};
   api::Services services{pipelines,
                          runs,
                          models,
@@ -66,6 +67,7 @@ struct ControlPlane {
                          system,
                          artifact_service,
                          answers,
+                         webhooks,
                          [] { return std::string(); },
                          [] { return Status::ok(); }};
 };

@@ -12,6 +12,7 @@
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
 #include "proto/json.h"
+#include "proto/webhook.pb.h"
 #include "tests/unit/api/control_plane.h"
 
 namespace freshet {
@@ -79,6 +80,13 @@ void fill(Store& store) {
     version.mutable_verdict()->set_passed(true);
     create(change, keys::model_version("default", "m", number), version);
   }
+  v1::WebhookRecord webhook;
+  webhook.mutable_webhook()->mutable_metadata()->set_name("w");
+  create(change, keys::webhook("default", "w"), webhook);
+  v1::DeadLetter letter;
+  letter.mutable_event()->set_id("e");
+  letter.set_webhook("w");
+  create(change, keys::dead_letter("default", "w", "outbox/1/0"), letter);
   v1::Alias alias;
   alias.set_project("default");
   alias.set_model("m");
@@ -99,8 +107,7 @@ struct Call {
 const std::map<std::string, Call>& calls() {
   static const std::map<std::string, Call> kCalls = {
       {"/api/v1/apply",
-       {"/api/v1/apply",
-        R"({"sources": [{"metadata": {"name": "n"}, "spec": {"directory": {"uri": "file:///n"}}}]})",
+       {"/api/v1/apply", R"({"sources": [{"metadata": {"name": "n"}, "spec": {"directory": {"uri": "file:///n"}}}]})",
         R"({"sources": [{"metadata": {"name": "n"}, "spec": {"directory": {"uri": "file:///other"}}}]})"}},
       {"/api/v1/runs", {"/api/v1/runs", R"({"pipeline": "p"})", R"({"pipeline": "other"})"}},
       {"/api/v1/runs/{id}/cancel", {"/api/v1/runs/r/cancel", R"({"reason": "x"})", R"({"reason": "y"})"}},
@@ -108,8 +115,10 @@ const std::map<std::string, Call>& calls() {
       {"/api/v1/triggers/{name}/resume", {"/api/v1/triggers/t/resume", "", ""}},
       {"/api/v1/models/{model}/promote",
        {"/api/v1/models/m/promote", R"({"version": 2, "reason": "x"})", R"({"version": 1, "reason": "x"})"}},
-      {"/api/v1/models/{model}/rollback",
-       {"/api/v1/models/m/rollback", R"({"reason": "x"})", R"({"reason": "y"})"}},
+      {"/api/v1/models/{model}/rollback", {"/api/v1/models/m/rollback", R"({"reason": "x"})", R"({"reason": "y"})"}},
+      {"/api/v1/dead_letters/redeliver",
+       {"/api/v1/dead_letters/redeliver", R"({"event_ids": ["e"]})", R"({"all": true})"}},
+      {"/api/v1/webhooks/{name}/test", {"/api/v1/webhooks/w/test", "", ""}},
       {"/api/v1/data/{pipeline}/{input}/decide",
        {"/api/v1/data/p/i/decide", R"({"decision": "RELEASE", "uris": ["c"], "reason": "x"})",
         R"({"decision": "DISCARD", "uris": ["c"], "reason": "x"})"}},
@@ -230,15 +239,14 @@ TEST_F(MutationTest, OfTwoAtTheSameTimeOneActsAndBothGetItsAnswer) {
   bool is_inner = false;
   http::Handler handler;
   // The second request comes when the first one has seen that there is no answer yet, and is done before it commits.
-  auto mutation = api::mutation<v1::SubmitRequest>(
-      plane_.answers,
-      [&](const control::Caller& caller, const http::Request& request,
-          const v1::SubmitRequest& body) -> Result<v1::Run> {
-        if (!std::exchange(is_inner, true)) {
-          EXPECT_TRUE(handler(admin(), request).is_ok());
-        }
-        return plane_.runs.submit(caller, body);
-      });
+  auto mutation = api::mutation<v1::SubmitRequest>(plane_.answers,
+                                                   [&](const control::Caller& caller, const http::Request& request,
+                                                       const v1::SubmitRequest& body) -> Result<v1::Run> {
+                                                     if (!std::exchange(is_inner, true)) {
+                                                       EXPECT_TRUE(handler(admin(), request).is_ok());
+                                                     }
+                                                     return plane_.runs.submit(caller, body);
+                                                   });
   handler = mutation.handler;
   http::Request request;
   request.method = "POST";
