@@ -31,6 +31,9 @@ void add_globals(CLI::App& app, Globals& globals) {
       ->type_name("PATH");
   app.add_option("--data-dir", globals.data_dir, "the daemon's data directory (default ~/.freshet)")->type_name("PATH");
   app.add_option("--project", globals.project, "the project (default: default)")->type_name("NAME");
+  app.add_option("--idempotency-key", globals.idempotency_key,
+                 "what an earlier call of this command was sent with: it is not done twice")
+      ->type_name("KEY");
   app.add_flag("--no-color", globals.no_color, "no colours on a terminal");
 }
 
@@ -42,6 +45,7 @@ void add_commands(CLI::App& app, Session& session) {
   add_models(app, session);
   add_lineage(app, session);
   add_triggers(app, session);
+  add_webhooks(app, session);
   add_data(app, session);
   add_audit(app, session);
   add_system(app, session);

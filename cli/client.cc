@@ -59,8 +59,12 @@ std::string path_of(const std::vector<std::string>& parts) {
   return path;
 }
 
-Client::Client(std::string server, std::string token, std::string project)
-    : server_(std::move(server)), project_(std::move(project)), http_([&token] {
+Client::Client(std::string server, std::string token, const Session& session)
+    : server_(std::move(server)),
+      project_(session.globals.project),
+      idempotency_key_(session.globals.idempotency_key),
+      random_(session.env.random),
+      http_([&token] {
         net::HttpClientOptions options;
         options.bearer_token = std::move(token);
         return options;
@@ -72,7 +76,7 @@ Result<std::unique_ptr<Client>> Client::open(const Session& session) {
   if (server.find("://") == std::string::npos) server = "http://" + server;
   RETURN_IF_ERROR(net::parse_url(server).status().with_context("--server"));
   ASSIGN_OR_RETURN(std::string token, find_token(session));
-  return std::unique_ptr<Client>(new Client(std::move(server), std::move(token), session.globals.project));
+  return std::unique_ptr<Client>(new Client(std::move(server), std::move(token), session));
 }
 
 Query Client::in_project(Query more) const {
@@ -123,8 +127,17 @@ Status Client::post(const std::string& path, const Query& query, const google::p
   request.method = "POST";
   request.url = url(path, query);
   request.headers.push_back({"Content-Type", "application/json"});
+  const std::string key = idempotency_key_.empty() ? new_id(random_) : idempotency_key_;
+  request.headers.push_back({"Idempotency-Key", key});
   request.body = to_json(body);
-  ASSIGN_OR_RETURN(auto response, checked(http_.request(request)));
+  auto answered = http_.request(request);
+  if (!answered.is_ok() && http_.reached()) {
+    return Status(answered.status().code(), answered.status().message() +
+                                                "; it may have been done all the same: the command can be repeated "
+                                                "with --idempotency-key " +
+                                                key + " without doing it twice");
+  }
+  ASSIGN_OR_RETURN(auto response, checked(std::move(answered)));
   return parse(response, answer);
 }
 

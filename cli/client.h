@@ -33,6 +33,7 @@ class Client {
 
   // `path` is below /api/v1/ and already percent-coded (see path_of). Values that are empty are left out of the query.
   Status get(const std::string& path, const Query& query, google::protobuf::Message* answer);
+  // With an idempotency key, so that it is safe to send it again after a lost connection, which is done once.
   Status post(const std::string& path, const Query& query, const google::protobuf::Message& body,
               google::protobuf::Message* answer);
 
@@ -53,7 +54,7 @@ class Client {
   Query in_project(Query more = {}) const;
 
  private:
-  Client(std::string server, std::string token, std::string project);
+  Client(std::string server, std::string token, const Session& session);
   Status list_into(const std::string& path, Query query, size_t limit, google::protobuf::Message* all);
   std::string url(const std::string& path, const Query& query) const;
   Result<net::HttpResponse> checked(Result<net::HttpResponse> response) const;
@@ -61,6 +62,8 @@ class Client {
 
   std::string server_;
   std::string project_;
+  std::string idempotency_key_;  // given on the command line; empty: drawn for each post
+  Random& random_;
   net::HttpClient http_;
 };
 

@@ -35,6 +35,7 @@ struct AddTo {
   void operator()(v1::Pipeline& pipeline) const { *request->add_pipelines() = std::move(pipeline); }
   void operator()(v1::Source& source) const { *request->add_sources() = std::move(source); }
   void operator()(v1::Trigger& trigger) const { *request->add_triggers() = std::move(trigger); }
+  void operator()(v1::Webhook& webhook) const { *request->add_webhooks() = std::move(webhook); }
   void operator()(v1::RecipeDocument&) const {}
 };
 
@@ -42,6 +43,7 @@ v1::Metadata* metadata_of(Document* document) {
   if (auto* pipeline = std::get_if<v1::Pipeline>(&document->message)) return pipeline->mutable_metadata();
   if (auto* source = std::get_if<v1::Source>(&document->message)) return source->mutable_metadata();
   if (auto* trigger = std::get_if<v1::Trigger>(&document->message)) return trigger->mutable_metadata();
+  if (auto* webhook = std::get_if<v1::Webhook>(&document->message)) return webhook->mutable_metadata();
   return nullptr;
 }
 

@@ -42,6 +42,7 @@ struct Globals {
   std::string token_file;
   std::string data_dir;
   std::string project = "default";
+  std::string idempotency_key;
 };
 
 class Session {

@@ -12,9 +12,11 @@
 #include "daemon/api/services.h"
 #include "daemon/async/loop_runner.h"
 #include "daemon/backup_jobs.h"
+#include "daemon/control/answer_reconciler.h"
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
 #include "daemon/control/disk_guard.h"
+#include "daemon/control/outbox_reconciler.h"
 #include "daemon/control/placement_reconciler.h"
 #include "daemon/control/run_reconciler.h"
 #include "daemon/control/term.h"
@@ -31,6 +33,7 @@
 #include "daemon/store/rocks_kv.h"
 #include "daemon/store/tables.h"
 #include "daemon/store/writer.h"
+#include "daemon/webhooks/http_webhook_sender.h"
 
 namespace freshet {
 namespace {
@@ -45,7 +48,7 @@ constexpr Duration kDrain = Duration::seconds(2);
 // Members are destroyed from the last to the first: what serves others stands before them.
 struct App::Impl {
   Impl(const v1::DaemonConfig& configuration, std::unique_ptr<RocksKv> database,
-       std::unique_ptr<LocalArtifactStore> artifact_files)
+       std::unique_ptr<LocalArtifactStore> artifact_files, net::AddressPolicy webhook_policy)
       : config(configuration),
         data_dir(configuration.data_dir()),
         kv(std::move(database)),
@@ -75,6 +78,8 @@ struct App::Impl {
         data(context),
         system(context),
         artifact_service(context),
+        answer_service(context),
+        webhooks(context),
         catalog(context),
         triggers(context),
         run_loop(context),
@@ -82,7 +87,10 @@ struct App::Impl {
         attempts(context, agents),
         backups(*kv, *artifacts, clock),
         disk_loop(disk, disk_guard, [this] { wake(); }),
-        loop({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts}, clock),
+        answers(context),
+        webhook_sender(std::move(webhook_policy), clock, [this] { loop.wake(); }),
+        outbox(context, webhook_sender),
+        loop({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox}, clock),
         pool("handlers", kHandlerThreads, kHandlerQueue),
         io(kIoThreads) {
     agent_hub.set_service(agents);
@@ -95,6 +103,7 @@ struct App::Impl {
     io.stop();
     pool.stop();
     loop.stop();
+    webhook_sender.stop();
     sources.set_sources({});
     log_info("freshetd", "stopped");
   }
@@ -116,6 +125,8 @@ struct App::Impl {
                            data,
                            system,
                            artifact_service,
+                           answer_service,
+                           webhooks,
                            [this] { return metrics.text(context); },
                            [this] { return context.admit(); },
                            &backups};
@@ -161,6 +172,8 @@ struct App::Impl {
   control::DataService data;
   control::SystemService system;
   control::ArtifactService artifact_service;
+  control::AnswerService answer_service;
+  control::WebhookService webhooks;
   control::CatalogReconciler catalog;
   control::TriggerReconciler triggers;
   control::RunReconciler run_loop;
@@ -168,6 +181,9 @@ struct App::Impl {
   control::AttemptReconciler attempts;
   BackupJobs backups;
   control::DiskReconciler disk_loop;
+  control::AnswerReconciler answers;
+  HttpWebhookSender webhook_sender;
+  control::OutboxReconciler outbox;
   http::Router router;
   async::LoopRunner loop;
   async::WorkerPool pool;
@@ -183,6 +199,8 @@ App::~App() = default;
 std::string App::url() const { return impl_->server->url(); }
 
 Result<std::unique_ptr<App>> App::start(const v1::DaemonConfig& config) {
+  auto webhook_policy = net::AddressPolicy::parse({config.webhook_allow().begin(), config.webhook_allow().end()});
+  RETURN_IF_ERROR(webhook_policy.status().with_context("webhook_allow"));
   const std::filesystem::path data_dir = config.data_dir();
   RETURN_IF_ERROR(make_directories(data_dir));
   RocksKvOptions options;
@@ -191,7 +209,7 @@ Result<std::unique_ptr<App>> App::start(const v1::DaemonConfig& config) {
   // The store is locked: nobody else writes here any more.
   for (const auto& directory : {data_dir, options.data_directory}) RETURN_IF_ERROR(remove_unfinished_files(directory));
   ASSIGN_OR_RETURN(auto artifacts, LocalArtifactStore::open(data_dir / "artifacts"));
-  auto impl = std::make_unique<Impl>(config, std::move(kv), std::move(artifacts));
+  auto impl = std::make_unique<Impl>(config, std::move(kv), std::move(artifacts), std::move(*webhook_policy));
   RETURN_IF_ERROR(impl->serve());
   log_info("freshetd", "version " + std::string(kVersion) + " serves " + data_dir.string() + " at " +
                            impl->server->url() + ", term " + std::to_string(impl->context.term));

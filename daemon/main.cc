@@ -87,6 +87,7 @@ int main(int argc, char** argv) {
   std::string data_dir, listen, level;
   uint32_t slots = 0, heartbeat_ms = 0, lease_ms = 0, disk_reserve_mb = 0;
   bool no_local_agent = false;
+  std::vector<std::string> webhook_allow;
   cli.add_option("--config", file, "YAML file with these settings; flags win over it");
   cli.add_option("--data-dir", data_dir, "where all state is kept (default $FRESHET_DATA_DIR or ~/.freshet)");
   cli.add_option("--listen", listen, "address of the API (default 127.0.0.1:7070; port 0 takes a free one)");
@@ -96,6 +97,9 @@ int main(int argc, char** argv) {
   cli.add_option("--lease-ms", lease_ms, "a node silent for so long is dead (default 15000)");
   cli.add_option("--disk-reserve-mb", disk_reserve_mb,
                  "with less than that free (MiB) new work is refused, and what runs goes on (default 256)");
+  cli.add_option("--webhook-allow", webhook_allow,
+                 "addresses like 10.1.0.0/16 that webhooks may reach besides public ones; repeatable")
+      ->allow_extra_args(false);
   cli.add_option("--log-level", level, "debug, info, warning or error (default info)");
   cli.set_version_flag("--version", freshet::kVersion);
   cli.require_subcommand(0, 1);
@@ -116,6 +120,7 @@ int main(int argc, char** argv) {
   flags.set_lease_ms(lease_ms);
   flags.set_disk_reserve_mb(disk_reserve_mb);
   flags.set_log_level(level);
+  for (const auto& range : webhook_allow) flags.add_webhook_allow(range);
   auto config = read_config(file, flags);
   if (!config.is_ok()) {
     std::fprintf(stderr, "freshetd: %s\n", config.status().message().c_str());

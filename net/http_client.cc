@@ -36,6 +36,12 @@ bool is_repeatable(std::string_view method) {
   return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE";
 }
 
+// Whoever reads this header acts once, however often the request comes.
+bool has_idempotency_key(const HttpRequest& request) {
+  return std::any_of(request.headers.begin(), request.headers.end(),
+                     [](const HttpHeader& header) { return beast::iequals(header.name, "Idempotency-Key"); });
+}
+
 bool has_control_character(std::string_view text) {
   return std::any_of(text.begin(), text.end(),
                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
@@ -109,8 +115,9 @@ struct HttpClient::Impl {
   beast::flat_buffer buffer;
   std::string connected_to;
   std::atomic<bool> is_cancelled = false;
-  SteadyTime deadline;     // of the whole request
-  bool got_bytes = false;  // whether any byte of the answer of this try has come
+  SteadyTime deadline;        // of the whole request
+  bool is_connected = false;  // in this try
+  bool got_bytes = false;     // whether any byte of the answer of this try has come
 
   void close() {
     stream.reset();
@@ -238,8 +245,9 @@ Result<HttpResponse> HttpClient::Impl::receive(const HttpRequest& request, const
 }
 
 Result<HttpResponse> HttpClient::Impl::attempt(const HttpRequest& request, const Url& url, const BodySink* sink) {
-  got_bytes = false;
+  got_bytes = is_connected = false;
   RETURN_IF_ERROR(connect(url));
+  is_connected = true;
   ASSIGN_OR_RETURN(error_code sent, send(request, url));
   if (sent == beast::error::timeout || is_cancelled) return failed("cannot send to", sent, url);
   // A daemon that refuses a body answers before it has read all of it and closes; that answer is worth more than EPIPE.
@@ -267,8 +275,10 @@ Result<HttpResponse> HttpClient::Impl::perform(const HttpRequest& request, const
     if (is_cancelled) return cancelled("the client was stopped");
     bool was_reused = stream.has_value() && connected_to == url.authority();
     Result<HttpResponse> response = attempt(request, url, sink);
-    bool is_stale = !response.is_ok() && response.status().code() == Code::kUnavailable && was_reused && !got_bytes;
-    if (is_stale && is_repeatable(request.method)) response = attempt(request, url, sink);
+    bool is_lost = !response.is_ok() && response.status().code() == Code::kUnavailable && is_connected;
+    bool has_key = has_idempotency_key(request) && sink == nullptr;
+    bool is_stale = was_reused && !got_bytes && is_repeatable(request.method);
+    if (is_lost && (is_stale || has_key)) response = attempt(request, url, sink);
     return response;
   } catch (const std::exception& error) {
     close();
@@ -304,6 +314,8 @@ Result<HttpResponse> HttpClient::stream_events(const HttpRequest& request, const
   if (ended_by_sink) return HttpResponse{200, {}, {}};
   return response;
 }
+
+bool HttpClient::reached() const { return impl_->is_connected; }
 
 void HttpClient::cancel() {
   impl_->is_cancelled = true;

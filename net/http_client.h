@@ -71,7 +71,8 @@ class HttpClient {
 
   // An answer of any status is a value; a Status means that there is no answer: unavailable (nothing listens,
   // connection broke), deadline, invalid_argument (the URL), resource_exhausted (body too large). A GET, HEAD, PUT or
-  // DELETE whose kept-alive connection turns out closed is sent once more on a new one.
+  // DELETE whose kept-alive connection turns out closed is sent once more on a new one; so is any request with an
+  // Idempotency-Key, also when the connection broke before its answer was whole.
   Result<HttpResponse> request(const HttpRequest& request);
 
   // The same, with the body of a 2xx answer given to `sink` piece by piece. A body that ends early is unavailable.
@@ -80,6 +81,9 @@ class HttpClient {
   // Reads a text/event-stream until the daemon ends it (ok), the sink ends it (ok) or it breaks. A refusal is the
   // value.
   Result<HttpResponse> stream_events(const HttpRequest& request, const EventSink& sink);
+
+  // Whether the last request may have been acted on although there was no answer: a connection was made for it.
+  bool reached() const;
 
   // Ends the request in progress with `cancelled`, and every later one. Any thread.
   void cancel();

@@ -6,6 +6,7 @@ namespace freshet::net {
 namespace {
 
 constexpr std::string_view kScheme = "http://";
+constexpr std::string_view kTlsScheme = "https://";
 
 bool is_unreserved(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
@@ -20,29 +21,24 @@ int hex_value(char c) {
 }
 
 Status bad_url(std::string_view text, std::string_view why) {
-  return invalid_argument("'" + std::string(text) + "' is not an address of a daemon (" + std::string(why) +
+  return invalid_argument("'" + std::string(text) + "' is not the address of a server (" + std::string(why) +
                           "); write it like http://127.0.0.1:7070");
 }
 
-}  // namespace
-
-std::string Url::authority() const {
-  bool is_v6 = host.find(':') != std::string::npos;
-  return (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
-}
-
-Result<Url> parse_url(std::string_view text) {
-  if (!text.starts_with(kScheme)) return bad_url(text, "it does not start with http://");
+// Behind the scheme, which is the first `scheme` bytes of the text.
+Result<Url> parse_rest(std::string_view text, size_t scheme, bool is_tls) {
   for (char c : text) {
     if (c <= ' ' || c >= 0x7f || c == '#' || c == '\\')
       return bad_url(text, "it holds a character that may not be there");
   }
-  std::string_view rest = text.substr(kScheme.size());
+  std::string_view rest = text.substr(scheme);
   size_t slash = rest.find_first_of("/?");
   std::string_view authority = rest.substr(0, slash);
   if (authority.find('@') != std::string_view::npos) return bad_url(text, "user names do not belong into it");
 
   Url url;
+  url.is_tls = is_tls;
+  if (is_tls) url.port = 443;
   std::string_view port;
   if (authority.starts_with('[')) {
     size_t close = authority.find(']');
@@ -68,6 +64,23 @@ Result<Url> parse_url(std::string_view text) {
     url.target = target[0] == '/' ? std::string(target) : "/" + std::string(target);
   }
   return url;
+}
+
+}  // namespace
+
+std::string Url::authority() const {
+  bool is_v6 = host.find(':') != std::string::npos;
+  return (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+Result<Url> parse_url(std::string_view text) {
+  if (!text.starts_with(kScheme)) return bad_url(text, "it does not start with http://");
+  return parse_rest(text, kScheme.size(), false);
+}
+
+Result<Url> parse_web_url(std::string_view text) {
+  if (!text.starts_with(kTlsScheme)) return parse_url(text);
+  return parse_rest(text, kTlsScheme.size(), true);
 }
 
 std::string percent_encode(std::string_view text) {

@@ -104,4 +104,14 @@ void apply_defaults(v1::Source* source) {
 
 void apply_defaults(v1::Trigger* trigger) { fill_header(trigger, "Trigger"); }
 
+void apply_defaults(v1::Webhook* webhook) {
+  using v1::WebhookSpec;
+  fill_header(webhook, "Webhook");
+  WebhookSpec* spec = webhook->mutable_spec();
+  fill(spec, &WebhookSpec::timeout_ms, &WebhookSpec::set_timeout_ms, 10'000u);
+  fill(spec, &WebhookSpec::max_attempts, &WebhookSpec::set_max_attempts, 15u);
+  fill(spec, &WebhookSpec::max_age_s, &WebhookSpec::set_max_age_s, 86'400u);
+  fill(spec, &WebhookSpec::retry_ms, &WebhookSpec::set_retry_ms, 1000u);
+}
+
 }  // namespace freshet

@@ -4,12 +4,14 @@
 
 #include "proto/pipeline.pb.h"
 #include "proto/recipe.pb.h"
+#include "proto/webhook.pb.h"
 
 namespace freshet {
 
 void apply_defaults(v1::Pipeline* pipeline);
 void apply_defaults(v1::Source* source);
 void apply_defaults(v1::Trigger* trigger);
+void apply_defaults(v1::Webhook* webhook);
 // Without what depends on the pipeline: steps that name no input keep none, unless the whole Pipeline is given.
 void apply_defaults(v1::Recipe* recipe);
 

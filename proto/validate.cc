@@ -289,6 +289,7 @@ std::vector<Mistake> mistakes_of(const v1::Trigger& trigger) {
 Status validate(const v1::Pipeline& pipeline) { return status_of(pipeline); }
 Status validate(const v1::Source& source) { return status_of(source); }
 Status validate(const v1::Trigger& trigger) { return status_of(trigger); }
+Status validate(const v1::Webhook& webhook) { return status_of(webhook); }
 Status validate(const v1::Recipe& recipe) { return status_of(recipe); }
 
 }  // namespace freshet

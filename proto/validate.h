@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "proto/pipeline.pb.h"
 #include "proto/recipe.pb.h"
+#include "proto/webhook.pb.h"
 
 namespace freshet {
 
@@ -22,6 +23,7 @@ struct Mistake {
 std::vector<Mistake> mistakes_of(const v1::Pipeline& pipeline);
 std::vector<Mistake> mistakes_of(const v1::Source& source);
 std::vector<Mistake> mistakes_of(const v1::Trigger& trigger);
+std::vector<Mistake> mistakes_of(const v1::Webhook& webhook);
 // `path` is where the recipe lies: "spec" in a document of its own, "spec.recipe" inside a pipeline.
 std::vector<Mistake> mistakes_of(const v1::Recipe& recipe, const std::string& path = "spec");
 
@@ -29,6 +31,7 @@ std::vector<Mistake> mistakes_of(const v1::Recipe& recipe, const std::string& pa
 Status validate(const v1::Pipeline& pipeline);
 Status validate(const v1::Source& source);
 Status validate(const v1::Trigger& trigger);
+Status validate(const v1::Webhook& webhook);
 Status validate(const v1::Recipe& recipe);
 
 // Lower-case letters, digits and '-', at most 63, beginning and ending with a letter or digit.

@@ -19,7 +19,7 @@ constexpr char kOperatorOnly[] =
     " is set only by what an operator applied (freshet apply); a revision may change spec.steps alone";
 
 const std::vector<std::string>& kinds() {
-  static const std::vector<std::string> kKinds = {"Pipeline", "Source", "Trigger", "Recipe"};
+  static const std::vector<std::string> kKinds = {"Pipeline", "Source", "Trigger", "Webhook", "Recipe"};
   return kKinds;
 }
 
@@ -44,7 +44,7 @@ std::string kind_of(const YamlNode& root, YamlConverter* converter) {
   }
   const YamlNode* kind = find_member(root, "kind");
   if (kind == nullptr) {
-    converter->add_mistake(root.line, "kind", "is missing; use one of Pipeline, Source, Trigger, Recipe");
+    converter->add_mistake(root.line, "kind", "is missing; use one of Pipeline, Source, Trigger, Webhook, Recipe");
     return "";
   }
   if (kind->kind == Kind::kScalar && std::find(kinds().begin(), kinds().end(), kind->text) != kinds().end()) {
@@ -54,7 +54,7 @@ std::string kind_of(const YamlNode& root, YamlConverter* converter) {
   converter->add_mistake(
       kind->line, "kind",
       describe(*kind) + " is not known; " +
-          (near.empty() ? "use one of Pipeline, Source, Trigger, Recipe" : "did you mean '" + near + "'?"));
+          (near.empty() ? "use one of Pipeline, Source, Trigger, Webhook, Recipe" : "did you mean '" + near + "'?"));
   return "";
 }
 
@@ -72,6 +72,7 @@ Result<Document> to_document(const YamlNode& root, const std::string& file, Yaml
   if (kind == "Pipeline") document.message = converted<v1::Pipeline>(root, converter);
   if (kind == "Source") document.message = converted<v1::Source>(root, converter);
   if (kind == "Trigger") document.message = converted<v1::Trigger>(root, converter);
+  if (kind == "Webhook") document.message = converted<v1::Webhook>(root, converter);
   if (kind == "Recipe") document.message = converted<v1::RecipeDocument>(root, converter);
   RETURN_IF_ERROR(converter->status());
   document.lines = converter->take_lines();
@@ -108,6 +109,11 @@ std::vector<Mistake> mistakes_with_defaults(const v1::Source& source) {
 }
 std::vector<Mistake> mistakes_with_defaults(const v1::Trigger& trigger) {
   v1::Trigger whole = trigger;
+  apply_defaults(&whole);
+  return mistakes_of(whole);
+}
+std::vector<Mistake> mistakes_with_defaults(const v1::Webhook& webhook) {
+  v1::Webhook whole = webhook;
   apply_defaults(&whole);
   return mistakes_of(whole);
 }

@@ -13,6 +13,7 @@
 #include "proto/config.pb.h"
 #include "proto/pipeline.pb.h"
 #include "proto/recipe.pb.h"
+#include "proto/webhook.pb.h"
 
 namespace freshet {
 
@@ -32,13 +33,13 @@ class YamlLines {
 
 struct Document {
   std::string file;
-  std::variant<v1::Pipeline, v1::Source, v1::Trigger, v1::RecipeDocument> message;
+  std::variant<v1::Pipeline, v1::Source, v1::Trigger, v1::Webhook, v1::RecipeDocument> message;
   YamlLines lines;
 };
 
-// Every document of the text; `file` is its name in messages. Kinds are Pipeline, Source, Trigger and Recipe with
-// api_version freshet/v1. Unknown and duplicate keys, wrong types, unknown variables and all else that does not fit are
-// invalid_argument. Defaults are not filled in; see check().
+// Every document of the text; `file` is its name in messages. Kinds are Pipeline, Source, Trigger, Webhook and
+// Recipe with api_version freshet/v1. Unknown and duplicate keys, wrong types, unknown variables and all else that does
+// not fit are invalid_argument. Defaults are not filled in; see check().
 Result<std::vector<Document>> load_documents(std::string_view text, const std::string& file,
                                              const YamlVariables& variables = {});
 Result<std::vector<Document>> load_document_file(const std::filesystem::path& path,

@@ -17,6 +17,7 @@ void add_logs(CLI::App& app, Session& session);
 void add_models(CLI::App& app, Session& session);  // models, promote, rollback
 void add_lineage(CLI::App& app, Session& session);
 void add_triggers(CLI::App& app, Session& session);  // triggers, sources
+void add_webhooks(CLI::App& app, Session& session);
 void add_data(CLI::App& app, Session& session);
 void add_audit(CLI::App& app, Session& session);
 void add_system(CLI::App& app, Session& session);  // nodes, version

@@ -30,7 +30,6 @@ Result<int> submit(Session& session, const SubmitOptions& options) {
   request.set_project(session.globals.project);
   request.set_pipeline(options.pipeline);
   request.set_commit(options.commit);
-  request.set_idempotency_key(new_id(session.env.random));
   v1::Run run;
   RETURN_IF_ERROR(client->post("runs", {}, request, &run));
   if (!options.wait) return session.print(run, "run " + run.id() + " submitted\n");

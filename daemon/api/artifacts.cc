@@ -49,7 +49,7 @@ void add_artifact_routes(http::Router& router, const Services& services) {
         ASSIGN_OR_RETURN(auto record, artifacts.seal(who.name(), request.param("digest"), request.body));
         return http::json_response(record);
       }),
-      {.body_bytes_max = size_t{16} << 20});
+      {.body_bytes_max = size_t{16} << 20, .effect = http::Effect::kRepeatable});
   router.route<Permission::kRead>("GET", "/api/v1/artifacts/{digest}/manifest",
                                   [&artifacts](const Principal&, const Request& request) -> Result<Response> {
                                     ASSIGN_OR_RETURN(std::string bytes, artifacts.manifest(request.param("digest")));

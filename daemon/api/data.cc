@@ -1,4 +1,5 @@
 // Entries of a pipeline's inputs with their validation, what is in quarantine, and dataset manifests.
+#include "daemon/api/mutation.h"
 #include "daemon/api/services.h"
 #include "daemon/http/json_handler.h"
 
@@ -18,12 +19,13 @@ void add_data_routes(http::Router& router, const Services& services) {
                                  request.query_or("state", ""), page);
       }),
       {.query = list_query({"state"})});
-  router.route<Permission::kOperate>(
-      "POST", "/api/v1/data/{pipeline}/{input}/decide",
-      http::json_handler<v1::DecideEntriesRequest>([&data](const Principal& who, const Request& request,
-                                                           const v1::DecideEntriesRequest& body) {
-        return data.decide(who.name(), project_of(request), request.param("pipeline"), request.param("input"), body);
-      }),
+  router.mutation<Permission::kOperate>(
+      "/api/v1/data/{pipeline}/{input}/decide",
+      mutation<v1::DecideEntriesRequest>(
+          services.answers,
+          [&data](const control::Caller& caller, const Request& request, const v1::DecideEntriesRequest& body) {
+            return data.decide(caller, project_of(request), request.param("pipeline"), request.param("input"), body);
+          }),
       {.query = {"project"}});
   router.route<Permission::kRead>("GET", "/api/v1/datasets/{digest}",
                                   http::json_handler([&data](const Principal&, const Request& request) {

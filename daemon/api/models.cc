@@ -1,6 +1,7 @@
 // The registry: models, versions, aliases and their moves.
 #include <charconv>
 
+#include "daemon/api/mutation.h"
 #include "daemon/api/services.h"
 #include "daemon/http/json_handler.h"
 
@@ -57,18 +58,20 @@ void add_model_routes(http::Router& router, const Services& services) {
         return models.list_moves(project_of(request), request.param("model"), request.query_or("alias", ""), page);
       }),
       {.query = list_query({"alias"})});
-  router.route<Permission::kPromote>(
-      "POST", "/api/v1/models/{model}/promote",
-      http::json_handler<v1::PromoteRequest>(
-          [&models](const Principal& who, const Request& request, const v1::PromoteRequest& body) {
-            return models.promote(who.name(), project_of(request), request.param("model"), body);
+  router.mutation<Permission::kPromote>(
+      "/api/v1/models/{model}/promote",
+      mutation<v1::PromoteRequest>(
+          services.answers,
+          [&models](const control::Caller& caller, const Request& request, const v1::PromoteRequest& body) {
+            return models.promote(caller, project_of(request), request.param("model"), body);
           }),
       {.query = {"project"}});
-  router.route<Permission::kPromote>(
-      "POST", "/api/v1/models/{model}/rollback",
-      http::json_handler<v1::RollbackRequest>(
-          [&models](const Principal& who, const Request& request, const v1::RollbackRequest& body) {
-            return models.rollback(who.name(), project_of(request), request.param("model"), body);
+  router.mutation<Permission::kPromote>(
+      "/api/v1/models/{model}/rollback",
+      mutation<v1::RollbackRequest>(
+          services.answers,
+          [&models](const control::Caller& caller, const Request& request, const v1::RollbackRequest& body) {
+            return models.rollback(caller, project_of(request), request.param("model"), body);
           }),
       {.query = {"project"}});
 }

@@ -1,4 +1,5 @@
 // Runs: submit, list, show, cancel; curves, logs and the stream of a run's progress.
+#include "daemon/api/mutation.h"
 #include "daemon/api/services.h"
 #include "daemon/http/json_handler.h"
 #include "proto/json.h"
@@ -49,11 +50,12 @@ class RunFollower {
 
 void add_run_routes(http::Router& router, const Services& services) {
   control::RunService& runs = services.runs;
-  router.route<Permission::kSubmit>(
-      "POST", "/api/v1/runs",
-      http::json_handler<v1::SubmitRequest>([&runs](const Principal& who, const v1::SubmitRequest& request) {
-        return runs.submit(who.name(), request);
-      }));
+  router.mutation<Permission::kSubmit>(
+      "/api/v1/runs",
+      mutation<v1::SubmitRequest>(
+          services.answers, [&runs](const control::Caller& caller, const Request&, const v1::SubmitRequest& body) {
+            return runs.submit(caller, body);
+          }));
   router.route<Permission::kRead>(
       "GET", "/api/v1/runs",
       http::json_handler([&runs](const Principal&, const Request& request) -> Result<v1::ListRunsResponse> {
@@ -67,11 +69,12 @@ void add_run_routes(http::Router& router, const Services& services) {
                                     return runs.get_run(project_of(request), request.param("id"));
                                   }),
                                   {.query = {"project"}});
-  router.route<Permission::kSubmit>(
-      "POST", "/api/v1/runs/{id}/cancel",
-      http::json_handler<v1::CancelRunRequest>(
-          [&runs](const Principal& who, const Request& request, const v1::CancelRunRequest& body) {
-            return runs.cancel(who.name(), project_of(request), request.param("id"), body.reason());
+  router.mutation<Permission::kSubmit>(
+      "/api/v1/runs/{id}/cancel",
+      mutation<v1::CancelRunRequest>(
+          services.answers,
+          [&runs](const control::Caller& caller, const Request& request, const v1::CancelRunRequest& body) {
+            return runs.cancel(caller, project_of(request), request.param("id"), body.reason());
           }),
       {.query = {"project"}});
   router.route<Permission::kRead>(

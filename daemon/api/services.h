@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "daemon/control/answers.h"
 #include "daemon/control/artifact_service.h"
 #include "daemon/control/backups.h"
 #include "daemon/control/data_service.h"
@@ -11,6 +12,7 @@
 #include "daemon/control/pipeline_service.h"
 #include "daemon/control/run_service.h"
 #include "daemon/control/system_service.h"
+#include "daemon/control/webhook_service.h"
 #include "daemon/http/router.h"
 
 namespace freshet::api {
@@ -22,6 +24,8 @@ struct Services {
   control::DataService& data;
   control::SystemService& system;
   control::ArtifactService& artifacts;
+  control::AnswerService& answers;
+  control::WebhookService& webhooks;
   // Body of /metrics in Prometheus' text format.
   std::function<Result<std::string>()> metrics_text;
   // Ok while new work is taken; else why not, as admission says it.
@@ -39,6 +43,7 @@ void add_model_routes(http::Router& router, const Services& services);
 void add_data_routes(http::Router& router, const Services& services);
 void add_artifact_routes(http::Router& router, const Services& services);
 void add_system_routes(http::Router& router, const Services& services);
+void add_webhook_routes(http::Router& router, const Services& services);
 
 // ?project=, ?page_size= and ?page_token= as every listing takes them.
 std::string project_of(const http::Request& request);

@@ -4,6 +4,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/outbox.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "proto/agent.pb.h"
@@ -65,6 +66,7 @@ Status AttemptReconciler::check_nodes(const Snapshot& snapshot, Time now, Time* 
     node.value.set_changed_us(now.us);
     update(change, node);
     if (liveness == v1::NodeRecord::DEAD) {
+      add_node_lost(context_, &change, node.value, change.reason);
       ASSIGN_OR_RETURN(auto attempts, active_attempts(snapshot));
       for (auto& attempt : attempts) {
         if (attempt.value.node() != name) continue;

@@ -6,6 +6,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/outbox.h"
 #include "daemon/control/promotion.h"
 #include "daemon/control/recipes.h"
 #include "daemon/control/run_factory.h"
@@ -108,6 +109,7 @@ Status CatalogReconciler::record_source_status(const Snapshot& snapshot, const v
   change.reason = seen.message.empty() ? "it can be read" : seen.message;
   expect(change, key, stored ? stored->revision : 0);
   put(change, key, status);
+  add_source_turned(context_, &change, stored && stored->value.degraded(), status);
   if (seen.degraded) log_warning("catalog", "source " + metadata.name() + " is degraded: " + seen.message);
   CRASH_POINT("catalog.source_status.before_commit");
   auto committed = context_.commit(std::move(change));

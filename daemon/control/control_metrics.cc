@@ -1,11 +1,13 @@
 #include "daemon/control/control_metrics.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
 #include "daemon/control/queue.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
+#include "proto/webhook.pb.h"
 
 namespace freshet::control {
 namespace {
@@ -184,6 +186,29 @@ Status add_models(const Snapshot& snapshot, Families* families) {
   return Status::ok();
 }
 
+Status add_webhooks(const Snapshot& snapshot, Time now, Families* families) {
+  ASSIGN_OR_RETURN(auto events, list<v1::Event>(snapshot, keys::outbox()));
+  families->gauge("freshet_outbox_pending", "Events that some webhook has still to be told.", {},
+                  static_cast<double>(events.size()));
+  const double age = events.empty() ? 0 : (now - Time{events.front().value.time_us()}).to_seconds();
+  families->gauge("freshet_outbox_oldest_age_seconds", "Age of the oldest of them.", {}, std::max(age, 0.0));
+  ASSIGN_OR_RETURN(auto webhooks, list<v1::WebhookRecord>(snapshot, keys::webhooks()));
+  for (const auto& webhook : webhooks) {
+    const auto& metadata = webhook.value.webhook().metadata();
+    ASSIGN_OR_RETURN(auto state,
+                     get<v1::WebhookState>(snapshot, keys::webhook_state(metadata.project(), metadata.name())));
+    if (!state) continue;
+    const std::pair<const char*, uint64_t> outcomes[] = {
+        {"delivered", state->value.delivered()}, {"failed", state->value.failed()}, {"dead", state->value.dead()}};
+    for (const auto& [outcome, count] : outcomes) {
+      families->counter("freshet_webhook_deliveries_total",
+                        "Attempts that were accepted or failed, and events given up.",
+                        {{"webhook", metadata.name()}, {"outcome", outcome}}, static_cast<double>(count));
+    }
+  }
+  return Status::ok();
+}
+
 }  // namespace
 
 Result<std::vector<prometheus::MetricFamily>> collect_metrics(const Context& context) {
@@ -205,6 +230,7 @@ Result<std::vector<prometheus::MetricFamily>> collect_metrics(const Context& con
   RETURN_IF_ERROR(add_triggers_and_sources(*snapshot, &families));
   RETURN_IF_ERROR(add_entries(*snapshot, &families));
   RETURN_IF_ERROR(add_models(*snapshot, &families));
+  RETURN_IF_ERROR(add_webhooks(*snapshot, context.clock.now(), &families));
   return families.take();
 }
 

@@ -43,7 +43,7 @@ Result<v1::ListEntriesResponse> DataService::list_entries(const std::string& pro
   }
 }
 
-Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, const std::string& project,
+Result<v1::ListEntriesResponse> DataService::decide(const Caller& caller, const std::string& project,
                                                     const std::string& pipeline, const std::string& input,
                                                     const v1::DecideEntriesRequest& request) {
   if (request.decision() == v1::DecideEntriesRequest::DECISION_UNSPECIFIED) {
@@ -58,7 +58,6 @@ Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, co
   const bool all = missing.empty();
   const int64_t now_us = context_.clock.now().us;
   Change change;
-  change.actor = actor;
   change.action = release ? "release data" : "discard data";
   change.reason = request.reason();
   v1::ListEntriesResponse response;
@@ -70,7 +69,7 @@ Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, co
       return conflict(entry.entry().uri() + " can't be released: " + entry.reason());
     }
     entry.set_state(release ? v1::EntryRecord::ACCEPTED : v1::EntryRecord::DISCARDED);
-    entry.set_reason((release ? "released by " : "discarded by ") + actor + ": " + request.reason() +
+    entry.set_reason((release ? "released by " : "discarded by ") + caller.name + ": " + request.reason() +
                      " (was: " + entry.reason() + ")");
     entry.set_decided_us(now_us);
     update(change, record);
@@ -79,9 +78,8 @@ Result<v1::ListEntriesResponse> DataService::decide(const std::string& actor, co
   if (!missing.empty()) {
     return not_found("no quarantined entry " + *missing.begin() + " in input " + input + " of pipeline " + pipeline);
   }
-  if (response.entries_size() == 0) return response;
   CRASH_POINT("data.decision.before_commit");
-  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, response));
   CRASH_POINT("data.decision.after_commit");
   return response;
 }

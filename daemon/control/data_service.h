@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "daemon/control/answers.h"
 #include "daemon/control/context.h"
 #include "daemon/control/paging.h"
 #include "proto/api.pb.h"
@@ -19,9 +20,8 @@ class DataService {
                                                const std::string& input, const std::string& state,
                                                const PageRequest& page);
   // Releases or discards quarantined entries: all named ones or none. No URIs: every quarantined entry of the input.
-  Result<v1::ListEntriesResponse> decide(const std::string& actor, const std::string& project,
-                                         const std::string& pipeline, const std::string& input,
-                                         const v1::DecideEntriesRequest& request);
+  Result<v1::ListEntriesResponse> decide(const Caller& caller, const std::string& project, const std::string& pipeline,
+                                         const std::string& input, const v1::DecideEntriesRequest& request);
   Result<v1::DatasetVersion> get_dataset(const std::string& project, const std::string& digest);
 
  private:

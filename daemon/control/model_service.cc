@@ -122,20 +122,22 @@ Result<v1::ListAliasMovesResponse> ModelService::list_moves(const std::string& p
   return response;
 }
 
-Result<v1::Alias> ModelService::commit_move(const Snapshot& snapshot, const std::optional<Record<v1::Alias>>& current,
-                                            v1::Alias next, const std::string& action) {
+Result<v1::Alias> ModelService::commit_move(const Caller& caller, const Snapshot& snapshot,
+                                            const std::optional<Record<v1::Alias>>& current, v1::Alias next,
+                                            const std::string& action) {
   next.set_moved_us(context_.clock.now().us);
   Change change;
-  change.actor = next.actor();
   change.action = action + " " + version_name(next.model(), next.version()) + " as " + next.alias();
   change.reason = next.reason();
   next.set_previous_version(current ? current->value.version() : 0);
-  move_alias(snapshot, current, next, &change);
-  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  ASSIGN_OR_RETURN(auto version,
+                   get<v1::ModelVersion>(snapshot, keys::model_version(next.project(), next.model(), next.version())));
+  move_alias(snapshot, context_, current, next, version ? version->value.pipeline() : "", &change);
+  RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, next));
   return next;
 }
 
-Result<v1::Alias> ModelService::promote(const std::string& actor, const std::string& project, const std::string& model,
+Result<v1::Alias> ModelService::promote(const Caller& caller, const std::string& project, const std::string& model,
                                         const v1::PromoteRequest& request) {
   const std::string alias = request.alias().empty() ? kChampion : request.alias();
   auto snapshot = context_.store.snapshot();
@@ -154,22 +156,25 @@ Result<v1::Alias> ModelService::promote(const std::string& actor, const std::str
                     "reason in the audit log");
   }
   if (request.reason().empty()) return invalid_argument("a promotion by a person needs a reason (--reason)");
-  if (current_version == request.version()) return std::move(current->value);
+  if (current_version == request.version()) {
+    RETURN_IF_ERROR(commit_answered(context_, {}, caller, current->value));
+    return std::move(current->value);
+  }
   v1::Alias next;
   next.set_project(project);
   next.set_model(model);
   next.set_alias(alias);
   next.set_version(request.version());
-  next.set_actor(actor);
+  next.set_actor(caller.name);
   next.set_reason(request.reason());
   CRASH_POINT("promote.alias.before_commit");
-  auto moved =
-      commit_move(*snapshot, current, next, version.value.verdict().passed() ? "promote" : "promote against the gates");
+  auto moved = commit_move(caller, *snapshot, current, next,
+                           version.value.verdict().passed() ? "promote" : "promote against the gates");
   CRASH_POINT("promote.alias.after_commit");
   return moved;
 }
 
-Result<v1::Alias> ModelService::rollback(const std::string& actor, const std::string& project, const std::string& model,
+Result<v1::Alias> ModelService::rollback(const Caller& caller, const std::string& project, const std::string& model,
                                          const v1::RollbackRequest& request) {
   const std::string alias = request.alias().empty() ? kChampion : request.alias();
   if (request.reason().empty()) return invalid_argument("a rollback needs a reason (--reason)");
@@ -181,10 +186,10 @@ Result<v1::Alias> ModelService::rollback(const std::string& actor, const std::st
   }
   v1::Alias next = current.value;
   next.set_version(current.value.previous_version());
-  next.set_actor(actor);
+  next.set_actor(caller.name);
   next.set_reason(request.reason());
   CRASH_POINT("rollback.alias.before_commit");
-  auto moved = commit_move(*snapshot, current, next, "roll back to");
+  auto moved = commit_move(caller, *snapshot, current, next, "roll back to");
   CRASH_POINT("rollback.alias.after_commit");
   return moved;
 }

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "daemon/control/answers.h"
 #include "daemon/control/context.h"
 #include "daemon/control/paging.h"
 #include "daemon/store/tables.h"
@@ -26,15 +27,16 @@ class ModelService {
   Result<v1::ListAliasMovesResponse> list_moves(const std::string& project, const std::string& model,
                                                 const std::string& alias, const PageRequest& page);
   // Refuses (conflict) a version whose verdict did not pass, unless the request overrides the gates.
-  Result<v1::Alias> promote(const std::string& actor, const std::string& project, const std::string& model,
+  Result<v1::Alias> promote(const Caller& caller, const std::string& project, const std::string& model,
                             const v1::PromoteRequest& request);
   // Back to where the alias pointed before its last move to another version.
-  Result<v1::Alias> rollback(const std::string& actor, const std::string& project, const std::string& model,
+  Result<v1::Alias> rollback(const Caller& caller, const std::string& project, const std::string& model,
                              const v1::RollbackRequest& request);
 
  private:
-  Result<v1::Alias> commit_move(const Snapshot& snapshot, const std::optional<Record<v1::Alias>>& current,
-                                v1::Alias next, const std::string& action);
+  Result<v1::Alias> commit_move(const Caller& caller, const Snapshot& snapshot,
+                                const std::optional<Record<v1::Alias>>& current, v1::Alias next,
+                                const std::string& action);
 
   Context& context_;
 };

@@ -111,7 +111,7 @@ Status check_references(const Snapshot& snapshot, const v1::ApplyRequest& reques
 
 }  // namespace
 
-Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::ApplyRequest request, bool dry_run) {
+Result<v1::ApplyResponse> PipelineService::apply(const Caller& caller, v1::ApplyRequest request, bool dry_run) {
   if (!dry_run) RETURN_IF_ERROR(context_.admit());
   for (auto& pipeline : *request.mutable_pipelines()) {
     apply_defaults(&pipeline);
@@ -125,20 +125,24 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
     apply_defaults(&trigger);
     RETURN_IF_ERROR(validate(trigger).with_context("trigger " + trigger.metadata().name()));
   }
+  for (auto& webhook : *request.mutable_webhooks()) {
+    apply_defaults(&webhook);
+    RETURN_IF_ERROR(validate(webhook).with_context("webhook " + webhook.metadata().name()));
+  }
   RETURN_IF_ERROR(check_unique(request.pipelines(), "pipeline"));
   RETURN_IF_ERROR(check_unique(request.sources(), "source"));
   RETURN_IF_ERROR(check_unique(request.triggers(), "trigger"));
+  RETURN_IF_ERROR(check_unique(request.webhooks(), "webhook"));
 
   auto snapshot = context_.store.snapshot();
   RETURN_IF_ERROR(check_references(*snapshot, request));
   const int64_t now_us = context_.clock.now().us;
   Change change;
-  change.actor = actor;
   change.action = "apply";
   v1::ApplyResponse response;
   auto sign = [&](auto* record) {
     record->set_applied_us(now_us);
-    record->set_actor(actor);
+    record->set_actor(caller.name);
     record->set_reason(request.reason());
   };
 
@@ -187,7 +191,24 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
     RETURN_IF_ERROR(apply_document(*snapshot, keys::trigger(trigger.metadata().project(), trigger.metadata().name()),
                                    "Trigger", trigger, &v1::TriggerRecord::trigger, store, &change, &response));
   }
-  if (dry_run || change.writes.empty()) return response;
+  for (const auto& webhook : request.webhooks()) {
+    const std::string& project = webhook.metadata().project();
+    const std::string& name = webhook.metadata().name();
+    auto store = [&](v1::WebhookRecord* record, v1::AppliedDocument* applied, bool) {
+      *record->mutable_webhook() = webhook;
+      record->set_applied_us(now_us);
+      if (applied->change() != "created") return;
+      // It is told of what is committed from now on.
+      v1::WebhookState state;
+      state.set_project(project);
+      state.set_name(name);
+      state.set_cursor(keys::outbox_event(snapshot->revision(), UINT64_MAX));
+      create(change, keys::webhook_state(project, name), state);
+    };
+    RETURN_IF_ERROR(apply_document(*snapshot, keys::webhook(project, name), "Webhook", webhook,
+                                   &v1::WebhookRecord::webhook, store, &change, &response));
+  }
+  if (dry_run) return response;
   std::string what;
   for (const auto& applied : response.documents()) {
     if (applied.change() == "unchanged") continue;
@@ -195,7 +216,7 @@ Result<v1::ApplyResponse> PipelineService::apply(const std::string& actor, v1::A
   }
   change.reason = request.reason().empty() ? what : request.reason() + " (" + what + ")";
   CRASH_POINT("apply.documents.before_commit");
-  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, response));
   CRASH_POINT("apply.documents.after_commit");
   return response;
 }
@@ -252,27 +273,26 @@ Result<v1::ListTriggersResponse> PipelineService::list_triggers(const std::strin
   return response;
 }
 
-Result<v1::TriggerView> PipelineService::set_paused(const std::string& actor, const std::string& project,
+Result<v1::TriggerView> PipelineService::set_paused(const Caller& caller, const std::string& project,
                                                     const std::string& name, bool paused, const std::string& reason) {
   auto snapshot = context_.store.snapshot();
   ASSIGN_OR_RETURN(auto record, require<v1::TriggerRecord>(*snapshot, keys::trigger(project, name), "trigger " + name));
-  v1::TriggerView view;
+  Change change;
   if (record.value.trigger().spec().paused() != paused) {
     record.value.mutable_trigger()->mutable_spec()->set_paused(paused);
-    record.value.set_actor(actor);
+    record.value.set_actor(caller.name);
     record.value.set_reason(reason);
-    Change change;
-    change.actor = actor;
     change.action = (paused ? "pause trigger " : "resume trigger ") + name;
-    change.reason = reason.empty() ? (paused ? "paused by " : "resumed by ") + actor : reason;
+    change.reason = reason.empty() ? (paused ? "paused by " : "resumed by ") + caller.name : reason;
     update(change, record);
-    CRASH_POINT("trigger.pause.before_commit");
-    RETURN_IF_ERROR(context_.commit(std::move(change)).status());
-    CRASH_POINT("trigger.pause.after_commit");
   }
+  v1::TriggerView view;
   *view.mutable_trigger() = record.value.trigger();
   ASSIGN_OR_RETURN(auto state, get<v1::TriggerState>(*snapshot, keys::trigger_state(project, name)));
   if (state) *view.mutable_state() = state->value;
+  CRASH_POINT("trigger.pause.before_commit");
+  RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, view));
+  CRASH_POINT("trigger.pause.after_commit");
   return view;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/outbox.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "proto/digest.h"
@@ -74,8 +75,8 @@ Status read_report(const ArtifactStore& artifacts, const google::protobuf::Repea
   return not_found("the attempt left no report");
 }
 
-void move_alias(const Snapshot& snapshot, const std::optional<Record<v1::Alias>>& current, v1::Alias next,
-                Change* change) {
+void move_alias(const Snapshot& snapshot, Context& context, const std::optional<Record<v1::Alias>>& current,
+                v1::Alias next, const std::string& pipeline, Change* change) {
   const std::string key = keys::alias(next.project(), next.model(), next.alias());
   next.set_previous_version(current ? current->value.version() : 0);
   expect(*change, key, current ? current->revision : 0);
@@ -84,6 +85,7 @@ void move_alias(const Snapshot& snapshot, const std::optional<Record<v1::Alias>>
   *move.mutable_alias() = next;
   move.set_revision(snapshot.revision() + 1);
   create(*change, keys::alias_move(next.project(), next.model(), next.alias(), move.revision()), move);
+  add_alias_moved(context, change, next, pipeline);
 }
 
 Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::PipelineRecord& pipeline, v1::Run* run,
@@ -143,6 +145,7 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
   version.set_created_us(now.us);
   *version.mutable_verdict() = verdict;
   create(*change, keys::model_version(run->project(), spec.model(), version.version()), version);
+  add_version_created(context, change, version);
 
   std::string outcome = "refused: " + first_refusal(verdict);
   if (verdict.passed() && spec.promotion().policy() == v1::Promotion::MANUAL) {
@@ -157,7 +160,8 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
     next.set_moved_us(now.us);
     next.set_actor("control/run");
     next.set_reason("run " + run->id() + " passed all gates");
-    move_alias(snapshot, champion ? std::optional(champion->alias) : std::nullopt, next, change);
+    move_alias(snapshot, context, champion ? std::optional(champion->alias) : std::nullopt, next, run->pipeline(),
+               change);
     outcome = name + " is now " + spec.promotion().alias();
     add_milestone(run, "promoted", now);
   }

@@ -20,9 +20,10 @@ namespace freshet::control {
 Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::PipelineRecord& pipeline, v1::Run* run,
                          v1::StepStatus* step, Time now, Change* change);
 
-// Moves the alias and records the move. `current` is the alias as read (nullopt: it does not exist yet).
-void move_alias(const Snapshot& snapshot, const std::optional<Record<v1::Alias>>& current, v1::Alias next,
-                Change* change);
+// Moves the alias, records the move and tells of it. `current` is the alias as read (nullopt: it does not exist yet),
+// `pipeline` the one that made the version.
+void move_alias(const Snapshot& snapshot, Context& context, const std::optional<Record<v1::Alias>>& current,
+                v1::Alias next, const std::string& pipeline, Change* change);
 
 // Reads `report.json` of the output of type "report".
 Status read_report(const ArtifactStore& artifacts, const google::protobuf::RepeatedPtrField<v1::Output>& outputs,

@@ -4,6 +4,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/outbox.h"
 #include "daemon/control/promotion.h"
 #include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
@@ -130,6 +131,7 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
         if (status.state() == v1::StepStatus::FAILED)
           run.set_message("step " + status.name() + ": " + status.message());
       }
+      add_run_finished(context_, &change, run);
       CRASH_POINT("run.end.before_commit");
       log_info("run",
                run.id() + " " + v1::Run::State_Name(settled) + (run.message().empty() ? "" : ": " + run.message()));

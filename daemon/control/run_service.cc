@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crash_point.h"
+#include "daemon/control/outbox.h"
 #include "daemon/control/queue.h"
 #include "daemon/control/run_factory.h"
 #include "daemon/control/run_index.h"
@@ -33,36 +34,22 @@ std::string index_of(const std::string& project, const RunFilter& filter) {
 
 }  // namespace
 
-Result<v1::Run> RunService::submit(const std::string& actor, const v1::SubmitRequest& request) {
+Result<v1::Run> RunService::submit(const Caller& caller, const v1::SubmitRequest& request) {
   const std::string project = request.project().empty() ? "default" : request.project();
   auto snapshot = context_.store.snapshot();
-  const std::string key = keys::idempotency(project, request.idempotency_key());
-  if (!request.idempotency_key().empty()) {
-    ASSIGN_OR_RETURN(auto made, get_reference(*snapshot, key));
-    if (made) {
-      ASSIGN_OR_RETURN(auto run, require<v1::Run>(*snapshot, made->target, "run"));
-      if (run.value.pipeline() == request.pipeline()) return std::move(run.value);
-      return conflict("idempotency_key was used for a run of pipeline " + run.value.pipeline());
-    }
-  }
   RETURN_IF_ERROR(context_.admit());
   ASSIGN_OR_RETURN(auto pipeline, require<v1::PipelineRecord>(*snapshot, keys::pipeline(project, request.pipeline()),
                                                               "pipeline " + request.pipeline()));
   RunRequest made_by;
-  made_by.cause = "submitted by " + actor;
-  made_by.idempotency_key = request.idempotency_key();
+  made_by.cause = "submitted by " + caller.name;
+  made_by.idempotency_key = caller.key;
   made_by.commit = request.commit();
   Change change;
-  change.actor = actor;
   change.reason = made_by.cause;
   ASSIGN_OR_RETURN(v1::Run run, add_run(*snapshot, context_, pipeline.value, made_by, &change));
   change.action = "create run " + run.id();
-  if (!request.idempotency_key().empty()) {
-    expect_absent(change, key);
-    put_reference(change, key, keys::run(project, run.id()));
-  }
   CRASH_POINT("submit.run.before_commit");
-  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, run));
   CRASH_POINT("submit.run.after_commit");
   return run;
 }
@@ -116,11 +103,14 @@ Result<v1::RunView> RunService::get_run(const std::string& project, const std::s
   return view;
 }
 
-Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& project, const std::string& id,
+Result<v1::Run> RunService::cancel(const Caller& caller, const std::string& project, const std::string& id,
                                    const std::string& reason) {
   auto snapshot = context_.store.snapshot();
   ASSIGN_OR_RETURN(auto run, find(*snapshot, project, id));
-  if (run.value.state() == v1::Run::CANCELLED) return std::move(run.value);
+  if (run.value.state() == v1::Run::CANCELLED) {
+    RETURN_IF_ERROR(commit_answered(context_, {}, caller, run.value));
+    return std::move(run.value);
+  }
   if (scheduler::is_final(run.value.state())) {
     return conflict("run " + run.value.id() + " has already ended: " + v1::Run::State_Name(run.value.state()));
   }
@@ -133,14 +123,14 @@ Result<v1::Run> RunService::cancel(const std::string& actor, const std::string& 
   }
   run.value.set_state(v1::Run::CANCELLED);
   run.value.set_finished_us(now.us);
-  run.value.set_message("cancelled by " + actor + (reason.empty() ? "" : ": " + reason));
+  run.value.set_message("cancelled by " + caller.name + (reason.empty() ? "" : ": " + reason));
   Change change;
-  change.actor = actor;
   change.action = "cancel run " + run.value.id();
   change.reason = run.value.message();
   update_run(before, run, &change);
+  add_run_finished(context_, &change, run.value);
   CRASH_POINT("cancel.run.before_commit");
-  RETURN_IF_ERROR(context_.commit(std::move(change)).status());
+  RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, run.value));
   CRASH_POINT("cancel.run.after_commit");
   return std::move(run.value);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "daemon/control/answers.h"
 #include "daemon/control/context.h"
 #include "daemon/control/log_reader.h"
 #include "daemon/control/paging.h"
@@ -28,11 +29,11 @@ class RunService {
  public:
   RunService(Context& context, const LogReader& logs) : context_(context), logs_(logs) {}
 
-  Result<v1::Run> submit(const std::string& actor, const v1::SubmitRequest& request);
+  Result<v1::Run> submit(const Caller& caller, const v1::SubmitRequest& request);
   Result<v1::ListRunsResponse> list_runs(const std::string& project, const RunFilter& filter, const PageRequest& page);
   // `id` may be an unambiguous prefix of at least 4 digits.
   Result<v1::RunView> get_run(const std::string& project, const std::string& id);
-  Result<v1::Run> cancel(const std::string& actor, const std::string& project, const std::string& id,
+  Result<v1::Run> cancel(const Caller& caller, const std::string& project, const std::string& id,
                          const std::string& reason);
   // Points of one metric, or of all when `name` is empty, in the order in which they were logged.
   Result<v1::RunMetricsResponse> metrics(const std::string& project, const std::string& id, const std::string& name,

@@ -35,6 +35,13 @@ SteadyTime after(Duration duration) {
   return std::chrono::steady_clock::now() + std::chrono::microseconds(duration.us);
 }
 
+// Too many requests wait for a thread: nothing of this one was done.
+Response busy_response() {
+  Response response = error_response(unavailable("too many requests wait already; try again"));
+  response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
 bool takes_body(const std::string& method) { return method != "GET" && method != "DELETE"; }
 
 }  // namespace
@@ -54,7 +61,7 @@ Connection::~Connection() {
 }
 
 bool Connection::begin() {
-  id_ = core_->add(shared_from_this());
+  id_ = core_->add(shared_from_this(), peer_);
   return id_ != 0;
 }
 
@@ -229,6 +236,7 @@ asio::awaitable<bool> Connection::dispatch(std::shared_ptr<Exchange> exchange) {
   request->body_size = head.content_length;
   request->peer = peer_;
   request->last_event_id = head.field("last-event-id");
+  request->idempotency_key = head.field("idempotency-key");
 
   if (has_body && !takes_body(head.method)) {
     co_return co_await refuse(exchange, 400, invalid_argument("a " + head.method + " has no body"));
@@ -283,10 +291,15 @@ asio::awaitable<bool> Connection::run_handler(std::shared_ptr<Exchange> exchange
   exchange->keep_alive = !exchange->head.wants_close;
   exchange->is_read = true;
 
-  std::function<Result<Response>()> work = [route = exchange->route, request, principal] {
+  auto has_begun = std::make_shared<std::atomic<bool>>(false);
+  std::function<Result<Response>()> work = [route = exchange->route, request, principal, has_begun] {
+    *has_begun = true;
     return route->handler(principal, *request);
   };
   Result<Response> response = co_await async::run_on<Response>(core_->pool, std::move(work), exchange->deadline);
+  if (!response.is_ok() && !*has_begun && response.status().code() == Code::kResourceExhausted) {
+    co_return co_await answer(exchange, busy_response());
+  }
   if (!response.is_ok()) {
     const Status& status = response.status();
     if (status.code() == Code::kInternal || status.code() == Code::kCorrupt) {
@@ -417,7 +430,7 @@ asio::awaitable<void> Connection::wait_for_stream(SteadyTime last_poll, SteadyTi
 }
 
 asio::awaitable<void> Connection::upgrade(std::shared_ptr<Exchange> exchange, Principal principal) {
-  auto session = std::make_shared<WebSocketConnection>(core_, std::move(socket_), std::move(principal),
+  auto session = std::make_shared<WebSocketConnection>(core_, std::move(socket_), peer_, std::move(principal),
                                                        *exchange->route->listener);
   if (co_await session->accept(exchange->head_bytes)) {
     count(*exchange, 101);

@@ -12,7 +12,7 @@ constexpr size_t kMethodBytesMax = 16;
 // Fields that decide about framing, routing or trust: twice means that two readers may pick different ones.
 constexpr std::string_view kSingleFields[] = {"host",         "content-length", "transfer-encoding",
                                               "content-type", "upgrade",        "authorization",
-                                              "expect",       "last-event-id"};
+                                              "expect",       "last-event-id",  "idempotency-key"};
 
 bool is_token_char(char c) {
   if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;

@@ -109,8 +109,8 @@ void HttpServer::Impl::serve(tcp::socket socket, const tcp::endpoint& peer) {
   asio::any_io_executor executor = socket.get_executor();
   auto connection = std::make_shared<Connection>(core, std::move(socket), peer.address().to_string());
   if (!connection->begin()) {
-    log_warning("http",
-                "refused a connection: there are " + std::to_string(core->options.connections_max) + " already");
+    log_warning("http", "refused a connection of " + peer.address().to_string() +
+                            ": there are too many, in all or of this address");
     return;
   }
   core->tasks.start(executor, Connection::serve(connection));

@@ -22,6 +22,7 @@ struct HttpServerOptions {
   std::string listen = "127.0.0.1:7070";  // port 0: a free one
   std::vector<std::string> hosts;  // more values of Host to answer to, with port; the loopback names always count
   size_t connections_max = 1024;
+  size_t connections_per_peer_max = 512;           // of one address
   Duration header_limit = Duration::seconds(5);    // from the first byte of a request to the end of its header
   Duration idle_limit = Duration::seconds(60);     // of a kept-alive connection between requests
   Duration write_limit = Duration::seconds(30);    // for a piece of an answer to leave

@@ -27,6 +27,7 @@ struct Request {
   std::optional<uint64_t> body_size;  // announced, of an upload
   std::string peer;                   // address without port
   std::string last_event_id;          // of a reader of events that comes back
+  std::string idempotency_key;        // as it came; empty: none
 
   // A parameter of the route's pattern; a programmer's mistake (CHECK) when the pattern has none of that name.
   const std::string& param(const std::string& name) const;

@@ -69,6 +69,12 @@ std::vector<Router::Segment> Router::parse_pattern(const std::string& pattern) {
   return segments;
 }
 
+void Router::check_effect(const std::string& method, const std::string& pattern, RouteOptions* options) {
+  if (method == "GET" && options->effect == Effect::kUnsaid) options->effect = Effect::kReads;
+  CHECK_MSG(options->effect == Effect::kReads || options->effect == Effect::kRepeatable,
+            method + " " + pattern + " does not say what it changes: add it with mutation(), or name its effect");
+}
+
 void Router::add(Route route) {
   CHECK_MSG(route.permission != Permission::kPublic || is_open_path(route.pattern),
             route.pattern + " may not be public");

@@ -41,26 +41,37 @@ struct ServerCore {
   async::TaskGroup tasks{"http"};
 
   std::mutex mutex;
-  std::map<uint64_t, std::weak_ptr<Served>> served;  // guarded by mutex
-  uint64_t next_id = 1;                              // guarded by mutex
-  bool is_draining = false;                          // guarded by mutex
+  struct Entry {
+    std::weak_ptr<Served> one;
+    std::string peer;
+  };
+  std::map<uint64_t, Entry> served;       // guarded by mutex
+  std::map<std::string, size_t> of_peer;  // guarded by mutex: how many there are of each
+  uint64_t next_id = 1;                   // guarded by mutex
+  bool is_draining = false;               // guarded by mutex
 
-  // 0: the server is stopping, or there are too many.
-  uint64_t add(const std::shared_ptr<Served>& one) {
+  // 0: the server is stopping, or there are too many, in all or of this peer.
+  uint64_t add(const std::shared_ptr<Served>& one, const std::string& peer) {
     std::lock_guard lock(mutex);
     if (is_draining || served.size() >= options.connections_max) return 0;
-    served.emplace(next_id, one);
+    auto known = of_peer.find(peer);
+    if (known != of_peer.end() && known->second >= options.connections_per_peer_max) return 0;
+    ++of_peer[peer];
+    served.emplace(next_id, Entry{one, peer});
     return next_id++;
   }
   void remove(uint64_t id) {
     std::lock_guard lock(mutex);
-    served.erase(id);
+    auto found = served.find(id);
+    auto known = of_peer.find(found->second.peer);
+    if (--known->second == 0) of_peer.erase(known);
+    served.erase(found);
   }
   std::vector<std::shared_ptr<Served>> all() {
     std::lock_guard lock(mutex);
     std::vector<std::shared_ptr<Served>> out;
-    for (auto& [id, weak] : served) {
-      if (auto one = weak.lock()) out.push_back(std::move(one));
+    for (auto& [id, entry] : served) {
+      if (auto one = entry.one.lock()) out.push_back(std::move(one));
     }
     return out;
   }

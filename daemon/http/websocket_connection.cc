@@ -32,8 +32,9 @@ constexpr auto kCallbackLimit = std::chrono::minutes(5);
 }  // namespace
 
 WebSocketConnection::WebSocketConnection(std::shared_ptr<ServerCore> core, asio::ip::tcp::socket socket,
-                                         Principal principal, WebSocketListener& listener)
+                                         std::string peer, Principal principal, WebSocketListener& listener)
     : core_(std::move(core)),
+      peer_(std::move(peer)),
       stream_(beast::tcp_stream(std::move(socket))),
       writer_wake_(stream_.get_executor()),
       principal_(std::move(principal)),
@@ -62,7 +63,7 @@ asio::awaitable<bool> WebSocketConnection::accept(const std::string& head_bytes)
 }
 
 void WebSocketConnection::start(const std::shared_ptr<WebSocketConnection>& self) {
-  self->id_ = self->core_->add(self);
+  self->id_ = self->core_->add(self, self->peer_);
   if (self->id_ == 0) return;  // the server is stopping: the socket closes
   Status posted = self->callbacks_.post([self] { self->listener_.on_open(self); });
   asio::any_io_executor executor = self->stream_.get_executor();

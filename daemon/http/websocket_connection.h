@@ -24,8 +24,8 @@ class WebSocketConnection final : public WebSocketSession,
                                   public Served,
                                   public std::enable_shared_from_this<WebSocketConnection> {
  public:
-  WebSocketConnection(std::shared_ptr<ServerCore> core, boost::asio::ip::tcp::socket socket, Principal principal,
-                      WebSocketListener& listener);
+  WebSocketConnection(std::shared_ptr<ServerCore> core, boost::asio::ip::tcp::socket socket, std::string peer,
+                      Principal principal, WebSocketListener& listener);
   ~WebSocketConnection() override;
 
   // The handshake, for a request head that passed the gate.
@@ -49,6 +49,7 @@ class WebSocketConnection final : public WebSocketSession,
   void wake_writer();
 
   std::shared_ptr<ServerCore> core_;
+  const std::string peer_;
   boost::beast::websocket::stream<boost::beast::tcp_stream> stream_;
   boost::asio::steady_timer writer_wake_;
   boost::beast::flat_buffer buffer_;

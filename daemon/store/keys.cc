@@ -257,7 +257,37 @@ std::string alias_move(std::string_view project, std::string_view model, std::st
   return join("alias_move", {project, model, alias, number(revision)});
 }
 
-std::string idempotency(std::string_view project, std::string_view key) { return join("idempotency", {project, key}); }
+std::string outbox() { return prefix("outbox"); }
+std::string outbox_event(uint64_t revision, uint64_t index) {
+  return join("outbox", {number(revision), number(index)});
+}
+std::string webhooks() { return prefix("webhook"); }
+std::string webhooks(std::string_view project) { return prefix("webhook", {project}); }
+std::string webhook(std::string_view project, std::string_view name) { return join("webhook", {project, name}); }
+std::string webhook_state(std::string_view project, std::string_view name) {
+  return join("webhook_state", {project, name});
+}
+std::string dead_letters(std::string_view project) { return prefix("dead_letter", {project}); }
+std::string dead_letters(std::string_view project, std::string_view webhook) {
+  return prefix("dead_letter", {project, webhook});
+}
+std::string dead_letter(std::string_view project, std::string_view webhook, std::string_view event_key) {
+  return join("dead_letter", {project, webhook, event_key});
+}
+std::string redeliveries(std::string_view project, std::string_view webhook) {
+  return prefix("redelivery", {project, webhook});
+}
+std::string redelivery(std::string_view project, std::string_view webhook, std::string_view event_key) {
+  return join("redelivery", {project, webhook, event_key});
+}
+
+std::string kept_answer(std::string_view actor, std::string_view idempotency_key) {
+  return join("kept_answer", {actor, idempotency_key});
+}
+std::string answers_by_time() { return prefix("answer_by_time"); }
+std::string answer_by_time(Time answered, std::string_view actor, std::string_view idempotency_key) {
+  return join("answer_by_time", {number(answered), actor, idempotency_key});
+}
 std::string counter(std::string_view name) { return join("counter", {name}); }
 std::string daemon_term() { return "daemon/term"; }
 

@@ -120,10 +120,28 @@ std::string alias_moves(std::string_view project, std::string_view model);
 std::string alias_moves(std::string_view project, std::string_view model, std::string_view alias);
 std::string alias_move(std::string_view project, std::string_view model, std::string_view alias, uint64_t revision);
 
+// ---- events to others ----
+std::string outbox();  // Event, in the order of the commits
+std::string outbox_event(uint64_t revision, uint64_t index);
+std::string webhooks();  // WebhookRecord
+std::string webhooks(std::string_view project);
+std::string webhook(std::string_view project, std::string_view name);
+std::string webhook_state(std::string_view project, std::string_view name);  // WebhookState
+// DeadLetter, by webhook and then in the order of the commits.
+std::string dead_letters(std::string_view project);
+std::string dead_letters(std::string_view project, std::string_view webhook);
+std::string dead_letter(std::string_view project, std::string_view webhook, std::string_view event_key);
+// References to the dead letters that somebody wants to have delivered once more.
+std::string redeliveries(std::string_view project, std::string_view webhook);
+std::string redelivery(std::string_view project, std::string_view webhook, std::string_view event_key);
+
 // ---- the daemon itself ----
-std::string idempotency(std::string_view project, std::string_view key);  // reference to what it made
-std::string counter(std::string_view name);                               // Counter
-std::string daemon_term();                                                // DaemonTerm
+std::string kept_answer(std::string_view actor, std::string_view idempotency_key);  // KeptAnswer
+// References to kept answers, the oldest first.
+std::string answers_by_time();
+std::string answer_by_time(Time answered, std::string_view actor, std::string_view idempotency_key);
+std::string counter(std::string_view name);  // Counter
+std::string daemon_term();                   // DaemonTerm
 
 // ---- written by the writer alone ----
 std::string audits();                  // AuditRecord

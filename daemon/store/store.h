@@ -58,6 +58,8 @@ struct Write {
 struct Change {
   std::vector<Precondition> preconditions;
   std::vector<Write> writes;
+  // Payloads of records of the outbox (keys::outbox_event), which the writer numbers by the commit's revision.
+  std::vector<std::string> events;
   // Who, what and why, for the audit log.
   std::string actor;
   std::string action;
@@ -77,9 +79,9 @@ class Store {
   virtual ~Store() = default;
   virtual std::unique_ptr<Snapshot> snapshot() const = 0;
   // Blocks until the batch is synced. kConflict: a precondition failed, nothing was written; read again and retry.
-  // kResourceExhausted: the disk is full, nothing was written. kInvalidArgument: no writes, an empty key, or one that
-  // belongs to the writer. Any other code: the disk failed and it is not known whether the change is stored; read
-  // again.
+  // kResourceExhausted: the disk is full, nothing was written. kInvalidArgument: no writes and no events, an empty key,
+  // or one that belongs to the writer. Any other code: the disk failed and it is not known whether the change is
+  // stored; read again.
   virtual Result<Committed> commit(Change change) = 0;
 };
 

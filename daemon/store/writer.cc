@@ -89,7 +89,7 @@ class StoreSnapshot final : public Snapshot {
 };
 
 Status validate(const Change& change) {
-  if (change.writes.empty()) return invalid_argument("a change without writes");
+  if (change.writes.empty() && change.events.empty()) return invalid_argument("a change without writes");
   for (const Write& write : change.writes) {
     if (write.key.empty()) return invalid_argument("a write without a key");
     if (keys::is_reserved(write.key)) return invalid_argument("the key " + write.key + " belongs to the writer");
@@ -100,6 +100,7 @@ Status validate(const Change& change) {
 size_t size_of(const Change& change) {
   size_t size = 0;
   for (const Write& write : change.writes) size += write.key.size() + (write.payload ? write.payload->size() : 0);
+  for (const std::string& event : change.events) size += event.size();
   return size;
 }
 
@@ -119,6 +120,9 @@ class Batch {
     }
     RETURN_IF_ERROR(count(change));
     Committed committed{last_.revision() + 1, std::max(now, Time{last_.commit_us() + 1})};
+    for (size_t i = 0; i < change.events.size(); ++i) {
+      change.writes.push_back({keys::outbox_event(committed.revision, i), std::move(change.events[i])});
+    }
     if (change.audited) stage_audit(change, committed);
     for (Write& write : change.writes) {
       staged_[write.key] = write.payload ? committed.revision : 0;

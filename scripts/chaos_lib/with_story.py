@@ -103,6 +103,11 @@ metadata: {name: new-recipe}
 spec:
   pipeline: prices
   new_commit: {source: code, paths: [recipe.yaml]}
+---
+api_version: freshet/v1
+kind: Webhook
+metadata: {name: nobody}
+spec: {url: "http://127.0.0.1:1/", events: [alias.moved], max_attempts: 1}
 """
 
 
@@ -136,6 +141,7 @@ class Story:
         self.second_champion()
         self.rollback_and_promote()
         self.pause_and_resume()
+        self.tell_nobody()
         self.node_that_cannot_fetch()
         self.restarts_under_a_live_gang()
         self.lost_supervisor()
@@ -204,6 +210,17 @@ class Story:
     def pause_and_resume(self):
         self.site.post("/api/v1/triggers/new-sales/pause", {})
         self.site.post("/api/v1/triggers/new-sales/resume", {})
+
+    def tell_nobody(self):
+        """Nobody has allowed the webhook's address: what it should be told becomes a dead letter, also the second time."""
+        self.site.post("/api/v1/webhooks/nobody/test", {})
+
+        def attempts(api):
+            return sum(letter["attempts"] for letter in api.all("/api/v1/dead_letters", "dead_letters"))
+        self.site.wait(attempts, "a dead letter")
+        before = self.site.ask(attempts)
+        self.site.post("/api/v1/dead_letters/redeliver", {"all": True})
+        self.site.wait(lambda api: attempts(api) > before, "another attempt")
 
     def node_that_cannot_fetch(self):
         """The champion's bytes are away for a while, so nothing that needs them can be launched."""

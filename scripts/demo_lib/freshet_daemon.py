@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 import urllib.parse
+import uuid
 
 POLL_SECONDS = 0.02
 
@@ -88,6 +89,8 @@ class Api:
             headers["Authorization"] = f"Bearer {self.token}"
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
+        if method == "POST":
+            headers.setdefault("Idempotency-Key", uuid.uuid4().hex)  # so that the second try acts once
         for is_last in (self._connection is None, True):
             if self._connection is None:
                 address = urllib.parse.urlparse(self.url)

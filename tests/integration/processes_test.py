@@ -34,6 +34,15 @@ class StartTest(DaemonCase):
         self.assertRegex(message, "in use|locked|another")
 
 
+    def test_beyond_loopback(self):
+        for listen in ("0.0.0.0:0", "[::]:0", "192.0.2.1:7070", "8.8.8.8:0"):
+            with self.subTest(listen):
+                message = self.start_in_vain(self.dir / "other", listen)
+                self.assertIn("refusing to listen on " + listen, message)
+                self.assertIn("TLS", message)
+        self.assertIn("ADDRESS:PORT", self.start_in_vain(self.dir / "other", "example.org:80"))
+
+
 class WorkerTest(DaemonCase):
     def test_commands_that_fail(self):
         steps = "".join(f"      - {{name: {name}, command: {{argv: {argv}, outputs: {outputs}}}}}\n"

@@ -31,7 +31,7 @@ struct Checker::Batch {
   std::vector<std::pair<std::string, std::string>> audits;    // key, payload
   std::map<std::string, std::optional<std::string>> records;  // the rest: payloads
   std::map<std::string, v1::AuditRecord> audited;             // by key of a record: who changed it
-  std::set<std::string> runs, attempts, inspections, triggers, idempotency, aliases, moved, versions;  // keys touched
+  std::set<std::string> runs, attempts, inspections, triggers, aliases, moved, versions;  // keys touched
 };
 
 Checker::Checker(SimWorld& world) : world_(world) {
@@ -106,6 +106,13 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
   if (recount_.take(key, payload, &batch->runs)) return;
   if (kind == "active_attempt") return index(&active_attempts_, &batch->attempts, "attempt/" + rest);
   if (kind == "pending_inspection") return index(&pending_inspections_, &batch->inspections, "inspection/" + rest);
+  if (!payload && kind == "outbox") {
+    const std::string id = events_.at(key);
+    if (!first_event_.empty() && key > first_event_ && !world_.told().contains(id) && !dead_.contains(id)) {
+      fail("I1: " + key + " was forgotten before anybody was told");
+    }
+    return;
+  }
   if (!payload) {
     static const std::set<std::string> kForEver = {"run", "attempt", "model_version", "alias_move", "alias", "model"};
     if (kForEver.contains(kind)) fail("I8: " + key + " was deleted");
@@ -162,9 +169,14 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
     const uint64_t position = parsed<v1::Counter>(*payload).value();
     if (position <= positions_[rest]) fail("I2: the journal of gang " + rest + " did not go forward");
     positions_[rest] = position;
-  } else if (kind == "idempotency") {
-    if (!idempotency_.emplace(rest, *payload).second) fail("I1: idempotency key " + rest + " was used twice");
-    batch->idempotency.insert(rest);
+  } else if (kind == "kept_answer") {
+    if (!answers_.insert(rest).second) fail("I1: idempotency key " + rest + " was answered twice");
+  } else if (kind == "outbox") {
+    events_[key] = parsed<v1::Event>(*payload).id();
+  } else if (kind == "webhook_state") {
+    if (first_event_.empty()) first_event_ = parsed<v1::WebhookState>(*payload).cursor();
+  } else if (kind == "dead_letter") {
+    dead_.insert(parsed<v1::DeadLetter>(*payload).event().id());
   } else if (kind == "daemon") {
     const uint64_t term = parsed<v1::DaemonTerm>(*payload).term();
     if (term <= term_) fail("I2: term " + std::to_string(term) + " after " + std::to_string(term_));
@@ -305,9 +317,6 @@ void Checker::check_touched(const Batch& batch) {
     auto version = versions_.find(keys::model_version(alias.project(), alias.model(), alias.version()));
     if (version == versions_.end()) fail("I7: " + key + " points nowhere");
     if (!batch.moved.contains(key)) fail("I7: " + key + " moved without a record of it");
-  }
-  for (const auto& key : batch.idempotency) {
-    if (!runs_.contains(idempotency_.at(key))) fail("I1: idempotency key " + key + " names nothing");
   }
 }
 

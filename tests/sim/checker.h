@@ -13,6 +13,7 @@
 #include "proto/model.pb.h"
 #include "proto/record.pb.h"
 #include "proto/run.pb.h"
+#include "proto/webhook.pb.h"
 #include "tests/sim/recount.h"
 #include "tests/sim/sim_world.h"
 
@@ -44,7 +45,6 @@ class Checker {
   const std::map<std::string, v1::ModelVersion>& versions() const { return versions_; }
   const std::map<std::string, v1::Alias>& aliases() const { return aliases_; }
   const std::vector<v1::AliasMove>& moves() const { return moves_; }
-  const std::map<std::string, std::string>& idempotency() const { return idempotency_; }
   uint64_t batches() const { return batches_; }
   uint64_t fingerprint() const { return std::hash<std::string>()(audit_digest_); }
   size_t active() const { return active_runs_.size() + active_attempts_.size() + pending_inspections_.size(); }
@@ -83,7 +83,9 @@ class Checker {
   std::vector<v1::AliasMove> moves_;
   std::map<std::string, uint32_t> slots_;  // by node
   std::set<std::string> dead_nodes_;
-  std::map<std::string, std::string> gangs_, idempotency_;
+  std::map<std::string, std::string> gangs_, events_;
+  std::set<std::string> answers_, dead_;       // idempotency keys with their actor; ids of events
+  std::string first_event_;                    // that a webhook is told is behind this key
   std::map<std::string, uint64_t> positions_;  // by gang
   std::map<std::string, int> launches_;
   std::set<std::string> active_runs_;                            // that have not ended

@@ -56,7 +56,9 @@ inline constexpr char kLifeDocuments[] = R"({
     {"api_version": "freshet/v1", "kind": "Trigger", "metadata": {"name": "now-and-then"},
     "spec": {"pipeline": "demand", "cron": {"schedule": "*/13 * * * *", "catch_up": "%CATCH_UP%"}}},
     {"api_version": "freshet/v1", "kind": "Trigger", "metadata": {"name": "new-code"},
-    "spec": {"pipeline": "churn", "new_commit": {"source": "code", "paths": ["recipe.yaml"]}}}]
+    "spec": {"pipeline": "churn", "new_commit": {"source": "code", "paths": ["recipe.yaml"]}}}],
+  "webhooks": [{"api_version": "freshet/v1", "kind": "Webhook", "metadata": {"name": "watcher"},
+    "spec": {"url": "https://example.org/", "max_attempts": 100}}]
 })";
 
 // %EPOCHS% makes each revision another.

@@ -2,8 +2,10 @@
 
 #include "base/crash_point.h"
 #include "daemon/api/agent_hub.h"
+#include "daemon/control/answer_reconciler.h"
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
+#include "daemon/control/outbox_reconciler.h"
 #include "daemon/control/placement_reconciler.h"
 #include "daemon/control/run_reconciler.h"
 #include "daemon/control/term.h"
@@ -15,6 +17,7 @@ namespace {
 
 constexpr uint64_t kYieldOdds = 12;
 constexpr int kDepthMax = 3;
+constexpr Duration kWebhookMax = Duration::millis(500);
 constexpr Duration kYieldMax = Duration::millis(20);
 // The loop's thread looks at the clock at least this often.
 constexpr Duration kLoopWaitMax = Duration::seconds(1);
@@ -64,6 +67,33 @@ class SimWorld::YieldingLink final : public control::AgentLink {
   api::AgentHub& hub_;
 };
 
+// Who webhooks tell: takes most of what it is sent, after a while, and remembers it.
+class SimWorld::Receiver final : public control::WebhookSender {
+ public:
+  explicit Receiver(SimWorld& world) : world_(world) {}
+
+  void send(control::WebhookDelivery delivery) override {
+    world_.yield();
+    const auto after = Duration::micros(static_cast<int64_t>(world_.draw(kWebhookMax.us)));
+    const bool is_taken = world_.draw(4) != 0;
+    world_.at(after, "a webhook is called",
+              [&world = world_, weak = std::weak_ptr<Outcomes>(outcomes_), is_taken, id = delivery.event_id,
+               ticket = delivery.ticket, after] {
+                if (is_taken) world.told_.insert(id);
+                auto outcomes = weak.lock();
+                if (outcomes == nullptr) return;  // who called is gone
+                outcomes->push_back({ticket, is_taken ? 200 : 500, is_taken ? "" : "it answered 500", after});
+                world.wake_reconcilers();
+              });
+  }
+  std::vector<control::WebhookOutcome> take_outcomes() override { return std::exchange(*outcomes_, {}); }
+
+ private:
+  using Outcomes = std::vector<control::WebhookOutcome>;
+  SimWorld& world_;
+  std::shared_ptr<Outcomes> outcomes_ = std::make_shared<Outcomes>();
+};
+
 struct SimWorld::Daemon {
   explicit Daemon(SimWorld& world)
       : store(world),
@@ -86,22 +116,36 @@ struct SimWorld::Daemon {
         data(context),
         system(context),
         artifacts(context),
+        answer_service(context),
+        webhooks(context),
+        receiver(world),
         catalog(context),
         triggers(context),
         run_loop(context),
         placement(context),
         attempts(context, agents),
-        reconcilers{&catalog, &triggers, &run_loop, &placement, &attempts},
+        answers(context),
+        outbox(context, receiver),
+        reconcilers{&catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox},
         scheduled(reconcilers.size()) {
     hub.set_service(agents);
-    api::Services services{
-        pipelines, runs, models, data, system, artifacts, [] { return std::string(); }, [] { return Status::ok(); }};
+    api::Services services{pipelines,
+                           runs,
+                           models,
+                           data,
+                           system,
+                           artifacts,
+                           answer_service,
+                           webhooks,
+                           [] { return std::string(); },
+                           [] { return Status::ok(); }};
     api::add_pipeline_routes(router, services);
     api::add_run_routes(router, services);
     api::add_model_routes(router, services);
     api::add_data_routes(router, services);
     api::add_artifact_routes(router, services);
     api::add_system_routes(router, services);
+    api::add_webhook_routes(router, services);
   }
 
   YieldingStore store;
@@ -116,11 +160,16 @@ struct SimWorld::Daemon {
   control::DataService data;
   control::SystemService system;
   control::ArtifactService artifacts;
+  control::AnswerService answer_service;
+  control::WebhookService webhooks;
+  Receiver receiver;
   control::CatalogReconciler catalog;
   control::TriggerReconciler triggers;
   control::RunReconciler run_loop;
   control::PlacementReconciler placement;
   control::AttemptReconciler attempts;
+  control::AnswerReconciler answers;
+  control::OutboxReconciler outbox;
   std::vector<control::Reconciler*> reconcilers;
   struct Round {
     uint64_t event = 0;  // that will run it; 0: none

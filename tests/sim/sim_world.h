@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,8 @@ class SimWorld final : public AgentWorld {
   Store& store() { return reader_; }
   DiskFaults& disk_faults() { return disk_faults_; }
   SimKv& disk() { return disk_; }
+  // The ids of the events that a webhook has taken.
+  const std::set<std::string>& told() const { return told_; }
   const ArtifactStore& artifacts() const { return artifacts_.healthy(); }
 
   uint64_t open_session(const std::string& node) override;
@@ -109,6 +112,7 @@ class SimWorld final : public AgentWorld {
   class Session;
   class YieldingStore;
   class YieldingLink;
+  class Receiver;
   struct Event {
     const char* what;
     uint32_t lane;
@@ -148,6 +152,7 @@ class SimWorld final : public AgentWorld {
   std::map<std::string, std::unique_ptr<SimAgent>> agents_;
   std::map<std::string, NodeNetwork> networks_;
   std::map<std::string, std::shared_ptr<Session>> sessions_;  // the newest of each node
+  std::set<std::string> told_;
   std::unique_ptr<Daemon> daemon_;
   Time daemon_began_;
   std::map<std::string, Time> heard_;            // by node

@@ -58,12 +58,16 @@ struct ControlPlane {
   control::DataService data{context};
   control::SystemService system{context};
   control::ArtifactService artifact_service{context};
+  control::AnswerService answers{context};
+  control::WebhookService webhooks{context};
   api::Services services{pipelines,
                          runs,
                          models,
                          data,
                          system,
                          artifact_service,
+                         answers,
+                         webhooks,
                          [] { return std::string(); },
                          [] { return Status::ok(); }};
 };

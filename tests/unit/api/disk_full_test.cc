@@ -49,7 +49,7 @@ struct Cluster : test::ControlPlane {
   Status submit() {
     v1::SubmitRequest request;
     request.set_pipeline("unknown");
-    return runs.submit("admin", request).status();
+    return runs.submit({"admin"}, request).status();
   }
   Status upload(uint64_t size) { return artifact_service.begin_file(Sha256::hex_of("x"), size).status(); }
 
@@ -66,8 +66,8 @@ TEST(DiskFull, below_the_reserve_what_adds_is_refused_with_what_to_do) {
             "the daemon's disk is almost full: 255 MiB are free, and 256 MiB are kept (disk_reserve_mb) for what runs. "
             "Free space on the file system of the data directory; nothing is lost, and new work is taken again by "
             "itself");
-  EXPECT_EQ(cluster.pipelines.apply("admin", {}, false).status().code(), Code::kResourceExhausted);
-  EXPECT_NE(cluster.pipelines.apply("admin", {}, true).status().code(), Code::kResourceExhausted);
+  EXPECT_EQ(cluster.pipelines.apply({"admin"}, {}, false).status().code(), Code::kResourceExhausted);
+  EXPECT_NE(cluster.pipelines.apply({"admin"}, {}, true).status().code(), Code::kResourceExhausted);
   EXPECT_EQ(cluster.upload(0).code(), Code::kResourceExhausted);
 }
 
@@ -98,7 +98,7 @@ TEST(DiskFull, below_the_reserve_what_runs_is_heard_and_cancelled) {
   hello.mutable_hello()->set_node("n");
   std::string node;
   EXPECT_TRUE(agents.on_frame(&node, hello).is_ok());
-  EXPECT_TRUE(cluster.runs.cancel("admin", "default", cluster.run_id, "").is_ok());
+  EXPECT_TRUE(cluster.runs.cancel({"admin"}, "default", cluster.run_id, "").is_ok());
 }
 
 // The daemon can't record that the node is back; the node's lease is none the shorter for that.

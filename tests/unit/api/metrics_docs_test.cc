@@ -11,6 +11,7 @@
 #include "daemon/prometheus_metrics.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
+#include "proto/webhook.pb.h"
 #include "tests/paths.h"
 #include "tests/unit/api/control_plane.h"
 
@@ -47,6 +48,11 @@ void fill(Store& store) {
   run.set_pipeline_version(1);
   run.set_state(v1::Run::RUNNING);
   control::create_run(run, &change);
+  v1::WebhookRecord webhook;
+  webhook.mutable_webhook()->mutable_metadata()->set_project("default");
+  webhook.mutable_webhook()->mutable_metadata()->set_name("w");
+  create(change, keys::webhook("default", "w"), webhook);
+  create(change, keys::webhook_state("default", "w"), v1::WebhookState());
   v1::MetricHistory latest;
   for (const char* name : {"loss", "examples_per_second", "step_seconds", "gradient_norm", "learning_rate"}) {
     latest.add_samples()->set_name(name);

@@ -111,6 +111,7 @@ void FakeDaemon::answer(int fd) {
   if (mark != std::string::npos) asked.query = target.substr(mark + 1);
   const std::string authorization = header_of(text.substr(0, end + 2), "Authorization");
   if (authorization.starts_with("Bearer ")) asked.token = authorization.substr(7);
+  asked.idempotency_key = header_of(text.substr(0, end + 2), "Idempotency-Key");
   asked.body = text.substr(end + 4);
 
   Reply reply{.status = 404,
@@ -124,6 +125,7 @@ void FakeDaemon::answer(int fd) {
     }
     asked_.push_back(std::move(asked));
   }
+  if (reply.is_lost) return;
   std::string answer =
       "HTTP/1.1 " + std::to_string(reply.status) + " Said\r\nContent-Type: " + reply.type + "\r\nConnection: close\r\n";
   for (const auto& header : reply.headers) answer += header + "\r\n";

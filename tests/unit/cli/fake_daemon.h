@@ -19,6 +19,7 @@ struct Asked {
   std::string path;  // without the query
   std::string query;
   std::string token;  // of "Authorization: Bearer"
+  std::string idempotency_key;
   std::string body;
 };
 
@@ -27,6 +28,7 @@ struct Reply {
   std::string body = {};
   std::string type = "application/json";
   std::vector<std::string> headers = {};  // "Name: value"
+  bool is_lost = false;                   // the connection closes instead
 };
 
 class FakeDaemon {

@@ -193,7 +193,32 @@ TEST_F(Program, Submits) {
   EXPECT_EQ(request.pipeline(), "flights");
   EXPECT_EQ(request.commit(), "4f9d");
   EXPECT_EQ(request.project(), "team-a");
-  EXPECT_EQ(request.idempotency_key().size(), 32u);
+  EXPECT_EQ(last_asked().idempotency_key.size(), 32u);
+}
+
+TEST_F(Program, SendsAChangeAgainUnderTheSameKey) {
+  v1::Run made;
+  made.set_id("9c1d");
+  Reply lost;
+  lost.is_lost = true;
+  daemon_.on("POST /api/v1/runs", lost);
+  daemon_.on("POST /api/v1/runs", made);
+  auto ended = run({"submit", "flights"});
+  EXPECT_EQ(ended.out, "run 9c1d submitted\n") << ended.err;
+  ASSERT_EQ(daemon_.asked().size(), 2u);
+  EXPECT_EQ(daemon_.asked()[0].idempotency_key, daemon_.asked()[1].idempotency_key);
+  EXPECT_EQ(daemon_.asked()[0].body, daemon_.asked()[1].body);
+}
+
+TEST_F(Program, SaysHowToRepeatWhatMayHaveBeenDone) {
+  Reply lost;
+  lost.is_lost = true;
+  daemon_.on("POST /api/v1/runs", lost);
+  auto ended = run({"submit", "flights", "--idempotency-key", "k1"});
+  EXPECT_EQ(ended.code, kExitUnreachable);
+  EXPECT_NE(ended.err.find("--idempotency-key k1"), std::string::npos) << ended.err;
+  EXPECT_EQ(daemon_.asked().size(), 2u);
+  EXPECT_EQ(daemon_.asked()[1].idempotency_key, "k1");
 }
 
 // Two events, of which the second is the end.
@@ -386,6 +411,27 @@ TEST_F(Program, MovesAliases) {
   EXPECT_EQ(run({"rollback", "flights", "--reason", "complaints", "--alias", "live"}).code, 0);
   EXPECT_EQ(last_asked().body, R"({"alias":"live","reason":"complaints"})");
   EXPECT_EQ(run({"promote", "flights", "four", "--reason", "x"}).code, kExitError);
+}
+
+TEST_F(Program, TriesDeadLettersOnceMore) {
+  daemon_.on("POST /api/v1/dead_letters/redeliver", message_of<v1::ListDeadLettersResponse>("dead_letters"));
+  auto ended = run({"webhooks", "redeliver", "7d1f", "--webhook", "on-call"});
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_TRUE(ended.out.starts_with("1 dead letters are tried once more")) << ended.out;
+  EXPECT_EQ(last_asked().body, R"({"webhook":"on-call","event_ids":["7d1f"]})");
+  EXPECT_EQ(run({"webhooks", "redeliver", "--all"}).code, 0);
+  EXPECT_EQ(last_asked().body, R"({"all":true})");
+  EXPECT_EQ(run({"webhooks", "redeliver"}).code, kExitError);
+  daemon_.on("GET /api/v1/dead_letters", message_of<v1::ListDeadLettersResponse>("dead_letters"));
+  EXPECT_NE(run({"webhooks", "dead", "on-call"}).out.find("7d1f0c3a9b2e4d5f8a6b7c8d9e0f1a2b"), std::string::npos);
+  EXPECT_NE(last_asked().query.find("webhook=on-call"), std::string::npos);
+}
+
+TEST_F(Program, TestsAWebhook) {
+  v1::Event event;
+  event.set_id("7d1f");
+  daemon_.on("POST /api/v1/webhooks/on-call/test", event);
+  EXPECT_TRUE(run({"webhooks", "test", "on-call"}).out.starts_with("event 7d1f is on its way to on-call"));
 }
 
 TEST_F(Program, PausesTriggers) {

@@ -4,6 +4,7 @@
 #include "cli/render/models.h"
 #include "cli/render/runs.h"
 #include "cli/render/system.h"
+#include "cli/render/webhooks.h"
 #include "tests/unit/cli/golden.h"
 
 namespace freshet::cli {
@@ -83,6 +84,8 @@ TEST(Render, Lists) {
   expect_golden("triggers", render_triggers(message_of<v1::ListTriggersResponse>("triggers"), plain()));
   expect_golden("entries", render_entries(message_of<v1::ListEntriesResponse>("entries"), plain()));
   expect_golden("nodes", render_nodes(message_of<v1::ListNodesResponse>("nodes"), plain()));
+  expect_golden("webhooks", render_webhooks(message_of<v1::ListWebhooksResponse>("webhooks"), plain()));
+  expect_golden("dead_letters", render_dead_letters(message_of<v1::ListDeadLettersResponse>("dead_letters"), plain()));
   expect_golden("audit", render_audit(message_of<v1::ListAuditResponse>("audit"), plain()));
 }
 
@@ -96,6 +99,8 @@ TEST(Render, NothingIsSaidInWords) {
   EXPECT_EQ(render_entries({}, plain()), "no entries\n");
   EXPECT_EQ(render_nodes({}, plain()), "no nodes\n");
   EXPECT_EQ(render_audit({}, plain()), "no audit records\n");
+  EXPECT_EQ(render_webhooks({}, plain()), "no webhooks\n");
+  EXPECT_EQ(render_dead_letters({}, plain()), "no dead letters\n");
 }
 
 Progress progress_of_run() {

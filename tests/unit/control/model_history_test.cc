@@ -38,7 +38,7 @@ class History : public testing::Test {
     request.set_version(version);
     request.set_alias(alias);
     request.set_reason(reason);
-    take(plane_.models.promote("ops", "default", "demand", request));
+    take(plane_.models.promote({"ops"}, "default", "demand", request));
     return Time{take(plane_.models.list_moves("default", "demand", alias, {})).moves(0).committed_us()};
   }
   uint64_t champion_at(const std::string& at) {
@@ -164,16 +164,16 @@ TEST_F(History, WhatIsAppliedSaysWhoAndWhy) {
   pipeline->mutable_spec()->mutable_recipe_from()->set_source("drops");
   pipeline->mutable_spec()->mutable_recipe_from()->set_path("recipe.yaml");
   request.set_reason("the new season");
-  take(plane_.pipelines.apply("ops", request, false));
+  take(plane_.pipelines.apply({"ops"}, request, false));
 
   auto record = take(plane_.pipelines.get_pipeline("default", "demand"));
   EXPECT_EQ(record.actor(), "ops");
   EXPECT_EQ(record.reason(), "the new season");
-  take(plane_.pipelines.set_paused("admin", "default", "nightly", true, "the source moves"));
+  take(plane_.pipelines.set_paused({"admin"}, "default", "nightly", true, "the source moves"));
   auto paused = take(require<v1::TriggerRecord>(*plane_.store.snapshot(), keys::trigger("default", "nightly"), ""));
   EXPECT_EQ(paused.value.actor(), "admin");
   EXPECT_EQ(paused.value.reason(), "the source moves");
-  take(plane_.pipelines.set_paused("admin", "default", "nightly", false, ""));
+  take(plane_.pipelines.set_paused({"admin"}, "default", "nightly", false, ""));
 
   auto audits = take(list<v1::AuditRecord>(*plane_.store.snapshot(), keys::audits()));
   ASSERT_EQ(audits.size(), 3u);

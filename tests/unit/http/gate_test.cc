@@ -66,6 +66,8 @@ const std::vector<Vector>& refused() {
       {"length_hex", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 0x4\r\n\r\nabcd", 400},
       {"length_empty", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length:\r\n\r\nabcd", 400},
       {"length_overflow", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 18446744073709551616\r\n\r\nabcd", 400},
+      {"length_huge", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 18446744073709551615\r\n\r\nabcd", 413},
+      {"length_not_ascii", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: \xef\xbc\x94\r\n\r\nabcd", 400},
       {"length_with_space_inside", "POST /echo HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4 4\r\n\r\nabcd", 400},
       {"get_with_body", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\n\r\nabcd", 400},
       {"get_with_chunks", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n" + kBody, 400},
@@ -91,6 +93,8 @@ const std::vector<Vector>& refused() {
       {"non_ascii_name", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-\xc3\xa4: 1\r\n\r\n", 400},
       {"zero_in_value", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-A: 1" + kZero + "2\r\n\r\n", 400},
       {"control_in_value", "GET /healthz HTTP/1.1\r\nHost: HOST\r\nX-A: 1\x01\r\n\r\n", 400},
+      {"idempotency_key_twice", "POST /echo HTTP/1.1\r\nHost: HOST\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n",
+       400},
       {"authorization_twice",
        "GET /healthz HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400},
       // The request line.
@@ -129,6 +133,24 @@ const std::vector<Vector>& refused() {
       // Chunks, which Beast reads.
       {"chunk_size_not_hex",
        "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_negative",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n-4\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_with_plus",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n+4\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_with_0x",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n0x4\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_after_blank",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n 4\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_empty",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_size_with_comma",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n4,4\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_longer_than_its_size",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk_larger_than_the_limit",
+       "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\nabcd\r\n", 413},
+      {"trailer_with_lf", "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-A: 1\n\r\n",
+       400},
       {"chunk_size_overflow",
        "POST /echo HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\na\r\n0\r\n\r\n",
        400},
@@ -177,6 +199,7 @@ class GateTest : public HttpServerTest {
   GateTest() {
     RouteOptions options;
     options.body_bytes_max = 1000;
+    options.effect = Effect::kReads;
     router_.route<Permission::kPublic>(
         "GET", "/healthz", [](const Principal&, const Request&) -> Result<Response> { return text_response("fine"); });
     router_.route<Permission::kSubmit>(
@@ -250,6 +273,7 @@ TEST_F(GateTest, AcceptsWhatIsRight) {
 TEST_F(GateTest, ALineEndedByLfAloneInAChunkEndsWithTheDeadline) {
   RouteOptions options;
   options.deadline = Duration::millis(100);
+  options.effect = Effect::kReads;
   router_.route<Permission::kSubmit>(
       "POST", "/quick", [](const Principal&, const Request&) -> Result<Response> { return text_response(""); },
       options);

@@ -19,7 +19,8 @@ TEST_F(JsonHandlerTest, SpeaksTheSchema) {
             v1::VersionResponse answer;
             answer.set_version(principal.name() + " " + request.pipeline());
             return answer;
-          }));
+          }),
+      {.effect = Effect::kReads});
   router_.route<Permission::kSubmit>(
       "POST", "/api/v1/runs/{id}/cancel",
       json_handler<v1::CancelRunRequest>([](const Principal&, const Request& request,
@@ -27,7 +28,8 @@ TEST_F(JsonHandlerTest, SpeaksTheSchema) {
         v1::VersionResponse answer;
         answer.set_version(request.param("id") + " " + body.reason());
         return answer;
-      }));
+      }),
+      {.effect = Effect::kReads});
   router_.route<Permission::kRead>("GET", "/api/v1/version",
                                    json_handler([](const Principal&, const Request&) -> Result<v1::VersionResponse> {
                                      return not_found("there is no version");

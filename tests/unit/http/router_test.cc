@@ -31,10 +31,10 @@ class RouterTest : public ::testing::Test {
  protected:
   RouterTest() {
     router_.route<Permission::kRead>("GET", "/api/v1/runs", nothing);
-    router_.route<Permission::kSubmit>("POST", "/api/v1/runs", nothing);
+    router_.mutation<Permission::kSubmit>("/api/v1/runs", Mutation{nothing});
     router_.route<Permission::kRead>("GET", "/api/v1/runs/{id}", nothing);
     router_.route<Permission::kRead>("GET", "/api/v1/runs/latest", nothing);
-    router_.route<Permission::kSubmit>("POST", "/api/v1/runs/{id}/cancel", nothing);
+    router_.mutation<Permission::kSubmit>("/api/v1/runs/{id}/cancel", Mutation{nothing});
     router_.route<Permission::kAgent>("GET", "/api/v1/artifacts/{digest}/files/{name*}", nothing);
   }
   std::string pattern_of(std::string_view method, std::string_view path) {

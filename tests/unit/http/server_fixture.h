@@ -28,9 +28,13 @@ constexpr int kReadLimitMs = 10'000;
 // A client that says what the test wrote and nothing else.
 class RawSocket {
  public:
-  explicit RawSocket(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  // `from` is the address that the server sees: anything in 127.0.0.0/8.
+  explicit RawSocket(uint16_t port, const char* from = "127.0.0.1")
+      : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
+    EXPECT_EQ(::inet_pton(AF_INET, from, &address.sin_addr), 1);
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     EXPECT_EQ(::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
@@ -42,6 +46,13 @@ class RawSocket {
       if (sent <= 0) return;  // the server has closed; the test looks at what it said
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
+  }
+  // Sends byte after byte, each behind a pause, until the server says something or the bytes are out.
+  size_t drip(std::string_view bytes, int pause_ms) {
+    pollfd poller{fd_.get(), POLLIN, 0};
+    size_t sent = 0;
+    while (sent < bytes.size() && ::poll(&poller, 1, pause_ms) == 0) send(bytes.substr(sent++, 1));
+    return sent;
   }
   void finish_sending() { ::shutdown(fd_.get(), SHUT_WR); }
 

@@ -65,9 +65,9 @@ TEST_F(ServerTest, OnlyThreeRoutesAreOpen) {
   auto fine = [](const Principal&, const Request&) -> Result<Response> { return text_response("fine"); };
   for (const char* path : {"/metrics", "/healthz", "/readyz"}) router_.route<Permission::kPublic>("GET", path, fine);
   router_.route<Permission::kRead>("GET", "/api/v1/runs/{id}", fine);
-  router_.route<Permission::kSubmit>("POST", "/api/v1/runs", fine);
-  router_.route<Permission::kOperate>("POST", "/api/v1/apply", fine);
-  router_.route<Permission::kPromote>("POST", "/api/v1/models/{model}/promote", fine);
+  router_.mutation<Permission::kSubmit>("/api/v1/runs", Mutation{fine});
+  router_.mutation<Permission::kOperate>("/api/v1/apply", Mutation{fine});
+  router_.mutation<Permission::kPromote>("/api/v1/models/{model}/promote", Mutation{fine});
   router_.upload<Permission::kAgent>("PUT", "/api/v1/artifacts/{digest}/files/{name*}",
                                      [](const Principal&, const Request&) -> Result<std::unique_ptr<UploadSink>> {
                                        ADD_FAILURE() << "reached without a token";
@@ -147,9 +147,10 @@ TEST_F(ServerTest, ErrorsOfHandlers) {
 }
 
 TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
-  router_.route<Permission::kSubmit>("POST", "/echo", [](const Principal&, const Request& request) -> Result<Response> {
-    return text_response(request.body);
-  });
+  router_.route<Permission::kSubmit>(
+      "POST", "/echo",
+      [](const Principal&, const Request& request) -> Result<Response> { return text_response(request.body); },
+      {.effect = Effect::kReads});
   start();
   RawSocket socket(server_->port());
   std::string bytes;
@@ -203,7 +204,7 @@ TEST_F(ServerTest, AnIdleConnectionIsClosedWithoutAWord) {
 TEST_F(ServerTest, ASlowBodyIsCutOff) {
   router_.route<Permission::kSubmit>(
       "POST", "/echo", [](const Principal&, const Request&) -> Result<Response> { return text_response(""); },
-      {.deadline = Duration::millis(100)});
+      {.deadline = Duration::millis(100), .effect = Effect::kReads});
   start();
   RawSocket socket(server_->port());
   socket.send(request("POST /echo", "Content-Length: 10\r\n", "abc"));
@@ -213,7 +214,7 @@ TEST_F(ServerTest, ASlowBodyIsCutOff) {
 }
 
 TEST_F(ServerTest, AHandlerThatTakesTooLongIsNotWaitedFor) {
-  add_slow("/slow", {.deadline = Duration::millis(100)});
+  add_slow("/slow", {.deadline = Duration::millis(100), .effect = Effect::kReads});
   add_text("/runs", "all");
   start();
   net::HttpClient http = client();
@@ -240,14 +241,16 @@ TEST_F(ServerTest, AFullPoolIsAnsweredNotQueuedForEver) {
   Result<net::HttpResponse> answer = client().request(get("/runs"));
   released_.count_down();
   ASSERT_TRUE(answer.is_ok());
-  EXPECT_EQ(answer->status, 507);
-  EXPECT_EQ(net::to_status(*answer).code(), Code::kResourceExhausted);
+  EXPECT_EQ(answer->status, 503);
+  EXPECT_EQ(answer->header("Retry-After"), "1");
+  EXPECT_EQ(net::to_status(*answer).code(), Code::kUnavailable);
 }
 
 TEST_F(ServerTest, ContinueIsSentWhereItIsExpected) {
-  router_.route<Permission::kSubmit>("POST", "/echo", [](const Principal&, const Request& request) -> Result<Response> {
-    return text_response("got " + request.body);
-  });
+  router_.route<Permission::kSubmit>(
+      "POST", "/echo",
+      [](const Principal&, const Request& request) -> Result<Response> { return text_response("got " + request.body); },
+      {.effect = Effect::kReads});
   start();
   RawSocket socket(server_->port());
   socket.send(request("POST /echo", "Content-Length: 4\r\nExpect: 100-continue\r\n"));
@@ -268,6 +271,61 @@ TEST_F(ServerTest, TooManyConnectionsAreClosed) {
   }
   RawSocket third(server_->port());
   EXPECT_EQ(third.read_all(), "");
+}
+
+TEST_F(ServerTest, TooManyConnectionsOfOnePeerAreClosed) {
+  options_.connections_per_peer_max = 1;
+  add_text("/runs", "all");
+  start();
+  {
+    RawSocket first(server_->port());
+    first.send(request("GET /runs"));
+    first.read_until("all");
+    RawSocket second(server_->port());
+    EXPECT_EQ(second.read_all(), "");
+    RawSocket other(server_->port(), "127.0.0.2");
+    other.send(request("GET /runs"));
+    other.read_until("all");
+    first.send(request("GET /runs", "Connection: close\r\n"));
+    EXPECT_TRUE(first.read_all().has_value());
+  }
+  RawSocket next(server_->port());
+  next.send(request("GET /runs"));
+  next.read_until("all");
+}
+
+TEST_F(ServerTest, AReaderThatNeverReadsIsCutOff) {
+  options_.write_limit = Duration::millis(100);
+  options_.connections_per_peer_max = 1;
+  add_text("/large", std::string(32 << 20, 'x'));
+  start();
+  RawSocket deaf(server_->port());
+  deaf.send(request("GET /large"));
+  // The place that it held is free again when it was cut off.
+  std::optional<std::string> answer;
+  for (int i = 0; i < 1000 && (!answer || answer->empty()); ++i) {
+    RawSocket next(server_->port());
+    next.send(request("GET /nothing", "Connection: close\r\n"));
+    answer = next.read_all();
+  }
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_TRUE(answer->starts_with("HTTP/1.1 404 ")) << *answer;
+}
+
+TEST_F(ServerTest, BytesOneByOneDoNotLengthenTheDeadlines) {
+  options_.header_limit = Duration::millis(200);
+  router_.route<Permission::kSubmit>(
+      "POST", "/echo", [](const Principal&, const Request&) -> Result<Response> { return text_response(""); },
+      {.deadline = Duration::millis(200), .effect = Effect::kReads});
+  start();
+  const std::string header = request("GET /runs", "X-A: " + std::string(1000, 'a') + "\r\n");
+  RawSocket slow_header(server_->port());
+  EXPECT_LT(slow_header.drip(header, 10), 100u);
+  EXPECT_TRUE(slow_header.read_all().value_or("").starts_with("HTTP/1.1 408 "));
+  RawSocket slow_body(server_->port());
+  slow_body.send(request("POST /echo", "Transfer-Encoding: chunked\r\n"));
+  EXPECT_LT(slow_body.drip(std::string(1000, '0'), 10), 100u);
+  EXPECT_TRUE(slow_body.read_all().value_or("").starts_with("HTTP/1.1 408 "));
 }
 
 TEST_F(ServerTest, StopLetsARequestInProgressEnd) {

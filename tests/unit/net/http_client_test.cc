@@ -116,6 +116,25 @@ TEST(HttpClient, APostIsNeverSentTwice) {
   EXPECT_EQ(connections, 1);
 }
 
+TEST(HttpClient, APostWithAKeyIsSentOnceMore) {
+  std::vector<std::string> seen;
+  Result<HttpResponse> answer = unavailable("nothing yet");
+  {
+    ScriptedServer server(2, [&](Peer& peer, int i) {
+      ASSERT_TRUE(peer.expect("\r\n\r\n"));
+      seen.push_back(peer.last());
+      // The answer breaks off in the middle, then comes whole.
+      peer.send(kFine.substr(0, kFine.size() - (i == 0 ? 2 : 0)));
+    });
+    HttpClient client;
+    answer = client.request({"POST", server.url("/"), {{"Idempotency-Key", "k1"}}, "", {}, {}});
+  }
+  ASSERT_TRUE(answer.is_ok()) << answer.status().to_string();
+  EXPECT_EQ(answer->body, "fine");
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0], seen[1]);
+}
+
 TEST(HttpClient, BodiesHaveABoundUnlessTheyGoToASink) {
   ScriptedServer server(2, [](Peer& peer, int) {
     ASSERT_TRUE(peer.expect("\r\n\r\n"));

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <functional>
 #include <string>
@@ -59,10 +60,11 @@ class Peer {
   std::string last_;
 };
 
-class ScriptedServer {
+// Hands out the descriptors of its connections.
+class RawServer {
  public:
-  // `script` gets each connection, one after the other, `connections` of them.
-  ScriptedServer(int connections, std::function<void(Peer&, int)> script)
+  // `serve` gets each connection, one after the other, `connections` of them.
+  RawServer(int connections, std::function<void(int fd)> serve)
       : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -72,23 +74,40 @@ class ScriptedServer {
     EXPECT_EQ(::listen(fd_.get(), 8), 0);
     EXPECT_EQ(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
     port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this, connections, script = std::move(script)] {
+    thread_ = std::thread([this, connections, serve = std::move(serve)] {
       for (int i = 0; i < connections; ++i) {
         pollfd poller{fd_.get(), POLLIN, 0};
         if (::poll(&poller, 1, kLimitMs) != 1) return;
-        Peer peer(::accept(fd_.get(), nullptr, nullptr));
-        script(peer, i);
+        Fd connection(::accept(fd_.get(), nullptr, nullptr));
+        serve(connection.get());
       }
     });
   }
-  ~ScriptedServer() { thread_.join(); }
+  ~RawServer() { thread_.join(); }
 
-  std::string url(const std::string& target) const { return "http://127.0.0.1:" + std::to_string(port_) + target; }
+  uint16_t port() const { return port_; }
 
  private:
   Fd fd_;
   uint16_t port_ = 0;
   std::thread thread_;
+};
+
+class ScriptedServer {
+ public:
+  // `script` gets each connection, one after the other, `connections` of them.
+  ScriptedServer(int connections, std::function<void(Peer&, int)> script)
+      : server_(connections, [script = std::move(script), i = 0](int fd) mutable {
+          Peer peer(::dup(fd));
+          script(peer, i++);
+        }) {}
+
+  std::string url(const std::string& target) const {
+    return "http://127.0.0.1:" + std::to_string(server_.port()) + target;
+  }
+
+ private:
+  RawServer server_;
 };
 
 // A port on which nothing listens.

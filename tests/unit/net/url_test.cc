@@ -18,6 +18,15 @@ TEST(Url, ReadsAddresses) {
   EXPECT_EQ(parse_url("http://[::1]:7070/x")->authority(), "[::1]:7070");
 }
 
+TEST(Url, AWebAddressMayHaveTls) {
+  Url url = *parse_web_url("https://example.org/hook");
+  EXPECT_TRUE(url.is_tls);
+  EXPECT_EQ(url.port, 443);
+  EXPECT_EQ(parse_web_url("https://example.org:8443")->port, 8443);
+  EXPECT_FALSE(parse_web_url("http://example.org")->is_tls);
+  EXPECT_EQ(parse_web_url("ftp://example.org").status().code(), Code::kInvalidArgument);
+}
+
 TEST(Url, RefusesTheRestAndSaysHowToWriteIt) {
   for (const char* text :
        {"", "127.0.0.1:7070", "https://127.0.0.1:7070", "http://", "http://:7070", "http://host:0", "http://host:65536",

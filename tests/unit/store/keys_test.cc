@@ -114,7 +114,13 @@ TEST(Keys, no_two_kinds_collide) {
                                   keys::model_version("p", "a", 1),
                                   keys::alias("p", "a", "c"),
                                   keys::alias_move("p", "a", "c", 1),
-                                  keys::idempotency("p", "a"),
+                                  keys::kept_answer("p", "a"),
+                                  keys::outbox_event(1, 2),
+                                  keys::webhook("p", "a"),
+                                  keys::webhook_state("p", "a"),
+                                  keys::dead_letter("p", "a", "b"),
+                                  keys::redelivery("p", "a", "b"),
+                                  keys::answer_by_time(Time{1}, "p", "a"),
                                   keys::counter("a"),
                                   keys::daemon_term()};
   EXPECT_EQ(std::set<std::string>(all.begin(), all.end()).size(), all.size());
