@@ -305,6 +305,7 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
   change.action = "journal of gang " + chunk.gang_id();
   std::vector<const v1::JournalEntry*> metrics;
   const std::string before = serialize(attempt->value);
+  const uint64_t applied_before = position.value;
   for (const auto& entry : chunk.entries()) {
     if (entry.sequence() <= position.value) continue;
     if (entry.sequence() != position.value + 1) break;  // a gap: the answer says from where to send again
@@ -314,6 +315,10 @@ Result<std::vector<v1::DaemonFrame>> AgentService::on_journal(const std::string&
     } else {
       RETURN_IF_ERROR(apply_event(*snapshot, entry, &attempt->value, &change));
     }
+  }
+  if (position.value == applied_before) {  // sent again because the answer was late, or out of order
+    replies.push_back(ack_frame(chunk.gang_id(), position.value));
+    return replies;
   }
   // Points first: were we to stop between the two commits, they would be written again under the same keys.
   RETURN_IF_ERROR(store_metrics(attempt->value, metrics));

@@ -63,8 +63,8 @@ void Clients::act() {
     case 2:
       return submit();
     case 3:
-      return cancel();
     case 4:
+      return cancel();
     case 5:
       return race_promoters();
     case 6:
@@ -122,7 +122,7 @@ void Clients::race_promoters() {
   if (newest == 0) return;
   auto alias = checker_.aliases().find("alias/default/" + model + "/champion");
   const uint64_t current = alias == checker_.aliases().end() ? 0 : alias->second.version();
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 3; ++i) {
     const uint64_t version = 1 + world_.draw(newest);
     const bool overrides = world_.draw(4) == 0;
     expectation_.promote_sent(model, version);

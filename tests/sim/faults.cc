@@ -8,6 +8,7 @@ namespace {
 
 constexpr Duration kDay = Duration::seconds(24 * 3600);
 constexpr uint64_t kBadGangOdds = 8;
+constexpr uint64_t kFirstTimeOdds = 6;
 
 // Every kind there is: one that never strikes is seen as a zero.
 constexpr const char* kKinds[] = {
@@ -60,7 +61,7 @@ uint64_t hash_of(std::string_view name, uint64_t salt) {
 
 }  // namespace
 
-Faults::Faults(SimWorld& world, Duration mean) : world_(world), mean_(mean) {
+Faults::Faults(SimWorld& world, Duration mean) : world_(world), mean_(mean), life_salt_(world.draw(UINT64_MAX)) {
   for (const char* kind : kKinds) counts_[kind] = 0;
   world.on_crash_point([this](std::string_view point) { return crashes_at(point); });
   world.on_daemon_gone([this] {
@@ -131,9 +132,12 @@ void Faults::one() {
 
 bool Faults::crashes_at(std::string_view point) {
   const std::string name(point);
-  ++points_reached_[name];
-  if (crash_modulus_ == 0 || hash_of(point, crash_salt_) % crash_modulus_ != 0) return false;
-  crash_modulus_ = 0;
+  const bool is_first = ++points_reached_[name] == 1;
+  const bool is_armed = crash_modulus_ != 0 && hash_of(point, crash_salt_) % crash_modulus_ == 0;
+  // Points that few lives reach at all: one life in so many ends the daemon at the first time.
+  const bool is_rare = on_ && is_first && hash_of(point, life_salt_) % kFirstTimeOdds == 0;
+  if (!is_armed && !is_rare) return false;
+  if (is_armed) crash_modulus_ = 0;
   ++points_crashed_[name];
   count("daemon: crash at a point");
   return true;
@@ -230,7 +234,7 @@ void Faults::network_fault() {
       break;
     case 3:
       count("network: slow");
-      network.latency_max = between(10, 5000);
+      network.latency_max = between(10, 12'000);
       world_.at(end - world_.clock().monotonic(), nullptr, [&network] { network.latency_max = Duration::micros(100); });
       return;
     case 4:

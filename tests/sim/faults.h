@@ -48,7 +48,8 @@ class Faults {
   SimWorld& world_;
   Duration mean_;
   bool on_ = false;
-  uint64_t era_ = 0;                             // what was scheduled before heal() is void after it
+  uint64_t era_ = 0;  // what was scheduled before heal() is void after it
+  uint64_t life_salt_;
   uint64_t crash_salt_ = 0, crash_modulus_ = 0;  // armed at points whose hash is 0; 0: not armed
   Counts counts_, points_reached_, points_crashed_;
 };
