@@ -19,6 +19,7 @@
 #include "proto/model.pb.h"
 #include "proto/record.pb.h"
 #include "proto/run.pb.h"
+#include "proto/webhook.pb.h"
 #include "tests/paths.h"
 #include "tests/unit/store/support.h"
 

@@ -22,6 +22,7 @@
 #include "proto/model.pb.h"
 #include "proto/record.pb.h"
 #include "proto/run.pb.h"
+#include "proto/webhook.pb.h"
 
 namespace freshet {
 namespace {
@@ -153,7 +154,13 @@ std::vector<Item> items() {
   all.push_back(item<v1::ModelVersion>(keys::model_version("default", "m", 1)));
   all.push_back(item<v1::Alias>(keys::alias("default", "m", "champion")));
   all.push_back(item<v1::AliasMove>(keys::alias_move("default", "m", "champion", 7)));
-  all.push_back(reference(keys::idempotency("default", "k")));
+  all.push_back(item<v1::Event>(keys::outbox_event(7, 1)));
+  all.push_back(item<v1::WebhookRecord>(keys::webhook("default", "w")));
+  all.push_back(item<v1::WebhookState>(keys::webhook_state("default", "w")));
+  all.push_back(item<v1::DeadLetter>(keys::dead_letter("default", "w", "e")));
+  all.push_back(reference(keys::redelivery("default", "w", "e")));
+  all.push_back(item<v1::KeptAnswer>(keys::kept_answer("admin", "k")));
+  all.push_back(reference(keys::answer_by_time(Time{5}, "admin", "k")));
   all.push_back(item<v1::Counter>(keys::counter("pipeline")));
   all.push_back(item<v1::DaemonTerm>(keys::daemon_term()));
   return all;
