@@ -16,7 +16,7 @@ from freshet_daemon import Daemon, end_process, is_alive, wait_for
 
 SUMMARY = "kills daemon and agent while ranks run under mpirun: the same processes go on, and nothing is left of them"
 
-JOBS = ("training", "setsid-helpers", "double-fork", "ignored-sigterm", "fork-storm", "stopped-rank", "killed-mpirun")
+JOB_KINDS = ("training", "setsid-helpers", "double-fork", "ignored-sigterm", "fork-storm", "stopped-rank", "killed-mpirun")
 VICTIMS = (("daemon",), ("agent",), ("daemon", "agent"), ("agent", "daemon"))
 SCRIPT = pathlib.Path(__file__).with_name("adopt_job.sh")
 PROMISED_SECONDS = 2.0
@@ -25,7 +25,7 @@ TRAINING_EPOCHS = 1500
 
 def add_arguments(parser):
     parser.add_argument("--no-cgroup", action="store_true", help="gangs are held by their session, as without cgroups")
-    parser.add_argument("--job", choices=JOBS, help="only this kind of job (default: each in turn)")
+    parser.add_argument("--job", choices=JOB_KINDS, help="only this kind of job (default: each in turn)")
 
 
 class Node:
@@ -215,7 +215,7 @@ def _leave_node():
 
 def _once(case, options, node):
     # Every seed of seven in a row has another job, so that a short run has them all.
-    kind = options.job or JOBS[case.seed % len(JOBS)]
+    kind = options.job or JOB_KINDS[case.seed % len(JOB_KINDS)]
     victims = case.random.choice(VICTIMS)
     unwatched = set(victims) == {"daemon", "agent"} and case.random.random() < 0.6
     job = Job(node, kind, case.random.choice((0, case.random.randint(2, 99))))
