@@ -51,7 +51,8 @@ void add_system_routes(http::Router& router, const Services& services) {
           [services](const Principal&, const v1::BackupRequest& request) -> Result<v1::BackupStatus> {
             ASSIGN_OR_RETURN(control::Backups * backups, backups_of(services));
             return backups->start(request);
-          }));
+          }),
+      {.effect = http::Effect::kReads});  // of the daemon's own state nothing changes, and a second start is refused
   router.route<Permission::kRead>(
       "GET", "/api/v1/backup",
       http::json_handler([services](const Principal&, const Request&) -> Result<v1::BackupStatus> {
