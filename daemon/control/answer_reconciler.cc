@@ -31,7 +31,7 @@ Result<Time> AnswerReconciler::forget(Time now) {
   Change change;
   change.actor = "control/answers";
   change.action = "forget old answers";
-  Time due = now + kAnswerKeep;
+  Time due = oldest.size() < kForgottenAtOnce ? now + kAnswerKeep : now;  // a full page: there may be more
   for (const auto& reference : oldest) {
     ASSIGN_OR_RETURN(auto kept, require<v1::KeptAnswer>(*snapshot, reference.target, reference.target));
     const Time end = Time{kept.value.answered_us()} + kAnswerKeep;
@@ -39,7 +39,6 @@ Result<Time> AnswerReconciler::forget(Time now) {
       due = end;
       break;
     }
-    due = now;  // there may be more
     erase(change, reference.key);
     erase(change, reference.target);
   }

@@ -126,7 +126,9 @@ Result<bool> cut_torn_tail(const std::filesystem::path& database, uint64_t synce
   // Without a whole batch before it, the torn one's own number says what came before.
   uint64_t kept = reading.last_change;
   const size_t number_at = reading.whole_end + kHeaderBytes;
-  if (kept == 0 && log.size() >= number_at + 8) kept = little_endian(log, number_at, 8) - 1;
+  if (kept == 0 && log.size() >= number_at + 8) {
+    kept = std::max<uint64_t>(1, little_endian(log, number_at, 8)) - 1;
+  }
   if (kept < synced) return false;
   Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd.is_open()) return errno_status("open " + path.string(), errno);

@@ -480,9 +480,9 @@ TEST_F(Program, AuditVerifySaysWhichRecordDoesNotFit) {
   verified.set_checked(41);
   verified.set_revision(57);
   daemon_.on("GET /api/v1/audit/verify", verified);
-  EXPECT_EQ(run({"audit", "verify"}).out, "41 audit records hold, up to revision 57\n");
   verified.mutable_problem()->set_message("the audit record of revision 58 was changed");
   daemon_.on("GET /api/v1/audit/verify", verified);
+  EXPECT_EQ(run({"audit", "verify"}).out, "41 audit records hold, up to revision 57\n");
   auto ended = run({"audit", "verify"});
   EXPECT_EQ(ended.code, kExitError);
   EXPECT_EQ(ended.out,

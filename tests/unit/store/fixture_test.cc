@@ -55,9 +55,9 @@ class StoreOf : public testing::TestWithParam<fs::path> {
 std::string read_as(const std::string& type, const std::string& payload) {
   if (type == "-") return payload;
   // Files of the schema that nobody here names would be left out by the linker, and their messages be unknown.
-  static const google::protobuf::Descriptor* const kLinked[] = {v1::Model::descriptor(), v1::Event::descriptor(), v1::Run::descriptor(),
-                                        v1::Attempt::descriptor(), v1::ArtifactRecord::descriptor(),
-                                        v1::DatasetVersion::descriptor()};
+  static const google::protobuf::Descriptor* const kLinked[] = {
+      v1::Model::descriptor(),   v1::Event::descriptor(),          v1::Run::descriptor(),
+      v1::Attempt::descriptor(), v1::ArtifactRecord::descriptor(), v1::DatasetVersion::descriptor()};
   CHECK(kLinked[0] != nullptr);
   const auto* descriptor = DescriptorPool::generated_pool()->FindMessageTypeByName(type);
   if (descriptor == nullptr) return "?";
