@@ -45,7 +45,7 @@ def verify_with_daemon(folder, seed, case, options):
     store = folder / "store"
     heads = shutil.copy(store / "heads", folder / "heads")
     revision, _, text = tool(options, "edit", store, seed).stdout.strip().partition(" ")
-    daemon = Daemon(options.binaries, store)
+    daemon = Daemon(options.binaries, folder)
     try:
         daemon.start()
         done = daemon.cli("audit", "verify", "--head", str(heads), "--json", check=False)

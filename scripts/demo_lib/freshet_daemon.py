@@ -110,7 +110,8 @@ class Api:
         if query:
             path += "?" + urllib.parse.urlencode(query)
         body = None if message is None else json.dumps(message)
-        status, _, text = self.raw(method, path, body)
+        key = (message or {}).get("idempotency_key")
+        status, _, text = self.raw(method, path, body, {"Idempotency-Key": key} if key else None)
         answer = json.loads(text) if text else {}
         if status != 200:
             raise ApiError(status, answer.get("code", ""), answer.get("message", text.decode(errors="replace")))
