@@ -272,7 +272,12 @@ Status Agent::handle(const v1::DaemonFrame& frame) {
       return Status::ok();
     case v1::DaemonFrame::kForget:
       RETURN_IF_ERROR(check_term(frame.forget().term()));
-      if (Gang* gang = find_gang(frame.forget().gang_id())) gang->forget();
+      if (Gang* gang = find_gang(frame.forget().gang_id())) {
+        CRASH_POINT("agent.forget.before_promise");
+        RETURN_IF_ERROR(ledger_->finish(gang->attempt().work(), gang->attempt().epoch()));
+        CRASH_POINT("agent.forget.after_promise");
+        gang->forget();
+      }
       return Status::ok();
     case v1::DaemonFrame::kHeartbeatAck:
       return Status::ok();

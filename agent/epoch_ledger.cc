@@ -12,6 +12,18 @@
 #include "proto/frame.h"
 
 namespace freshet::agent {
+namespace {
+
+// An epoch that is over stays in the ledger without its gang.
+bool is_over(const v1::AcceptedEpoch& promised) { return promised.gang_id().empty(); }
+
+std::string holder(const v1::AcceptedEpoch& promised) {
+  if (is_over(promised)) return "epoch " + std::to_string(promised.epoch()) + " of the same work is over on this node";
+  return "this node has accepted epoch " + std::to_string(promised.epoch()) + " of the same work for gang " +
+         promised.gang_id();
+}
+
+}  // namespace
 
 Result<std::unique_ptr<EpochLedger>> EpochLedger::open(const std::filesystem::path& path, size_t kept_max) {
   std::unique_ptr<EpochLedger> ledger(new EpochLedger(path, kept_max));
@@ -102,13 +114,25 @@ Status EpochLedger::accept(const v1::AcceptedEpoch& epoch) {
     const v1::AcceptedEpoch& promised = found->second.entry;
     if (promised.epoch() == epoch.epoch() && promised.gang_id() == epoch.gang_id()) return Status::ok();
     if (promised.epoch() >= epoch.epoch()) {
-      return conflict("epoch " + std::to_string(epoch.epoch()) + " is refused: this node has accepted epoch " +
-                      std::to_string(promised.epoch()) + " of the same work for gang " + promised.gang_id());
+      return conflict("epoch " + std::to_string(epoch.epoch()) + " is refused: " + holder(promised));
     }
   }
   RETURN_IF_ERROR(append(epoch));
   term_ = std::max(term_, epoch.term());
   promises_[key] = {epoch, ++counter_};
+  return Status::ok();
+}
+
+Status EpochLedger::finish(const v1::WorkRef& work, uint64_t epoch) {
+  std::lock_guard lock(mutex_);
+  auto found = promises_.find(work_key(work));
+  if (found == promises_.end() || found->second.entry.epoch() != epoch || is_over(found->second.entry)) {
+    return Status::ok();
+  }
+  v1::AcceptedEpoch over = found->second.entry;
+  over.clear_gang_id();
+  RETURN_IF_ERROR(append(over));
+  found->second = {over, ++counter_};
   return Status::ok();
 }
 
@@ -118,9 +142,7 @@ Status EpochLedger::check(const v1::WorkRef& work, uint64_t epoch, const std::st
   if (found == promises_.end()) return conflict("epoch " + std::to_string(epoch) + " was not prepared on this node");
   const v1::AcceptedEpoch& promised = found->second.entry;
   if (promised.epoch() == epoch && promised.gang_id() == gang_id) return Status::ok();
-  return conflict("epoch " + std::to_string(epoch) + " of gang " + gang_id +
-                  " is refused: this node has accepted epoch " + std::to_string(promised.epoch()) + " for gang " +
-                  promised.gang_id());
+  return conflict("epoch " + std::to_string(epoch) + " of gang " + gang_id + " is refused: " + holder(promised));
 }
 
 }  // namespace freshet::agent

@@ -28,7 +28,11 @@ class EpochLedger {
   // again. conflict: the epoch was passed, was given to another gang, or the term is old.
   Status accept(const v1::AcceptedEpoch& epoch);
 
-  // Ok when exactly this epoch and gang are the newest accepted of the work.
+  // The gang of this epoch is over, on disk when this returns: check() and accept() refuse the epoch from now on, so
+  // that a launch that the daemon sent before it knew starts nothing. Nothing to do when a newer epoch was accepted.
+  Status finish(const v1::WorkRef& work, uint64_t epoch);
+
+  // Ok when exactly this epoch and gang are the newest accepted of the work, and not over.
   Status check(const v1::WorkRef& work, uint64_t epoch, const std::string& gang_id) const;
 
  private:

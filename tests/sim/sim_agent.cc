@@ -373,6 +373,8 @@ void SimAgent::end(const std::string& id, v1::ExitRecord exit) {
 void SimAgent::forget(const std::string& id) {
   auto found = gangs_.find(id);
   if (found == gangs_.end()) return;
+  auto& promised = epochs_[keys::work(found->second.spec.work())];
+  if (promised.second == id) promised.second.clear();
   if (found->second.running) stop(id);
   if (!found->second.launched) {
     found->second.forget = true;

@@ -144,6 +144,19 @@ TEST_F(AgentTest, LaunchingTwiceIsOneLaunch) {
   EXPECT_EQ(text_of(files_of(attempt).dir / "ran"), "once\n");
 }
 
+TEST_F(AgentTest, AForgottenGangIsNotLaunchedByAFrameThatComesLate) {
+  start_agent();
+  welcome();
+  v1::AttemptSpec attempt = shell_attempt("true");
+  run_gang(attempt);
+  network_.await_exit(attempt.gang_id());
+  forget(attempt.gang_id());
+  EXPECT_TRUE(eventually([&] { return !fs::exists(files_of(attempt).dir); }));
+  EXPECT_THAT(launch(attempt).error(), HasSubstr("is over on this node"));
+  EXPECT_THAT(prepare(attempt).error(), HasSubstr("is over on this node"));
+  EXPECT_FALSE(fs::exists(files_of(attempt).dir));
+}
+
 TEST_F(AgentTest, AnOlderEpochIsRefusedAlsoByTheNextAgent) {
   start_agent();
   welcome();

@@ -46,6 +46,24 @@ TEST_F(LedgerTest, PromisesHoldAndSurvive) {
   EXPECT_EQ(ledger->highest_term(), 10u);
 }
 
+TEST_F(LedgerTest, AnEpochThatIsOverIsNotLaunchedAgain) {
+  const v1::WorkRef work = epoch("train", 0, "").work();
+  {
+    auto ledger = open();
+    must(ledger->accept(epoch("train", 3, "g3")));
+    must(ledger->finish(work, 2));  // long passed
+    must(ledger->check(work, 3, "g3"));
+    must(ledger->finish(work, 3));
+    EXPECT_THAT(ledger->check(work, 3, "g3").message(), HasSubstr("epoch 3 of the same work is over"));
+  }
+  auto ledger = open();
+  EXPECT_EQ(ledger->check(work, 3, "g3").code(), Code::kConflict);
+  EXPECT_EQ(ledger->accept(epoch("train", 3, "g3")).code(), Code::kConflict);
+  must(ledger->accept(epoch("train", 4, "g4")));
+  must(ledger->finish(work, 3));  // of the one before
+  must(ledger->check(work, 4, "g4"));
+}
+
 TEST_F(LedgerTest, ATornEndIsDropped) {
   must(open()->accept(epoch("train", 3, "g3")));
   const std::string whole = text_of(path_);
