@@ -75,6 +75,8 @@ void Clients::act() {
       return pause_trigger();
     case 9:
       return decide_data();
+    case 10:
+      return ask_of_webhooks();
     default:
       return look();
   }
@@ -160,6 +162,14 @@ void Clients::decide_data() {
           world_.draw(2) == 0 ? R"({"decision": "DISCARD", "reason": "decide"})"
                               : R"({"decision": "RELEASE", "reason": "decide"})",
           [](const auto&) {});
+}
+
+void Clients::ask_of_webhooks() {
+  if (world_.draw(2) == 0) {
+    request("POST", "/api/v1/dead_letters/redeliver", R"({"all": true})", [](const auto&) {});
+  } else {
+    request("POST", "/api/v1/webhooks/watcher/test", "", [](const auto&) {});
+  }
 }
 
 void Clients::look() {

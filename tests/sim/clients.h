@@ -36,6 +36,7 @@ class Clients {
   void change_documents();
   void pause_trigger();
   void decide_data();
+  void ask_of_webhooks();
   void look();
 
   SimWorld& world_;

@@ -58,7 +58,9 @@ inline constexpr char kLifeDocuments[] = R"({
     {"api_version": "freshet/v1", "kind": "Trigger", "metadata": {"name": "new-code"},
     "spec": {"pipeline": "churn", "new_commit": {"source": "code", "paths": ["recipe.yaml"]}}}],
   "webhooks": [{"api_version": "freshet/v1", "kind": "Webhook", "metadata": {"name": "watcher"},
-    "spec": {"url": "https://example.org/", "max_attempts": 100}}]
+    "spec": {"url": "https://example.org/", "max_attempts": 100}},
+    {"api_version": "freshet/v1", "kind": "Webhook", "metadata": {"name": "impatient"},
+    "spec": {"url": "https://example.net/", "events": ["alias.moved"], "max_attempts": 1}}]
 })";
 
 // %EPOCHS% makes each revision another.

@@ -78,8 +78,8 @@ class SimWorld::Receiver final : public control::WebhookSender {
     const bool is_taken = world_.draw(4) != 0;
     world_.at(after, "a webhook is called",
               [&world = world_, weak = std::weak_ptr<Outcomes>(outcomes_), is_taken, id = delivery.event_id,
-               ticket = delivery.ticket, after] {
-                if (is_taken) world.told_.insert(id);
+               is_watcher = delivery.spec.events().empty(), ticket = delivery.ticket, after] {
+                if (is_taken && is_watcher) world.told_.insert(id);
                 auto outcomes = weak.lock();
                 if (outcomes == nullptr) return;  // who called is gone
                 outcomes->push_back({ticket, is_taken ? 200 : 500, is_taken ? "" : "it answered 500", after});
