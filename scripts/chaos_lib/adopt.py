@@ -37,6 +37,7 @@ class Node:
         self.daemon = Daemon(options.binaries, self.dir / "data", slots=2,
                              options=["--no-local-agent"] if self._own_agent else [])
         self.adoptions = []
+        self._killed_us = 0
 
     @property
     def agent_dir(self):
@@ -64,6 +65,7 @@ class Node:
 
     def kill(self, victims):
         for victim in victims:
+            self._killed_us = time.time() * 1e6
             if victim == "daemon":
                 self.daemon.kill()
             else:
@@ -72,8 +74,9 @@ class Node:
                 wait_for(lambda pid=pid, ticks=ticks: not is_alive(pid, ticks), "the agent to be dead")
 
     def restart(self, victims):
-        """What was killed runs again; returns the seconds until the node was connected and so its gangs adopted."""
-        begin, begin_us = time.monotonic(), time.time() * 1e6
+        """What was killed runs again; returns the seconds until the node was connected and so its gangs adopted. A daemon
+        that lives starts its agent again by itself, maybe before this is called: then they count from the kill."""
+        begin_us = time.time() * 1e6 if "daemon" in victims or self._own_agent else self._killed_us
         if "daemon" in victims:
             self.start_daemon()
         if "agent" in victims and self._own_agent:
@@ -81,9 +84,9 @@ class Node:
 
         def connected():
             nodes = [view["node"] for view in self.daemon.api.get("/api/v1/nodes").get("nodes", [])]
-            return [node for node in nodes if node["liveness"] == "ALIVE" and int(node["changed_us"]) > begin_us]
-        wait_for(connected, "the agent to be back", 30, self.daemon.last_log_lines)
-        self.adoptions.append(time.monotonic() - begin)
+            return [node for node in nodes if node["liveness"] == "ALIVE" and int(node["changed_us"]) > self._killed_us]
+        node = wait_for(connected, "the agent to be back", 30, self.daemon.last_log_lines)[0]
+        self.adoptions.append((int(node["changed_us"]) - begin_us) / 1e6)
         return self.adoptions[-1]
 
     def apply(self, text):
