@@ -125,7 +125,7 @@ class Batch {
     }
     if (change.audited) stage_audit(change, committed);
     for (Write& write : change.writes) {
-      staged_[write.key] = write.payload ? committed.revision : 0;
+      revisions_[write.key] = write.payload ? committed.revision : 0;
       std::optional<std::string> value;
       if (write.payload) value = seal_envelope(std::move(*write.payload), committed);
       writes_.push_back({std::move(write.key), std::move(value)});
@@ -150,11 +150,10 @@ class Batch {
   }
 
  private:
-  Result<Revision> revision_of(const std::string& key) const {
-    if (auto staged = staged_.find(key); staged != staged_.end()) return staged->second;
+  Result<Revision> revision_of(const std::string& key) {
+    if (auto known = revisions_.find(key); known != revisions_.end()) return known->second;
     ASSIGN_OR_RETURN(std::optional<StoredValue> value, read_value(kv_, key));
-    if (!value) return Revision{0};
-    return value->revision;
+    return revisions_[key] = value ? value->revision : 0;
   }
 
   // Adds to the counts what the change adds and takes from the counted keys. All is read before anything is changed, so
@@ -219,7 +218,7 @@ class Batch {
   const KvSnapshot& kv_;
   v1::LastCommit last_;
   std::vector<KvWrite> writes_;
-  std::map<std::string, Revision> staged_;               // 0: deleted
+  std::map<std::string, Revision> revisions_;            // of records staged or looked at; 0: there is none
   std::map<std::string, uint64_t, std::less<>> counts_;  // of the counted prefixes that the batch touches
 };
 
