@@ -4,9 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
+#include <boost/crc.hpp>
 #include <cerrno>
-#include <cstring>
 #include <optional>
 
 #include "base/file.h"
@@ -32,18 +31,9 @@ uint64_t little_endian(std::string_view bytes, size_t at, size_t count) {
 
 // CRC-32C, masked as RocksDB stores it.
 uint32_t checksum(std::string_view bytes) {
-  static const std::array<uint32_t, 256> kTable = [] {
-    std::array<uint32_t, 256> table{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? 0x82f63b78u : 0);
-      table[i] = value;
-    }
-    return table;
-  }();
-  uint32_t crc = ~0u;
-  for (char c : bytes) crc = kTable[(crc ^ static_cast<uint8_t>(c)) & 0xff] ^ (crc >> 8);
-  crc = ~crc;
+  boost::crc_optimal<32, 0x1edc6f41, 0xffffffff, 0xffffffff, true, true> castagnoli;
+  castagnoli.process_bytes(bytes.data(), bytes.size());
+  const uint32_t crc = castagnoli.checksum();
   return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
 }
 
