@@ -21,7 +21,6 @@ import slurm as slurm_controller  # noqa: E402
 import with_table  # noqa: E402
 from freshet_daemon import Daemon, wait_for  # noqa: E402
 
-MORE_SLOTS_THAN_ANY_NODE_HAS = 4000
 CHECKED_BY_NAME = 300
 
 
@@ -49,16 +48,6 @@ def fresh_daemon(template, directory, options):
     shutil.copytree(template, directory)
     daemon = Daemon(options.binaries, directory, options=["--no-local-agent", "--log-level", "warning"])
     return daemon.start(60)
-
-
-def make_template(directory, options):
-    """A data directory in which runs can be submitted and none can ever be placed."""
-    daemon = Daemon(options.binaries, directory)
-    try:
-        daemon.start()
-        with_table.fill(daemon, with_table.documents(slots=MORE_SLOTS_THAN_ANY_NODE_HAS))
-    finally:
-        daemon.stop()
 
 
 def metrics(daemon):
@@ -267,7 +256,7 @@ def main():
     directory = pathlib.Path(tempfile.mkdtemp(prefix="freshet-control-bench."))
     slurm, table, began = None, Table(), time.monotonic()
     try:
-        make_template(directory / "template", options)
+        with_table.make_queue(options.binaries, directory / "template")
         if not options.smoke:
             slurm = slurm_controller.Slurm(directory / "slurm")
             slurm.start()

@@ -12,7 +12,6 @@ from freshet_daemon import Api, Daemon, Gone
 SUMMARY = "kills the daemon while runs are submitted: none acknowledged is lost, none is made twice"
 
 PATIENCE_SECONDS = 60
-MORE_SLOTS_THAN_ANY_NODE_HAS = 4000
 
 
 def add_arguments(parser):
@@ -25,28 +24,12 @@ def add_arguments(parser):
                              "right after a drawn acknowledgement (default 0.15)")
 
 
-class Template:
-    """A data directory in which runs can be submitted and none can ever be placed; each Directory begins as its copy."""
-
-    def __init__(self, options):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="freshet-acks."))
-        daemon = Daemon(options.binaries, self.dir / "data")
-        try:
-            daemon.start()
-            with_table.fill(daemon, with_table.documents(slots=MORE_SLOTS_THAN_ANY_NODE_HAS))
-        finally:
-            daemon.stop()
-
-    def remove(self):
-        shutil.rmtree(self.dir)
-
-
 class Directory:
     """A data directory with its daemon, and every key that was ever submitted to it with the id that was acknowledged."""
 
     def __init__(self, template, options):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="freshet-acks."))
-        shutil.copytree(template.dir / "data", self.dir / "data")
+        template.copy_to(self.dir / "data")
         self.daemon = Daemon(options.binaries, self.dir / "data", options=["--no-local-agent", "--log-level", "warning"])
         self.ids = {}  # by key
         self.kills = 0
@@ -127,7 +110,7 @@ _directory = None
 def run(case, options):
     global _template, _directory
     if _template is None:
-        _template = Template(options)
+        _template = with_table.QueueTemplate(options.binaries, "freshet-acks.")
     try:
         if _directory is None:
             _directory = Directory(_template, options)

@@ -5,7 +5,6 @@ alone, so nothing of it is left behind however this ends."""
 import ctypes
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,6 @@ RESERVE_MB = 64
 RECOVERY_SECONDS = 10
 SUBMITS_BEFORE = 80
 REASON_BYTES = 200_000  # stored three times; the log has room for 17 MiB that the file system counts as taken
-MORE_SLOTS_THAN_ANY_NODE_HAS = 4000
 SKIPPED = 77
 CLONE_NEWNS = 0x00020000
 MS_REC_PRIVATE = 0x4000 | 0x40000
@@ -71,22 +69,6 @@ class SmallDisk:
     def remove(self):
         _call("umount2", str(self.path).encode(), 2)
         self.path.rmdir()
-
-
-class Template:
-    """A data directory in which runs can be submitted and none can ever be placed; every case begins as its copy."""
-
-    def __init__(self, options):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="freshet-disk."))
-        daemon = Daemon(options.binaries, self.dir / "data")
-        try:
-            daemon.start()
-            with_table.fill(daemon, with_table.documents(slots=MORE_SLOTS_THAN_ANY_NODE_HAS))
-        finally:
-            daemon.stop()
-
-    def remove(self):
-        shutil.rmtree(self.dir)
 
 
 class Clients:
@@ -194,14 +176,14 @@ def run(case, options):
     global _template
     if _template is None:
         _own_mounts()
-        _template = Template(options)
+        _template = with_table.QueueTemplate(options.binaries, "freshet-disk.")
     disk = SmallDisk()
     daemon = Daemon(options.binaries, disk.path / "data",
                     options=["--no-local-agent", "--log-level", "warning", "--disk-reserve-mb", str(RESERVE_MB)])
     logs = tempfile.TemporaryDirectory(prefix="freshet-disk.")
     daemon.log_path = pathlib.Path(logs.name) / "log"
     try:
-        shutil.copytree(_template.dir / "data", disk.path / "data")
+        _template.copy_to(disk.path / "data")
         daemon.start()
         _fill_once(case, disk, daemon)
     except BaseException:

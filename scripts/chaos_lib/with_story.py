@@ -3,13 +3,12 @@ nobody answers, and what must be the same at its end whatever died on the way.""
 
 import contextlib
 import os
-import random
 import signal
 
+import with_table
 from freshet_daemon import ApiError, is_alive
 from repository import Repository
 
-ROWS = 200
 NO_ANSWER = 5  # the CLI's exit code
 FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
 
@@ -171,14 +170,8 @@ class Story:
         self.site.wait(apply, "the documents to be applied")
 
     def land(self, name, seed):
-        draw = random.Random(seed)
-        lines = ["area,rooms,price"]
-        for _ in range(ROWS):
-            rooms = draw.randint(1, 6)
-            area = 20.0 * rooms + draw.uniform(0, 30)
-            lines.append(f"{area:.3f},{rooms},{3 * area + draw.gauss(0, 10):.3f}")
         staged = self.site.dir / f"staged-{name}"
-        staged.write_text("\n".join(lines) + "\n")
+        with_table.write_csv(staged, seed)
         os.rename(staged, self.site.landing / name)
 
     def first_champion(self):

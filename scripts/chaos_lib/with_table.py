@@ -3,11 +3,14 @@
 import os
 import pathlib
 import random
+import shutil
+import tempfile
 
-from freshet_daemon import wait_for
+from freshet_daemon import Daemon, wait_for
 
 FILES = 2
 ROWS = 200
+MORE_SLOTS_THAN_ANY_NODE_HAS = 4000
 
 # `steps` and `resources` say what the runs are to do.
 DOCUMENTS = """
@@ -49,7 +52,7 @@ def documents(ranks=1, slots=1, epochs=1, micro_batch_rows=25, policy="MANUAL"):
     return DOCUMENTS.format(ranks=ranks, slots=slots, epochs=epochs, micro_batch_rows=micro_batch_rows, policy=policy)
 
 
-def _write_csv(path, seed):
+def write_csv(path, seed):
     draw = random.Random(seed)
     lines = ["area,rooms,price"]
     for _ in range(ROWS):
@@ -69,7 +72,31 @@ def fill(daemon, text):
     daemon.cli("apply", "-f", str(path), "--var", f"DIR={landing}")
     for number in range(FILES):
         staged = pathlib.Path(f"{daemon.data_dir}.staged")
-        _write_csv(staged, number)
+        write_csv(staged, number)
         os.rename(staged, landing / f"week-{number}.csv")
     wait_for(lambda: len(daemon.api.entries("prices", "sales", "ACCEPTED")) == FILES, "the files to be accepted", 60,
              daemon.last_log_lines)
+
+
+def make_queue(binaries, directory):
+    """A new data directory in which runs can be submitted and none can ever be placed."""
+    daemon = Daemon(binaries, directory)
+    try:
+        daemon.start()
+        fill(daemon, documents(slots=MORE_SLOTS_THAN_ANY_NODE_HAS))
+    finally:
+        daemon.stop()
+
+
+class QueueTemplate:
+    """Such a data directory, of which others begin as a copy."""
+
+    def __init__(self, binaries, prefix):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=prefix))
+        make_queue(binaries, self.dir / "data")
+
+    def copy_to(self, directory):
+        shutil.copytree(self.dir / "data", directory)
+
+    def remove(self):
+        shutil.rmtree(self.dir)
