@@ -9,14 +9,9 @@
 #include "daemon/store/disk.h"
 #include "daemon/store/memory_kv.h"
 #include "daemon/store/writer.h"
+#include "tests/unit/control/no_agents.h"
 
 namespace freshet::test {
-
-class NoAgents final : public control::AgentLink {
- public:
-  bool send(const std::string&, const v1::DaemonFrame&) override { return false; }
-  bool connected(const std::string&) const override { return false; }
-};
 
 class NoLogs final : public control::LogReader {
  public:

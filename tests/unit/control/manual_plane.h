@@ -13,6 +13,7 @@
 #include "daemon/store/keys.h"
 #include "daemon/store/memory_kv.h"
 #include "daemon/store/writer.h"
+#include "tests/unit/control/no_agents.h"
 
 namespace freshet::control::test {
 
@@ -27,12 +28,6 @@ class ManualClock final : public Clock {
   Time now_{1'767'225'600'000'000};  // 2026-01-01
 };
 
-class NoAgents final : public AgentLink {
- public:
-  bool send(const std::string&, const v1::DaemonFrame&) override { return false; }
-  bool connected(const std::string&) const override { return false; }
-};
-
 struct ManualPlane {
   ManualClock clock;
   SeededRandom random{1};
@@ -40,7 +35,7 @@ struct ManualPlane {
   Writer store{kv, clock};
   FakeSourceHub sources;
   MemoryArtifactStore artifacts;
-  NoAgents agents;
+  freshet::test::NoAgents agents;
   Context context{store, clock, random, sources, artifacts, agents, [] {}, 1, "test"};
   PipelineService pipelines{context};
   ModelService models{context};
