@@ -7,6 +7,7 @@ import signal
 import subprocess
 import unittest
 
+from freshet_daemon import ApiError
 from support import PIPELINE, DaemonCase, end_process, is_alive, start_ticks, table, wait_for
 
 LEASE_MS = 1500
@@ -49,6 +50,22 @@ class FencingTest(DaemonCase):
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.addCleanup(agent.wait)
         self.addCleanup(end_process, agent.pid, start_ticks(agent.pid))
+        self.addCleanup(self.leave_no_gang, directory)
+
+    def leave_no_gang(self, directory):
+        """An agent that ends leaves its gangs running, so they end before it."""
+        def all_ended():
+            active = [run for run in self.api.runs() if run["state"] in ("QUEUED", "RUNNING")]
+            for run in active:
+                try:
+                    self.api.post(f"/api/v1/runs/{run['id']}/cancel", {"reason": "the test is over"})
+                except ApiError as error:
+                    if error.status != 409:  # it has just ended, or a loop was faster
+                        raise
+            return not active
+        wait_for(all_ended, "the runs to end", 30, self.daemon.last_log_lines)
+        wait_for(lambda: not any((directory / "gangs").iterdir()), "the second node's gangs to be gone", 30,
+                 self.daemon.last_log_lines)
 
     def pause_first_agent(self):
         pid, ticks = self.daemon.agent_process()
