@@ -7,8 +7,7 @@ import signal
 import subprocess
 import unittest
 
-from freshet_daemon import ApiError
-from support import PIPELINE, DaemonCase, end_process, is_alive, start_ticks, table, wait_for
+from support import PIPELINE, ApiError, DaemonCase, end_process, is_alive, start_ticks, table, wait_for
 
 LEASE_MS = 1500
 

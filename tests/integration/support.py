@@ -16,7 +16,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.csv  # noqa: E402
 import pyarrow.parquet  # noqa: E402
 
-from freshet_daemon import Api, Daemon, end_process, is_alive, start_ticks, wait_for  # noqa: E402, F401
+from freshet_daemon import Api, ApiError, Daemon, end_process, is_alive, start_ticks, wait_for  # noqa: E402, F401
 
 BINARIES = pathlib.Path(os.environ.get("FRESHET_BINARY_DIR") or ROOT / "build/cpu/bin")
 ROWS = 600
