@@ -142,7 +142,14 @@ TriggerDecision evaluate_cron(const v1::Cron& spec, bool paused, const TriggerOb
     return decision;
   };
   Time last{state.last_due_us()};
-  if (!last.is_set() || last > now + kClockJump) return record(decision_of(Kind::kNothing, state, then, next), now);
+  if (!last.is_set()) return record(decision_of(Kind::kNothing, state, then, next), now);
+  if (last > now + kClockJump) {
+    return record(decision_of(Kind::kNothing, state,
+                              "the clock was set back: due times up to " + to_iso8601(last) +
+                                  " are settled, and those from now on count again; " + then,
+                              next),
+                  now);
+  }
   DueTimes due = due_times(*schedule, last, now);
   if (due.count == 0) return decision_of(Kind::kNothing, state, (paused ? "paused; " : "") + then, next);
   if (paused) return record(decision_of(Kind::kNothing, state, "paused; " + then, next), due.newest);

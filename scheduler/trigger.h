@@ -45,8 +45,9 @@ struct TriggerDecision {
 // records the first head that it sees (applying a pipeline is no commit) and fires for a later one that changes a file
 // at or below one of the paths (whole components: "model" does not match "models/x"). cron fires at each due time. The
 // first evaluation only records the time. Due times that pass while a run is active become one firing after it. When
-// several have passed unseen, and the newest more than a minute ago, catch_up decides. The caller sets project, name
-// and last_run_id of the state.
+// several have passed unseen, and the newest more than a minute ago, catch_up decides. A clock that is set back by up
+// to a day repeats none; by more, due times count again from now on, else an error of the clock would silence the
+// trigger for as long, and the state says so. The caller sets project, name and last_run_id of the state.
 TriggerDecision evaluate_trigger(const v1::TriggerSpec& spec, const TriggerObservation& observation,
                                  const v1::TriggerState& state, Time now);
 

@@ -26,6 +26,12 @@ std::string moved(const std::string& what, Enum from, Enum to) {
 
 }  // namespace
 
+std::string due_time(const v1::Run& run) {
+  constexpr std::string_view kBefore = "due at ";
+  const size_t at = run.cause().find(kBefore);
+  return at == std::string::npos ? "" : run.cause().substr(at + kBefore.size(), to_iso8601(Time{}).size());
+}
+
 struct Checker::Batch {
   v1::LastCommit last;
   std::vector<std::pair<std::string, std::string>> audits;    // key, payload
@@ -132,6 +138,15 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
   } else if (kind == "trigger_state") {
     auto state = parsed<v1::TriggerState>(*payload);
     auto& before = triggers_[key];
+    if (state.last_due_us() < before.last_due_us()) {
+      // A clock that was set back by more than a day makes due times count again; nothing else does.
+      if (Time{before.last_due_us()} - Time{state.last_due_us()} <= Duration::seconds(24 * 3600)) {
+        fail("I9: " + key + " goes back to " + to_iso8601(Time{state.last_due_us()}) + " from " +
+             to_iso8601(Time{before.last_due_us()}));
+      }
+      auto& fired = fired_due_times_[key];
+      fired.erase(fired.upper_bound(to_iso8601(Time{state.last_due_us()})), fired.end());
+    }
     if (state.fired() < before.fired() || state.entries_consumed() < before.entries_consumed()) {
       fail("I9: " + key + " has un-fired");
     }
@@ -190,7 +205,12 @@ void Checker::take_run(const std::string& key, const std::string& payload) {
   auto found = runs_.find(key);
   if (found == runs_.end()) {
     if (run.state() != v1::Run::QUEUED) fail("I5: run " + run.id() + " did not start as QUEUED");
-    if (!run.trigger().empty()) ++runs_of_trigger_[keys::trigger_state(run.project(), run.trigger())];
+    if (!run.trigger().empty()) {
+      const std::string trigger = keys::trigger_state(run.project(), run.trigger());
+      ++runs_of_trigger_[trigger];
+      const std::string due = due_time(run);
+      if (!due.empty() && !fired_due_times_[trigger].insert(due).second) fail("I9: fired twice: " + run.cause());
+    }
     for (const auto& input : run.inputs()) {
       // The dataset may be in the same batch: it comes before the run in the order of keys.
       if (!datasets_.contains(keys::dataset(run.project(), input.dataset_digest()))) {

@@ -19,6 +19,9 @@
 
 namespace freshet::sim {
 
+// The due time that a schedule's run was made for, as its cause tells it; empty: it was not.
+std::string due_time(const v1::Run& run);
+
 class Checker {
  public:
   explicit Checker(SimWorld& world);
@@ -76,6 +79,7 @@ class Checker {
   std::map<std::string, v1::EntryRecord> entries_;
   std::map<std::string, v1::TriggerState> triggers_;
   std::map<std::string, uint64_t> runs_of_trigger_;
+  std::map<std::string, std::set<std::string>> fired_due_times_;  // by trigger
   std::map<std::string, v1::DatasetVersion> datasets_;
   std::map<std::string, v1::ModelVersion> versions_;
   std::map<std::string, uint64_t> newest_version_;  // by model
