@@ -19,6 +19,9 @@ namespace freshet::api {
 Result<control::Caller> caller_of(const http::Principal& who, const http::Request& request,
                                   const google::protobuf::Message& body);
 
+// How often a change is tried that something else gets ahead of.
+inline constexpr int kAttemptsMax = 5;
+
 // `function` is Result<Answer>(const control::Caller&, const http::Request&, const Body&).
 template <std::derived_from<google::protobuf::Message> Body, class Function>
 http::Mutation mutation(control::AnswerService& answers, Function function) {
@@ -31,12 +34,16 @@ http::Mutation mutation(control::AnswerService& answers, Function function) {
     std::remove_cvref_t<decltype(*std::declval<Answered&>())> first;
     ASSIGN_OR_RETURN(bool is_repeated, answers.find(caller, &first));
     if (is_repeated) return http::json_response(first);
-    Answered answer = function(std::as_const(caller), request, std::as_const(body));
-    if (answer.is_ok()) return http::json_response(*answer);
-    // The same request may have been answered meanwhile, by another thread: then that is why this one was refused.
-    ASSIGN_OR_RETURN(is_repeated, answers.find(caller, &first));
-    if (is_repeated) return http::json_response(first);
-    return answer.status();
+    for (int attempt = 1;; ++attempt) {
+      Answered answer = function(std::as_const(caller), request, std::as_const(body));
+      if (answer.is_ok()) return http::json_response(*answer);
+      // The same request may have been answered meanwhile, by another thread: then that is why this one was refused.
+      ASSIGN_OR_RETURN(is_repeated, answers.find(caller, &first));
+      if (is_repeated) return http::json_response(first);
+      // A loop may have written between the service's look and its commit. What the client asked for still holds, so it
+      // is asked of the newer state; a conflict with what the client expects stays one.
+      if (answer.status().code() != Code::kConflict || attempt == kAttemptsMax) return answer.status();
+    }
   };
   return http::Mutation{std::move(handler)};
 }

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from freshet_daemon import ApiError, Daemon, Gone, end_process, is_alive, start_ticks, wait_for
+from freshet_daemon import Daemon, Gone, end_process, is_alive, start_ticks, wait_for
 
 PATIENCE_SECONDS = 60
 AGENT_SECONDS = 0.7  # a started agent has written its process by then; a second one would find the first one's lock
@@ -72,8 +72,7 @@ class Site:
 
     # ---- the careful client
     def ask(self, call, *arguments, **named):
-        """call(api, ...), again while nobody answers, or while the daemon's own loops get ahead of the change (a conflict
-        of revisions, which asks to be tried again); for what may be asked twice."""
+        """call(api, ...), again while nobody answers; for what may be asked twice."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -82,9 +81,6 @@ class Site:
                 if time.monotonic() > deadline:
                     raise
                 self.keep_up()
-            except ApiError as error:
-                if error.code != "conflict" or "at revision" not in error.message or time.monotonic() > deadline:
-                    raise
 
     def get(self, path, **query):
         return self.ask(lambda api: api.get(path, **query))

@@ -259,6 +259,27 @@ TEST_F(MutationTest, OfTwoAtTheSameTimeOneActsAndBothGetItsAnswer) {
   EXPECT_EQ(runs(), 2u);
 }
 
+TEST_F(MutationTest, WhatALoopGotAheadOfIsTriedAgainAndARealConflictIsToldOnce) {
+  int calls = 0, conflicts = 2;
+  auto mutation = api::mutation<v1::SubmitRequest>(
+      plane_.answers,
+      [&](const control::Caller& caller, const http::Request&, const v1::SubmitRequest& body) -> Result<v1::Run> {
+        if (++calls <= conflicts) return conflict("at another revision");
+        return plane_.runs.submit(caller, body);
+      });
+  http::Request request;
+  request.method = "POST";
+  request.path = "/api/v1/runs";
+  request.body = R"({"pipeline": "p"})";
+  EXPECT_TRUE(mutation.handler(admin(), request).is_ok());
+  EXPECT_EQ(calls, 3);
+  EXPECT_EQ(runs(), 2u);
+  calls = 0;
+  conflicts = 100;
+  EXPECT_EQ(mutation.handler(admin(), request).status().code(), Code::kConflict);
+  EXPECT_EQ(calls, api::kAttemptsMax);
+}
+
 TEST_F(MutationTest, AnswersAreForgottenAfterAWeek) {
   ASSERT_TRUE(post("/api/v1/runs", R"({"pipeline": "p"})", "k1").is_ok());
   const Time made = plane_.clock.now();
