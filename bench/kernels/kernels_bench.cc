@@ -2,31 +2,14 @@
 // is timed. Counters: FLOP/s of products, bytes/s of what is bound by memory.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
-#include <cmath>
-#include <string>
 #include <vector>
 
-#include "base/random.h"
+#include "bench/kernels/support.h"
 #include "kernels/adamw.h"
 #include "kernels/linear.h"
 
 namespace freshet::kernels {
 namespace {
-
-std::vector<float> values(size_t count, const char* name) {
-  Philox philox(1, stream_of(name));
-  std::vector<float> values(count);
-  for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(2 * philox.uniform(i) - 1);
-  return values;
-}
-
-bool close(const std::vector<float>& a, const std::vector<float>& b, double tolerance) {
-  for (size_t i = 0; i < a.size(); ++i) {
-    if (!(std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])) <= tolerance)) return false;
-  }
-  return true;
-}
 
 using Product = Status (*)(const LinearShape&, const float*, const float*, float*);
 using ProductRef = void (*)(const LinearShape&, const float*, const float*, float*);

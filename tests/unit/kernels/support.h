@@ -34,6 +34,22 @@ inline void expect_close(const std::vector<float>& actual, const std::vector<flo
   }
 }
 
+// Central differences of value() over every element of `at`, which is put back.
+template <typename Value>
+void expect_finite_differences(Value value, std::vector<float>& at, const std::vector<float>& gradient, float step,
+                               double tolerance) {
+  for (size_t i = 0; i < at.size(); ++i) {
+    const float old = at[i];
+    at[i] = old + step;
+    const double above = value();
+    at[i] = old - step;
+    const double below = value();
+    at[i] = old;
+    EXPECT_NEAR((above - below) / (2 * static_cast<double>(step)), static_cast<double>(gradient[i]), tolerance)
+        << "element " << i;
+  }
+}
+
 // Half the distance between neighbouring floats at 1: the relative error of one rounding.
 inline constexpr double kRounding = 0x1p-24;
 
