@@ -86,6 +86,7 @@ const std::vector<Library>& libraries() {
       {"openssl/", {"base/", "tests/"}},
       {"arrow/", {"worker/", "tests/", "bench/"}},
       {"parquet/", {"worker/", "tests/", "bench/"}},
+      {"unicode/", {"worker/text/", "tests/"}},
       {"mpi.h", {"worker/", "tests/", "bench/"}},
       {"nccl.h", {"worker/", "tests/", "bench/"}},
       {"cuda", {"kernels/", "worker/", "tests/", "bench/"}},
