@@ -46,6 +46,7 @@ struct Disk::Node {
   Entries entries, durable_entries;
   std::vector<Part> parts;  // writes and resizes
   size_t durable_parts = 0;
+  size_t durable_since = 0;  // in the log: when the sync began that made them so
 
   std::string content(size_t count) const {
     std::string bytes;
@@ -138,8 +139,10 @@ void Disk::play(size_t index, const Op& op) {
       syncs_.erase(op.number);
       // A sync of bytes alone needs no more of the journal than the file's own size.
       if (!op.data_only) journal_forced_ = std::max(journal_forced_, sync.begin);
-      if (!sync.node) return;
-      sync.node->durable_parts = std::max(sync.node->durable_parts, sync.parts);
+      // A sync that began earlier and ends later takes nothing away.
+      if (!sync.node || sync.begin < sync.node->durable_since) return;
+      sync.node->durable_since = sync.begin;
+      sync.node->durable_parts = sync.parts;
       sync.node->durable_entries = std::move(sync.entries);
       return;
     }

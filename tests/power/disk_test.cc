@@ -85,6 +85,15 @@ TEST(Strict, SyncCoversWhatWasDoneBeforeItBegan) {
   EXPECT_EQ(strict(log, log.ops().size() - 1), (Tree{{"a", ""}}));
 }
 
+// Two threads sync one directory; the one that saw less ends last.
+TEST(Strict, ALateEndTakesNothingAwayFromAnotherSync) {
+  Script script;
+  script.create("a").add(OpKind::kSyncBegin, "", "", "", 0, 8);
+  script.create("b").add(OpKind::kSyncBegin, "", "", "", 0, 9);
+  script.add(OpKind::kSyncEnd, "", "", "", 0, 9).add(OpKind::kSyncEnd, "", "", "", 0, 8);
+  EXPECT_EQ(strict(script.log()), (Tree{{"a", ""}, {"b", ""}}));
+}
+
 // Every name that was journaled in order, every append up to some sector; no other outcome, and each of them.
 TEST(Ordered, NamesInOrderAndAppendsFromTheFront) {
   Script script;
