@@ -29,9 +29,8 @@ size_t attention_scratch(const AttentionShape& shape);
 Status attention_forward(const AttentionShape& shape, const float* q, const float* k, const float* v, float* out,
                          float* log_sum, float* scratch);
 // Overwrites dq, dk and dv, which lie as q, k and v do.
-Status attention_gradient(const AttentionShape& shape, const float* q, const float* k, const float* v,
-                          const float* out, const float* log_sum, const float* dout, float* dq, float* dk, float* dv,
-                          float* scratch);
+Status attention_gradient(const AttentionShape& shape, const float* q, const float* k, const float* v, const float* out,
+                          const float* log_sum, const float* dout, float* dq, float* dk, float* dv, float* scratch);
 
 namespace ref {
 void attention_forward(const AttentionShape& shape, const float* q, const float* k, const float* v, float* out,

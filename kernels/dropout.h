@@ -14,7 +14,8 @@ struct Dropout {
   uint64_t stream = 0;  // one for each place and step
 };
 
-// x[i] = element first + i kept ? x[i] / (1 - probability) : 0. `first` is a multiple of 4. With probability 0: nothing.
+// x[i] = element first + i kept ? x[i] / (1 - probability) : 0. `first` is a multiple of 4. With probability 0:
+// nothing.
 void dropout(const Dropout& dropout, uint64_t first, size_t count, float* x);
 
 namespace ref {

@@ -1,6 +1,7 @@
-// C[m][n] = op(A) * op(B), or C += that, in float, row-major. One call runs on the calling thread alone; the bits of the
-// result depend on the shape, the values and the machine's instruction set, not on the thread or on where the operands
-// lie. Who wants more threads cuts C into tiles whose shapes depend on the problem only. No overlap. Any thread.
+// C[m][n] = op(A) * op(B), or C += that, in float, row-major. One call runs on the calling thread alone; the bits of
+// the result depend on the shape, the values and the machine's instruction set, not on the thread or on where the
+// operands lie. Who wants more threads cuts C into tiles whose shapes depend on the problem only. No overlap. Any
+// thread.
 #pragma once
 
 #include <cstddef>

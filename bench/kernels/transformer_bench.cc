@@ -127,8 +127,7 @@ void gelu_gradient_cpu(benchmark::State& state) {
   std::vector<float> y(kCount);
   ref::gelu_gradient(t, z.data(), expected.data(), y.data());
   gelu_gradient(t, z.data(), dy.data(), y.data());
-  measure(state, close(dy, expected, 1e-5), 4 * kArray, 0,
-          [&] { gelu_gradient(t, z.data(), dy.data(), y.data()); });
+  measure(state, close(dy, expected, 1e-5), 4 * kArray, 0, [&] { gelu_gradient(t, z.data(), dy.data(), y.data()); });
 }
 BENCHMARK(gelu_gradient_cpu);
 
@@ -148,9 +147,7 @@ void swiglu_gradient_cpu(benchmark::State& state) {
   auto gate = values(kCount, "gate"), up = values(kCount, "up"), dy = values(kCount, "dy");
   std::vector<float> y(kCount), dgate(kCount), dup(kCount), expected(kCount);
   ref::swiglu_gradient(t, gate.data(), up.data(), dy.data(), expected.data(), dup.data(), y.data(), kWidth);
-  auto run = [&] {
-    swiglu_gradient(t, gate.data(), up.data(), dy.data(), dgate.data(), dup.data(), y.data(), kWidth);
-  };
+  auto run = [&] { swiglu_gradient(t, gate.data(), up.data(), dy.data(), dgate.data(), dup.data(), y.data(), kWidth); };
   run();
   measure(state, close(dgate, expected, 1e-5), 6 * kArray, 0, run);
 }

@@ -112,7 +112,12 @@ class Check {
     const Revision before = page_.position.revision;
     const Revision expected = record.previous_revision();
     ASSIGN_OR_RETURN(bool is_denied, is_denied_by_next(record.revision(), digest));
-    if (is_denied || expected >= record.revision() || (before == 0 && expected == 0)) {
+    ASSIGN_OR_RETURN(v1::LastCommit last, last_commit(snapshot_));
+    if (last.audit_revision() != 0 && record.revision() > last.audit_revision()) {
+      // It was there before the log grew up to it.
+      add_problem(v1::AuditProblem::EXTRA, record.revision(),
+                  "was added: the newest is of revision " + std::to_string(last.audit_revision()));
+    } else if (is_denied || expected >= record.revision() || (before == 0 && expected == 0)) {
       add_problem(v1::AuditProblem::CHANGED, record.revision(), "was changed");
     } else if (expected > before) {
       add_problem(v1::AuditProblem::MISSING, expected,

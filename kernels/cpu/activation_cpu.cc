@@ -8,7 +8,7 @@
 namespace freshet::kernels {
 namespace {
 
-constexpr float kInner = 1.5957691216F;           // 2 sqrt(2 / pi)
+constexpr float kInner = 1.5957691216F;  // 2 sqrt(2 / pi)
 constexpr float kCubic = 0.044715F * 1.5957691216F;
 
 // sigmoid(2 u), where gelu(z) = z sigmoid(2 u).

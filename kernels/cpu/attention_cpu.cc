@@ -91,9 +91,8 @@ FRESHET_MULTIVERSION void row_dots(size_t rows, size_t size, size_t stride, cons
                                    float* dots) {
   for (size_t r = 0; r < rows; ++r, a += stride, b += stride) {
     F16 sum{};
-    over_row(size, [&](size_t c, size_t n) FRESHET_INLINE_LAMBDA {
-      sum += load_up_to(a + c, n) * load_up_to(b + c, n);
-    });
+    over_row(size,
+             [&](size_t c, size_t n) FRESHET_INLINE_LAMBDA { sum += load_up_to(a + c, n) * load_up_to(b + c, n); });
     dots[r] = sum_of(sum);
   }
 }
@@ -161,8 +160,7 @@ Status attention_gradient(const AttentionShape& shape, const float* q, const flo
         // These keys' sums begin with the first queries that see them: those of their own tile, of the first head.
         const bool more = head > 0 || row > column;
         RETURN_IF_ERROR(matmul({at.rows, at.columns, size}, q_rows, keys_transposed, scores, kTile));
-        RETURN_IF_ERROR(
-            matmul({at.rows, at.columns, size}, dout_rows, {v + column * stride, stride, true}, dp, kTile));
+        RETURN_IF_ERROR(matmul({at.rows, at.columns, size}, dout_rows, {v + column * stride, stride, true}, dp, kTile));
         gradient_tile(at, scale, log_sum + head * shape.length + row, dots + row, scores, dp);
         RETURN_IF_ERROR(
             matmul({at.columns, size, at.rows, more}, p_transposed, dout_rows, dv + column * stride, stride));

@@ -17,10 +17,10 @@ Status matmul(const MatmulShape& shape, const Matrix& a, const Matrix& b, float*
   }
   keep_products_on_this_thread();
   using Dim = dnnl_dim_t;
-  dnnl_status_t status = dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', static_cast<Dim>(shape.m),
-                                    static_cast<Dim>(shape.n), static_cast<Dim>(shape.k), 1.0F, a.data,
-                                    static_cast<Dim>(a.stride), b.data, static_cast<Dim>(b.stride),
-                                    shape.accumulate ? 1.0F : 0.0F, c, static_cast<Dim>(c_stride));
+  dnnl_status_t status =
+      dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', static_cast<Dim>(shape.m),
+                 static_cast<Dim>(shape.n), static_cast<Dim>(shape.k), 1.0F, a.data, static_cast<Dim>(a.stride), b.data,
+                 static_cast<Dim>(b.stride), shape.accumulate ? 1.0F : 0.0F, c, static_cast<Dim>(c_stride));
   if (status == dnnl_success) return Status::ok();
   return internal("oneDNN could not multiply [" + std::to_string(shape.m) + "][" + std::to_string(shape.k) + "] by [" +
                   std::to_string(shape.k) + "][" + std::to_string(shape.n) + "] (status " + std::to_string(status) +

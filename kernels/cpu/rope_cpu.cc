@@ -32,8 +32,7 @@ std::vector<float> rope_table(size_t positions, size_t size, double base) {
   std::vector<float> table(positions * size);
   for (size_t p = 0; p < positions; ++p) {
     for (size_t i = 0; i < size / 2; ++i) {
-      double angle =
-          static_cast<double>(p) * std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(size));
+      double angle = static_cast<double>(p) * std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(size));
       table[p * size + i] = static_cast<float>(std::cos(angle));
       table[p * size + size / 2 + i] = static_cast<float>(std::sin(angle));
     }

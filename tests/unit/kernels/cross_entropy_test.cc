@@ -48,8 +48,7 @@ TEST_P(CrossEntropy, AgreesWithTheReference) {
   auto logits = random_values(c.rows * c.columns, "logits", 5);
   for (size_t r = 0; r < c.rows; ++r) logits[r * c.columns + r * 31 % c.columns] += 20;
   std::vector<float> expected(logits.size());
-  double loss_expected =
-      ref::cross_entropy(c.rows, c.columns, logits.data(), target.data(), 0.5F, expected.data());
+  double loss_expected = ref::cross_entropy(c.rows, c.columns, logits.data(), target.data(), 0.5F, expected.data());
   auto gradient = logits;
   double loss = run(c, target, 0.5F, &gradient);
   // Logits below 32 round log_sum at 2^-20 and the sum adds columns / 16 roundings; a probability below 1 follows it.
@@ -95,8 +94,7 @@ TEST(CrossEntropyEdges, FarAwayLogits) {
   auto one_above = logits;
   for (size_t r = 0; r < c.rows; ++r) one_above[r * c.columns + 15] += 2000;
   auto expected = one_above;
-  double loss_expected =
-      ref::cross_entropy(c.rows, c.columns, one_above.data(), targets(c).data(), 1, expected.data());
+  double loss_expected = ref::cross_entropy(c.rows, c.columns, one_above.data(), targets(c).data(), 1, expected.data());
   EXPECT_NEAR(run(c, targets(c), 1, &one_above), loss_expected, 1e-2);
   expect_close(one_above, expected, 1e-3);
 }

@@ -1,6 +1,7 @@
 #include "daemon/store/audit.h"
 
 #include "base/random.h"
+#include "base/sha256.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/memory_kv.h"
 #include "daemon/store/tables.h"
@@ -91,6 +92,24 @@ TEST_F(Audit, record_under_another_number_is_found) {
   set_raw(keys::audit(1), std::nullopt);
   set_raw(keys::audit(9), first);
   EXPECT_THAT(verify().message(), testing::HasSubstr("is not in its place: the one of revision 1 lies there"));
+}
+
+TEST_F(Audit, record_behind_the_newest_is_found_also_when_the_log_goes_on) {
+  for (int i = 0; i < 2; ++i) commit("a", std::to_string(i));
+  v1::StoredRecord envelope;
+  must(parse("", raw(keys::audit(2)), envelope));
+  v1::AuditRecord record;
+  must(parse("", envelope.payload(), record));
+  record.set_previous_digest(Sha256::hex_of(envelope.payload()));
+  record.set_previous_revision(2);
+  record.set_revision(50);
+  envelope.set_revision(50);
+  envelope.set_payload(serialize(record));
+  set_raw(keys::audit(50), serialize(envelope));
+  EXPECT_THAT(verify().message(), testing::HasSubstr("of revision 50"));
+  commit("a", "2");
+  EXPECT_THAT(verify().message(), testing::HasSubstr("of revision 50"));
+  EXPECT_THAT(verify().message(), testing::HasSubstr("was added: the newest is of revision 3"));
 }
 
 TEST_F(Audit, kept_head_shows_a_log_that_was_cut_off_as_a_whole) {
