@@ -26,7 +26,8 @@ def tool(options, *arguments, check=True):
 def edit_block(first, case, options):
     """One store and its edits; `first` is the seed of the first, `first + EDITS - 1` that of the daemon's."""
     with directory() as name:
-        folder = pathlib.Path(name).resolve()
+        folder = pathlib.Path(name).resolve() / "data"
+        folder.mkdir()
         tool(options, "make", folder / "store", first)
         done = tool(options, "run", folder / "store", folder / "scratch", first, EDITS - 1, check=False)
         lines = done.stdout.splitlines()
@@ -45,7 +46,7 @@ def verify_with_daemon(folder, seed, case, options):
     store = folder / "store"
     heads = shutil.copy(store / "heads", folder / "heads")
     revision, _, text = tool(options, "edit", store, seed).stdout.strip().partition(" ")
-    daemon = Daemon(options.binaries, folder)
+    daemon = Daemon(options.binaries, folder, options=["--no-local-agent"])
     try:
         daemon.start()
         done = daemon.cli("audit", "verify", "--head", str(heads), "--json", check=False)
