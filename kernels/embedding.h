@@ -10,6 +10,8 @@ namespace freshet::kernels {
 
 // out[r] = table[codes[r]]
 void embedding_forward(size_t rows, size_t dim, const int32_t* codes, const float* table, float* out, size_t stride);
+// out[r] += table[codes[r]]
+void embedding_add(size_t rows, size_t dim, const int32_t* codes, const float* table, float* out, size_t stride);
 // dtable[codes[r]] += dout[r] for r = 0, 1, ...; the caller has zeroed dtable. Exact zero stays for codes not seen.
 void embedding_gradient(size_t rows, size_t dim, const int32_t* codes, const float* dout, size_t stride, float* dtable);
 

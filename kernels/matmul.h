@@ -1,12 +1,13 @@
-// C[m][n] = op(A) * op(B), or C += that, in float, row-major. One call runs on the calling thread alone; the bits of
-// the result depend on the shape, the values and the machine's instruction set, not on the thread or on where the
-// operands lie. Who wants more threads cuts C into tiles whose shapes depend on the problem only. No overlap. Any
+// C[m][n] = op(A) * op(B), or C += that, row-major, with C in float. One call runs on the calling thread alone; the
+// bits of the result depend on the shape, the values and the machine's instruction set, not on the thread or on where
+// the operands lie. Who wants more threads cuts C into tiles whose shapes depend on the problem only. No overlap. Any
 // thread.
 #pragma once
 
 #include <cstddef>
 
 #include "base/status.h"
+#include "kernels/bfloat16.h"
 
 namespace freshet::kernels {
 
@@ -23,7 +24,16 @@ struct Matrix {
   bool transposed = false;  // stored as [columns][rows]
 };
 
+// The same of bfloat16, with products and sums in float.
+struct Matrix16 {
+  const Bfloat16* data = nullptr;
+  size_t stride = 0;
+  bool transposed = false;
+};
+
 Status matmul(const MatmulShape& shape, const Matrix& a, const Matrix& b, float* c, size_t c_stride);
+// unavailable where the machine's instruction set is too old for it.
+Status matmul(const MatmulShape& shape, const Matrix16& a, const Matrix16& b, float* c, size_t c_stride);
 
 namespace ref {
 void matmul(const MatmulShape& shape, const Matrix& a, const Matrix& b, float* c, size_t c_stride);

@@ -5,6 +5,7 @@
 #include "bench/kernels/support.h"
 #include "kernels/activation.h"
 #include "kernels/attention.h"
+#include "kernels/bfloat16.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/dropout.h"
 #include "kernels/matmul.h"
@@ -51,8 +52,44 @@ BENCHMARK(matmul_cpu)
     ->Args({192, 768, 256, 1, 0})
     ->Args({64, 64, 64, 0, 1});
 
+void matmul_bfloat16_cpu(benchmark::State& state) {
+  MatmulShape s{static_cast<size_t>(state.range(0)), static_cast<size_t>(state.range(1)),
+                static_cast<size_t>(state.range(2))};
+  const bool at = state.range(3) != 0, bt = state.range(4) != 0;
+  auto a = values(s.m * s.k, "a"), b = values(s.k * s.n, "b");
+  std::vector<Bfloat16> a16(a.size()), b16(b.size());
+  to_bfloat16(1, a.size(), a.size(), a.data(), a16.data());
+  to_bfloat16(1, b.size(), b.size(), b.data(), b16.data());
+  std::vector<float> c(s.m * s.n), expected(c.size());
+  Matrix16 left{a16.data(), at ? s.m : s.k, at}, right{b16.data(), bt ? s.k : s.n, bt};
+  ref::matmul(s, {a.data(), left.stride, at}, {b.data(), right.stride, bt}, expected.data(), s.n);
+  Status status = matmul(s, left, right, c.data(), s.n);
+  if (status.code() == Code::kUnavailable) {
+    state.SkipWithError("not on this machine");
+    return;
+  }
+  // Operands round by 2^-9 at most, and a thousand such errors add up.
+  measure(state, status.is_ok() && close(c, expected, 0.5), 0, 2.0 * static_cast<double>(s.m * s.n * s.k),
+          [&] { (void)matmul(s, left, right, c.data(), s.n); });
+}
+BENCHMARK(matmul_bfloat16_cpu)
+    ->ArgNames({"m", "n", "k", "at", "bt"})
+    ->Args({256, 192, 768, 0, 0})
+    ->Args({256, 192, 768, 0, 1})
+    ->Args({192, 768, 256, 1, 0});
+
 constexpr size_t kRows = 256, kWidth = 768, kCount = kRows * kWidth;
 constexpr double kArray = kCount * sizeof(float);
+
+void to_bfloat16_cpu(benchmark::State& state) {
+  auto x = values(kCount, "x");
+  std::vector<Bfloat16> y(kCount), expected(kCount);
+  ref::to_bfloat16(1, kCount, kCount, x.data(), expected.data());
+  auto run = [&] { to_bfloat16(1, kCount, kCount, x.data(), y.data()); };
+  run();
+  measure(state, y == expected, 1.5 * kArray, 0, run);
+}
+BENCHMARK(to_bfloat16_cpu);
 
 void layer_norm_forward_cpu(benchmark::State& state) {
   NormShape s{kRows, kWidth, 1e-5F};

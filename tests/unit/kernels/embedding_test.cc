@@ -31,6 +31,17 @@ TEST_P(Embedding, ForwardCopiesRowsAndTouchesNothingElse) {
   expect_same_bits(out, expected);
 }
 
+TEST_P(Embedding, AddAddsRowsAndTouchesNothingElse) {
+  auto table = random_values(s_.codes * s_.dim, "table"), out = random_values(s_.rows * s_.stride, "out");
+  auto c = codes();
+  auto expected = out;
+  embedding_add(s_.rows, s_.dim, c.data(), table.data(), out.data(), s_.stride);
+  for (size_t r = 0; r < s_.rows; ++r) {
+    for (size_t d = 0; d < s_.dim; ++d) expected[r * s_.stride + d] += table[static_cast<size_t>(c[r]) * s_.dim + d];
+  }
+  expect_same_bits(out, expected);
+}
+
 TEST_P(Embedding, GradientAgreesWithTheReferenceAndRepeats) {
   auto dout = random_values(s_.rows * s_.stride, "dout");
   std::vector<float> dtable(s_.codes * s_.dim), again(dtable.size()), expected(dtable.size());

@@ -73,9 +73,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Matmul,
 
 TEST(MatmulEdges, NothingToSumIsZeroOrWhatWasThere) {
   std::vector<float> c = {1, 2, 3, 4};
-  ASSERT_TRUE(matmul({2, 1, 0, true}, {nullptr, 1}, {nullptr, 1}, c.data(), 2).is_ok());
+  ASSERT_TRUE(matmul({2, 1, 0, true}, Matrix{nullptr, 1}, Matrix{nullptr, 1}, c.data(), 2).is_ok());
   EXPECT_EQ(c, (std::vector<float>{1, 2, 3, 4}));
-  ASSERT_TRUE(matmul({2, 1, 0}, {nullptr, 1}, {nullptr, 1}, c.data(), 2).is_ok());
+  ASSERT_TRUE(matmul({2, 1, 0}, Matrix{nullptr, 1}, Matrix{nullptr, 1}, c.data(), 2).is_ok());
   EXPECT_EQ(c, (std::vector<float>{0, 2, 0, 4}));
 }
 
