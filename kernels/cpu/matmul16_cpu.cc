@@ -45,8 +45,12 @@ Compiled compile(const MatmulShape& s, const Matrix16& a, const Matrix16& b, siz
     attributes.set_post_ops(sum);
   }
   dnnl::matmul::primitive_desc description({a_desc, b_desc, c_desc}, attributes, engine());
-  Compiled compiled{dnnl::matmul(description), {a_desc, engine(), nullptr}, {b_desc, engine(), nullptr},
-                    {c_desc, engine(), nullptr}, {}, {}};
+  Compiled compiled{dnnl::matmul(description),
+                    {a_desc, engine(), nullptr},
+                    {b_desc, engine(), nullptr},
+                    {c_desc, engine(), nullptr},
+                    {},
+                    {}};
   compiled.scratch_bytes.resize(description.scratchpad_desc().get_size());
   compiled.scratch = dnnl::memory(description.scratchpad_desc(), engine(), compiled.scratch_bytes.data());
   return compiled;
@@ -82,8 +86,8 @@ Status matmul(const MatmulShape& shape, const Matrix16& a, const Matrix16& b, fl
       return unavailable("this machine's instruction set has no bfloat16 products: compute in float32");
     }
     return internal("oneDNN could not multiply [" + std::to_string(shape.m) + "][" + std::to_string(shape.k) +
-                    "] by [" + std::to_string(shape.k) + "][" + std::to_string(shape.n) + "] in bfloat16: " +
-                    error.what());
+                    "] by [" + std::to_string(shape.k) + "][" + std::to_string(shape.n) +
+                    "] in bfloat16: " + error.what());
   }
   return Status::ok();
 }

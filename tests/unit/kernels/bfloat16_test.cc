@@ -79,8 +79,8 @@ TEST_P(Matmul16, AgreesWithTheReferenceOnAnyThread) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Matmul16,
-                         testing::Values(Product{{1, 1, 1}}, Product{{64, 64, 64}, false, true},
-                                         Product{{37, 48, 129}}, Product{{37, 48, 129, true}, false, true},
+                         testing::Values(Product{{1, 1, 1}}, Product{{64, 64, 64}, false, true}, Product{{37, 48, 129}},
+                                         Product{{37, 48, 129, true}, false, true},
                                          Product{{192, 128, 256}, true, false}, Product{{33, 17, 5, true}, true},
                                          Product{{64, 128, 65, true}}, Product{{256, 192, 384}, false, true}));
 
