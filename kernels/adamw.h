@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/status.h"
+#include "kernels/bfloat16.h"
 
 struct CUstream_st;
 
@@ -30,6 +31,9 @@ void set_corrections(uint64_t t, AdamWStep* step);
 
 // On the calling thread.
 void adamw(const AdamWStep& step, size_t count, const float* gradient, float* w, float* m, float* v);
+// The same, and the new weights once more as bfloat16.
+void adamw_and_round(const AdamWStep& step, size_t count, const float* gradient, float* w, float* m, float* v,
+                     Bfloat16* rounded);
 
 #if defined(FRESHET_CUDA)
 using CudaStream = CUstream_st*;

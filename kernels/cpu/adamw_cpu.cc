@@ -22,19 +22,35 @@ void set_corrections(uint64_t t, AdamWStep* step) {
   step->correction2 = static_cast<float>(1 / (1 - power(static_cast<double>(step->beta2))));
 }
 
+namespace {
+
+// Moves the two moments of an element and returns its new weight.
+inline __attribute__((always_inline)) float move(const AdamWStep& s, float gradient, float w, float* m, float* v) {
+  const float g = s.gradient_scale * gradient;
+  const float m1 = s.beta1 * *m + (1.0F - s.beta1) * g;
+  const float v1 = s.beta2 * *v + ((1.0F - s.beta2) * g) * g;
+  const float direction = (m1 * s.correction1) / (__builtin_sqrtf(v1 * s.correction2) + s.epsilon);
+  *m = m1;
+  *v = v1;
+  return w - s.learning_rate * (direction + s.weight_decay * w);
+}
+
+}  // namespace
+
 FRESHET_MULTIVERSION void adamw(const AdamWStep& step, size_t count, const float* __restrict gradient,
                                 float* __restrict w, float* __restrict m, float* __restrict v) {
   const AdamWStep s = step;
-  const float rest1 = 1.0F - s.beta1;
-  const float rest2 = 1.0F - s.beta2;
+  for (size_t i = 0; i < count; ++i) w[i] = move(s, gradient[i], w[i], m + i, v + i);
+}
+
+FRESHET_MULTIVERSION void adamw_and_round(const AdamWStep& step, size_t count, const float* __restrict gradient,
+                                          float* __restrict w, float* __restrict m, float* __restrict v,
+                                          Bfloat16* __restrict rounded) {
+  const AdamWStep s = step;
   for (size_t i = 0; i < count; ++i) {
-    float g = s.gradient_scale * gradient[i];
-    float m1 = s.beta1 * m[i] + rest1 * g;
-    float v1 = s.beta2 * v[i] + (rest2 * g) * g;
-    float direction = (m1 * s.correction1) / (__builtin_sqrtf(v1 * s.correction2) + s.epsilon);
-    w[i] = w[i] - s.learning_rate * (direction + s.weight_decay * w[i]);
-    m[i] = m1;
-    v[i] = v1;
+    const float moved = move(s, gradient[i], w[i], m + i, v + i);
+    w[i] = moved;
+    rounded[i] = to_bfloat16(moved);
   }
 }
 

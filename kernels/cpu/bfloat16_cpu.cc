@@ -7,12 +7,7 @@ namespace freshet::kernels {
 FRESHET_MULTIVERSION void to_bfloat16(size_t rows, size_t columns, size_t stride, const float* __restrict from,
                                       Bfloat16* __restrict to) {
   for (size_t r = 0; r < rows; ++r, from += stride, to += stride) {
-    for (size_t c = 0; c < columns; ++c) {
-      const auto bits = std::bit_cast<uint32_t>(from[c]);
-      const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-      const uint32_t nan = (bits >> 16) | 0x40;  // quiet, and not rounded to an infinity
-      to[c] = static_cast<Bfloat16>((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
-    }
+    for (size_t c = 0; c < columns; ++c) to[c] = to_bfloat16(from[c]);
   }
 }
 

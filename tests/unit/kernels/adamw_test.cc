@@ -56,6 +56,20 @@ TEST_P(AdamW, GivesTheSameBitsForAnySplit) {
   expect_same_bits(split.v, whole.v);
 }
 
+TEST_P(AdamW, RoundsTheNewWeightsOnTheWay) {
+  size_t count = GetParam();
+  State plain = initial(count), both = plain;
+  auto gradient = random_values(count, "gradient");
+  std::vector<Bfloat16> rounded(count), expected(count);
+  adamw(step_at(3), count, gradient.data(), plain.w.data(), plain.m.data(), plain.v.data());
+  adamw_and_round(step_at(3), count, gradient.data(), both.w.data(), both.m.data(), both.v.data(), rounded.data());
+  ref::to_bfloat16(1, count, count, plain.w.data(), expected.data());
+  expect_same_bits(both.w, plain.w);
+  expect_same_bits(both.m, plain.m);
+  expect_same_bits(both.v, plain.v);
+  EXPECT_EQ(rounded, expected);
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, AdamW, testing::Values(1, 5, 16, 33, 1000, 4099));
 
 TEST(AdamWEdges, TheFirstStepMovesByTheLearningRate) {
