@@ -1,0 +1,51 @@
+#include "worker/train/flat_update.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "kernels/reduce.h"
+
+namespace freshet::worker {
+namespace {
+
+constexpr size_t kPiece = 64 * kernels::kBlock;
+
+void for_each_piece(size_t count, ThreadPool* pool, const std::function<void(size_t, size_t)>& job) {
+  Status status = pool->run((count + kPiece - 1) / kPiece, [&](size_t index, unsigned) {
+    job(index * kPiece, std::min(count, (index + 1) * kPiece));
+    return Status::ok();
+  });
+  CHECK(status.is_ok());
+}
+
+}  // namespace
+
+double gradient_norm(size_t count, const float* gradient, ThreadPool* pool) {
+  std::vector<double> sums((count + kernels::kBlock - 1) / kernels::kBlock);
+  for_each_piece(count, pool, [&](size_t begin, size_t end) {
+    kernels::block_sums_of_squares(end - begin, gradient + begin, sums.data() + begin / kernels::kBlock);
+  });
+  double squares = 0;
+  for (double sum : sums) squares += sum;
+  return std::sqrt(squares);
+}
+
+float clipping_factor(double norm, double clip_norm) {
+  return clip_norm > 0 && norm > clip_norm ? static_cast<float>(clip_norm / norm) : 1.0F;
+}
+
+void update_weights(const kernels::AdamWStep& step, size_t count, const float* gradient, float* weights, float* m,
+                    float* v, uint16_t* rounded, ThreadPool* pool) {
+  for_each_piece(count, pool, [&](size_t begin, size_t end) {
+    if (rounded == nullptr) {
+      kernels::adamw(step, end - begin, gradient + begin, weights + begin, m + begin, v + begin);
+    } else {
+      kernels::adamw_and_round(step, end - begin, gradient + begin, weights + begin, m + begin, v + begin,
+                               rounded + begin);
+    }
+  });
+}
+
+}  // namespace freshet::worker

@@ -1,0 +1,24 @@
+// The end of an optimizer step on a machine's threads: the gradient's norm, then clipping, AdamW and the rounded copy
+// of the weights in one pass over memory. The bits do not depend on the number of threads: the norm is summed over
+// fixed blocks, all else is element-wise. Plain functions over arrays of `count` elements that do not overlap.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/adamw.h"
+#include "worker/train/thread_pool.h"
+
+namespace freshet::worker {
+
+// The 2-norm, in double.
+double gradient_norm(size_t count, const float* gradient, ThreadPool* pool);
+
+// The factor that takes a gradient of this norm to at most `clip_norm`; 1 without one (0).
+float clipping_factor(double norm, double clip_norm);
+
+// kernels::adamw over all elements; `rounded` may be null.
+void update_weights(const kernels::AdamWStep& step, size_t count, const float* gradient, float* weights, float* m,
+                    float* v, uint16_t* rounded, ThreadPool* pool);
+
+}  // namespace freshet::worker
