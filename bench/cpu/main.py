@@ -1,0 +1,210 @@
+"""bench/cpu/run: Freshet's training and PyTorch's on this machine, in turns. Both start from the same weights and read the same
+tokens; their losses must agree before a rate is printed. PyTorch is taken at its fastest: eager and compiled, one thread and
+all of them."""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+TORCH = pathlib.Path(os.environ["FRESHET_DEPS_DIR"]) / "torch"
+
+GPT2 = dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257, batch=4, length=64, learning_rate=1e-4,
+            weight_decay=0.1, clip_norm=1.0)
+CHAR = dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12, length=64, learning_rate=1e-3,
+            weight_decay=0.1, clip_norm=1.0)
+TINY = dict(layers=2, heads=2, width=32, context=32, vocabulary=65, batch=2, length=32, learning_rate=1e-3,
+            weight_decay=0.1, clip_norm=1.0)
+
+# How far a loss may be from PyTorch's, relatively: the sums are made in another order, or from rounded operands.
+LOSS_TOLERANCE = {False: 1e-3, True: 1e-2}
+
+
+class Case:
+    def __init__(self, name, config, bfloat16, steps, rounds):
+        self.name, self.config, self.bfloat16, self.steps, self.rounds = name, config, bfloat16, steps, rounds
+
+    @property
+    def tokens(self):
+        return self.config["batch"] * self.config["length"]
+
+
+def cases(options):
+    if options.smoke:
+        return [Case("tiny, fp32", TINY, False, 2, 1), Case("tiny, bf16", TINY, True, 2, 1)]
+    rounds = 3 if options.quick else 7
+    all_cases = [Case("GPT-2 124M, B=4 T=64, fp32", GPT2, False, 1 if options.quick else 2, rounds),
+                 Case("GPT-2 124M, B=4 T=64, bf16", GPT2, True, 1 if options.quick else 2, rounds),
+                 Case("char-GPT 0.8M, B=12 T=64, fp32", CHAR, False, 20, rounds),
+                 Case("char-GPT 0.8M, B=12 T=64, bf16", CHAR, True, 20, rounds)]
+    return [case for case in all_cases if options.only in case.name]
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="bench/cpu/run", description=__doc__, epilog="Needs PyTorch: --install.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and no torch.compile where it takes minutes")
+    parser.add_argument("--smoke", action="store_true", help="Freshet alone, as small as it gets: does the benchmark work?")
+    parser.add_argument("--install", action="store_true", help=f"install the newest PyTorch from PyPI into {TORCH} first")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this text")
+    parser.add_argument("--binaries", type=pathlib.Path, default=ROOT / "build/cpu/bin", help="default: build/cpu/bin")
+    return parser.parse_args()
+
+
+def install_torch():
+    if not (TORCH / "bin/python").exists():
+        subprocess.run([sys.executable, "-m", "venv", TORCH], check=True)
+    subprocess.run([TORCH / "bin/pip", "install", "--quiet", "--upgrade", "torch", "numpy"], check=True)
+
+
+class Trainee:
+    """A process that makes steps when it is told to, on `threads` threads."""
+
+    def __init__(self, name, command, threads):
+        self.name, self.results = name, []
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env=environment)
+        self.version = self.answer()["version"]
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: its messages are above")
+        return json.loads(line)
+
+    def steps(self, count):
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        result = self.answer()
+        self.results.append(result)
+        return result
+
+    def seconds(self):
+        """Of a step, in the rounds after the first."""
+        return statistics.median(second for result in self.results[1:] for second in result["seconds"])
+
+    def losses(self):
+        return [loss for result in self.results for loss in result["losses"]]
+
+    def peak_mib(self):
+        return self.results[-1]["peak_mib"]
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def our_command(options, case, directory, threads):
+    flags = [part for key, value in case.config.items() for part in (f"--{key}", value)]
+    return [options.binaries / "gpt_train", "--weights", directory / "weights", "--tokens", directory / "tokens",
+            "--threads", threads, *flags, *(["--bf16"] if case.bfloat16 else [])]
+
+
+def torch_command(case, directory, threads, compiled):
+    return [TORCH / "bin/python", ROOT / "bench/cpu/torch_gpt.py", "--config", json.dumps(case.config), "--weights",
+            directory / "weights", "--tokens", directory / "tokens", "--threads", threads,
+            *(["--bf16"] if case.bfloat16 else []), *(["--compile"] if compiled else [])]
+
+
+def torch_variants(options, case):
+    """(name, threads, compiled) of each way to run PyTorch."""
+    compiled = [False] if options.quick and case.config is GPT2 else [False, True]
+    counts = sorted({1, os.cpu_count()})
+    return [(f"torch {'compiled' if c else 'eager'}, {threads} thread{'s' if threads > 1 else ''}", threads, c)
+            for c in compiled for threads in counts]
+
+
+def fastest_torch(options, case, directory):
+    """Each variant alone, warmed up; the fastest goes on into the comparison."""
+    best, seconds = None, {}
+    for name, threads, compiled in torch_variants(options, case):
+        trainee = Trainee(name, torch_command(case, directory, threads, compiled), threads)
+        try:
+            trainee.steps(2)
+            trainee.steps(max(2, case.steps))
+            seconds[name] = trainee.seconds()
+        finally:
+            trainee.stop()
+        print(f"  {case.name}: {name}: {case.tokens / seconds[name]:.0f} tokens/s", file=sys.stderr, flush=True)
+        if best is None or seconds[name] < seconds[best[0]]:
+            best = (name, threads, compiled)
+    return best
+
+
+def check_losses(case, ours, theirs):
+    worst = max(abs(a - b) / b for a, b in zip(ours.losses(), theirs.losses()))
+    print(f"  {case.name}: losses of {len(theirs.losses())} steps, ours {ours.losses()[0]:.5f} to {ours.losses()[-1]:.5f}, "
+          f"PyTorch's {theirs.losses()[0]:.5f} to {theirs.losses()[-1]:.5f}, {worst:.1e} apart at most", file=sys.stderr,
+          flush=True)
+    if not worst <= LOSS_TOLERANCE[case.bfloat16]:
+        raise RuntimeError(f"{case.name}: the losses are {worst:.1e} apart: no rate is worth printing")
+    return worst
+
+
+def measure(options, case, directory, rows):
+    subprocess.run([str(part) for part in our_command(options, case, directory, 1)] + ["--prepare"], check=True)
+    variant = None if options.smoke else fastest_torch(options, case, directory)
+    threads = os.cpu_count()
+    ours = Trainee("Freshet", our_command(options, case, directory, threads), threads)
+    trainees = [ours]
+    try:
+        if variant:
+            trainees.append(Trainee(variant[0], torch_command(case, directory, variant[1], variant[2]), variant[1]))
+        for trainee in trainees:
+            trainee.steps(2)
+        for _ in range(case.rounds):
+            for trainee in trainees:
+                trainee.steps(case.steps)
+        rate = case.tokens / ours.seconds()
+        if not variant:
+            rows.append((case.name, f"{rate:.0f}", "-", f"{ours.peak_mib()}", "-", "-", ""))
+            return
+        theirs = trainees[1]
+        apart = check_losses(case, ours, theirs)
+        their_rate = case.tokens / theirs.seconds()
+        rows.append((case.name, f"{rate:.0f}", f"{their_rate:.0f} ({theirs.name} of {theirs.version})",
+                     f"{ours.peak_mib()}", f"{theirs.peak_mib()}", f"{apart:.1e}",
+                     f"{rate / their_rate:.2f} x, memory {ours.peak_mib() / theirs.peak_mib():.2f}"))
+    finally:
+        for trainee in trainees:
+            trainee.stop()
+
+
+def describe(options):
+    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout
+    model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.machine())
+    size = "--quick" if options.quick else "--smoke" if options.smoke else ""
+    return (f"command: bench/cpu/run {size}\ncommit: {commit.strip()}\ndate: {datetime.date.today()}\n"
+            f"machine: {os.cpu_count()} cores, {model}; load average before: {os.getloadavg()[0]:.1f}\n")
+
+
+def main():
+    options = parse()
+    if options.install:
+        install_torch()
+    if not options.smoke and not (TORCH / "bin/python").exists():
+        sys.exit(f"bench/cpu/run: PyTorch is not installed in {TORCH}: run it with --install")
+    print(describe(options), flush=True)
+    rows, began = [], time.monotonic()
+    for case in cases(options):
+        with tempfile.TemporaryDirectory(prefix="freshet-cpu-bench.") as directory:
+            measure(options, case, pathlib.Path(directory), rows)
+    print("| what | Freshet, tokens/s | PyTorch, tokens/s | Freshet, peak MiB | PyTorch, peak MiB | losses apart | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print(f"\n{time.monotonic() - began:.0f} s, load average after: {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
