@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <set>
 #include <sstream>
 
+#include "agent/checkpoint_dirs.h"
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -133,7 +135,7 @@ Status Agent::find_gangs() {
     fs::remove_all(dir, error);
     if (error) return errno_status("remove " + dir.string(), error.value());
   }
-  return Status::ok();
+  return drop_old_checkpoints();
 }
 
 void Agent::stop() {
@@ -393,7 +395,14 @@ Gang* Agent::find_gang(const std::string& gang_id) {
 }
 
 void Agent::remove_gone_gangs() {
-  std::erase_if(gangs_, [](const auto& item) { return item.second->is_gone(); });
+  if (std::erase_if(gangs_, [](const auto& item) { return item.second->is_gone(); }) == 0) return;
+  if (Status status = drop_old_checkpoints(); !status.is_ok()) log_warning("agent", status.to_string());
+}
+
+Status Agent::drop_old_checkpoints() const {
+  std::set<fs::path> used;
+  for (const auto& [id, gang] : gangs_) used.insert(checkpoint_dir(options_.dir, gang->attempt().work()));
+  return remove_old_checkpoints(options_.dir, used, clock_.now());
 }
 
 void Agent::open_channel(uint64_t connection, std::unique_ptr<AgentChannel> channel) {

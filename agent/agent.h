@@ -70,6 +70,7 @@ class Agent {
   Status start_gang(const v1::AttemptSpec& attempt);
   Gang* find_gang(const std::string& gang_id);
   void remove_gone_gangs();
+  Status drop_old_checkpoints() const;
   void open_channel(uint64_t connection, std::unique_ptr<AgentChannel> channel);
   void close_channel();
   Status send(uint64_t connection, const v1::AgentFrame& frame);

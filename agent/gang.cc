@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "agent/artifact_dir.h"
+#include "agent/checkpoint_dirs.h"
 #include "agent/containment.h"
 #include "agent/supervisor.h"
 #include "base/crash_point.h"
@@ -67,6 +68,7 @@ Gang::Gang(const GangContext& context, v1::AttemptSpec attempt)
   CHECK(wake_fd_.is_open() && inotify_.is_open());
   attempt_.set_output_dir(files_.output().string());
   attempt_.set_metric_ring(files_.ring().string());
+  if (attempt_.has_train()) attempt_.set_checkpoint_dir(checkpoint_dir(context_.agent_dir, attempt_.work()).string());
   for (v1::ArtifactRef* artifact : artifacts_of(&attempt_)) {
     artifact->set_path(context_.cache.path_of(artifact->digest()).string());
   }
@@ -447,6 +449,11 @@ Status Gang::remove_files() {
   // A supervisor has done this already, unless it died before it could write down who it is. What a job has moved out
   // of its cgroup is also found here.
   RETURN_IF_ERROR(kill_gang(id()));
+  v1::ExitRecord exit;
+  const bool has_exit = read_message(files_.exit(), &exit).is_ok();
+  if (attempt_.has_train() && has_exit && exit.cause() == v1::ExitRecord::EXITED && exit.code() == 0) {
+    RETURN_IF_ERROR(remove_checkpoints(context_.agent_dir, attempt_.work()));
+  }
   const fs::path logs = context_.agent_dir / "logs";
   RETURN_IF_ERROR(make_directories(logs));
   CRASH_POINT("agent.logs.before_move");

@@ -73,6 +73,12 @@ void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* 
   mistakes->range(uint64_t{train.batch().micro_batch_rows()}, 1, 1u << 20, path + ".batch.micro_batch_rows");
   mistakes->range(uint64_t{train.batch().micro_batches()}, 1, kMicroBatchesMax, path + ".batch.micro_batches");
   mistakes->range(uint64_t{train.epochs()}, 1, 100'000, path + ".epochs");
+  mistakes->range(uint64_t{train.checkpoints_kept()}, 0, 100, path + ".checkpoints_kept");
+  mistakes->range(uint64_t{train.guards().rollbacks_max()}, 0, 1000, path + ".guards.rollbacks_max");
+  mistakes->range(uint64_t{train.guards().loss_window()}, 0, 10'000, path + ".guards.loss_window");
+  const double ratio = train.guards().loss_spike_ratio();
+  mistakes->require(ratio == 0 || (ratio > 1 && std::isfinite(ratio)), path + ".guards.loss_spike_ratio",
+                    number_text(ratio) + " is out of range; use more than 1, or 0 for none");
 }
 
 void check_command(const v1::CommandStep& command, const std::string& path, Mistakes* mistakes) {

@@ -26,7 +26,8 @@ constexpr const char* kUsage =
     "\n"
     "  --supervisor SOCKET  get the attempt from the gang's supervisor (how an agent starts it)\n"
     "  --attempt FILE       run an AttemptSpec by hand: JSON when FILE ends in .json, else binary protobuf\n"
-    "  --output DIR         where outputs of --attempt go\n"
+    "  --output DIR         where outputs of --attempt go, and its checkpoints: started again after it was killed, it\n"
+    "                       goes on from the newest one\n"
     "\n"
     "Several ranks: start it under mpirun with as many ranks as the attempt says.\n";
 
@@ -62,6 +63,7 @@ Result<v1::AttemptSpec> read_attempt(const Arguments& arguments) {
   std::filesystem::path output = std::filesystem::absolute(arguments.output, error);
   if (error) return invalid_argument("--output " + arguments.output + ": " + error.message());
   attempt.set_output_dir(output.string());
+  if (attempt.checkpoint_dir().empty()) attempt.set_checkpoint_dir((output / "checkpoints").string());
   return attempt;
 }
 

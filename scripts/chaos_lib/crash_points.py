@@ -15,7 +15,7 @@ JOBS = 4  # most of a story is waiting
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SOURCES = ("agent", "base", "cli", "daemon", "kernels", "net", "proto", "scheduler", "worker")
 # A kill there may cost the gang its attempt. Everywhere else the same attempts are made as in the twin.
-GANG_AREAS = ("checkpoint", "file", "journal", "output", "supervisor", "worker")
+GANG_AREAS = ("checkpoint", "file", "journal", "output", "snapshot", "supervisor", "worker")
 BEFORE_THE_SUPERVISOR = ("agent.supervisor.before_exec", "agent.supervisor.between_forks")
 
 

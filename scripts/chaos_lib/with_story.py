@@ -27,6 +27,7 @@ spec:
         optimizer: {learning_rate: 0.05}
         batch: {micro_batch_rows: 25, micro_batches: 4}
         epochs: 10
+        checkpoint_every_steps: 10
     - {name: score, needs: [fit], evaluate: {}}
     - {name: publish, needs: [score], promote: {}}
 """

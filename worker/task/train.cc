@@ -1,10 +1,15 @@
-// The train task: data in memory, transform, model, training, checkpoint.
+// The train task: data in memory, transform, model, training, and the model as an artifact.
+#include <algorithm>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "base/time.h"
+#include "proto/digest.h"
+#include "worker/checkpoint/checkpointer.h"
 #include "worker/checkpoint/model_artifact.h"
 #include "worker/data/table.h"
 #include "worker/task/task.h"
@@ -21,7 +26,15 @@ struct Prepared {
   TabularModel model;
   EncodedRows rows;
   std::vector<float> parameters;
+  bool is_warm = false;  // they come from the task's warm start
 };
+
+// Where training starts; `previous` may be null.
+Result<std::vector<float>> initial_parameters(const TabularModel& model, uint64_t seed, const ModelArtifact* previous) {
+  std::vector<float> parameters(model.parameters());
+  model.initialise(seed, parameters.data());
+  return previous ? warm_start(model, std::move(parameters), *previous) : std::move(parameters);
+}
 
 Result<Prepared> prepare(const TaskContext& context) {
   const auto& task = context.attempt.train();
@@ -41,12 +54,47 @@ Result<Prepared> prepare(const TaskContext& context) {
   ASSIGN_OR_RETURN(Transform transform, Transform::fit(wanted, table, previous ? &previous->transform : nullptr));
   ASSIGN_OR_RETURN(EncodedRows rows, transform.encode(table));
   ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(transform)));
-  std::vector<float> parameters(model.parameters());
-  model.initialise(context.attempt.seed(), parameters.data());
-  if (previous) {
-    ASSIGN_OR_RETURN(parameters, warm_start(model, std::move(parameters), *previous));
+  ASSIGN_OR_RETURN(auto parameters, initial_parameters(model, context.attempt.seed(), previous ? &*previous : nullptr));
+  return Prepared{std::move(transform), std::move(model), std::move(rows), std::move(parameters), previous.has_value()};
+}
+
+// The starting parameters once more: they are not kept, as they are hardly ever asked for.
+Status start_over(const TaskContext& context, const TabularModel& model, bool is_warm, std::span<float> parameters) {
+  std::optional<ModelArtifact> previous;
+  if (is_warm) {
+    ASSIGN_OR_RETURN(previous, load_model(context.attempt.train().warm_start().path()));
   }
-  return Prepared{std::move(transform), std::move(model), std::move(rows), std::move(parameters)};
+  ASSIGN_OR_RETURN(auto initial, initial_parameters(model, context.attempt.seed(), previous ? &*previous : nullptr));
+  std::copy(initial.begin(), initial.end(), parameters.begin());
+  return Status::ok();
+}
+
+// What decides on the bits of a training, and nothing of where it runs.
+std::string training_digest(const v1::TrainTask& given) {
+  v1::TrainTask task = given;
+  task.mutable_warm_start()->clear_path();
+  return message_digest(task);
+}
+
+// Null when the recipe wants none.
+std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, const TrainOptions& options,
+                                                const TabularModel& model, const v1::CheckpointInfo& training) {
+  if (!options.has_checkpoints()) return nullptr;
+  CheckpointOptions wanted;
+  wanted.directory = context.attempt.checkpoint_dir();
+  wanted.epoch = context.attempt.epoch();
+  wanted.every_steps = options.checkpoint_every_steps;
+  wanted.every = Duration::seconds(static_cast<int64_t>(options.checkpoint_every_seconds));
+  wanted.kept = options.checkpoints_kept;
+  wanted.training = training;
+  wanted.training.set_training_digest(training_digest(context.attempt.train()));
+  return std::make_unique<Checkpointer>(std::move(wanted), model.tensors(), &context.comm,
+                                        [reporter = &context.reporter](const SealedCheckpoint& sealed) {
+                                          auto at = static_cast<int64_t>(sealed.step);
+                                          reporter->metric("checkpoint_stall_seconds", sealed.stall_seconds, at);
+                                          reporter->metric("checkpoint_seconds", sealed.seconds, at);
+                                          reporter->metric("checkpoint_bytes", static_cast<double>(sealed.bytes), at);
+                                        });
 }
 
 // Turns steps into metrics, a limited number a second; the first and the last step are always among them.
@@ -87,6 +135,11 @@ Status run_train(const TaskContext& context) {
   const auto& attempt = context.attempt;
   bool first_rank = context.comm.rank() == 0;
   ASSIGN_OR_RETURN(TrainOptions options, TrainOptions::of(attempt.train().step(), attempt.seed()));
+  if (options.has_checkpoints() && attempt.checkpoint_dir().empty()) {
+    return invalid_argument(
+        "the step wants checkpoints, but the attempt names no checkpoint_dir: use an agent of the "
+        "worker's version");
+  }
   // Joining the gang and reading the data take about as long as each other.
   Result<Prepared> prepared = internal("not prepared");
   std::thread reader([&] {
@@ -104,6 +157,8 @@ Status run_train(const TaskContext& context) {
   if (first_rank) RETURN_IF_ERROR(context.reporter.milestone("decoded"));
 
   v1::CheckpointInfo checkpoint;
+  checkpoint.set_family("tabular");
+  checkpoint.set_seed(attempt.seed());
   checkpoint.set_initial_weights_digest(weights_digest(model.tensors(), prepared->parameters.data()));
   ThreadPool pool(context.threads);
   ASSIGN_OR_RETURN(Trainer trainer,
@@ -112,11 +167,27 @@ Status run_train(const TaskContext& context) {
     context.reporter.metric("total_steps", static_cast<double>(Trainer::steps_of(options, prepared->rows.rows)), 0);
   }
   StepMetrics metrics(&context.reporter, options.learning_rate);
-  RETURN_IF_ERROR(trainer.run(prepared->rows, [&](const StepResult& step) -> Status {
+  auto checkpoints = make_checkpointer(context, options, model, checkpoint);
+  bool is_first_step = true;
+  TrainHooks hooks;
+  hooks.checkpoints = checkpoints.get();
+  hooks.on_step = [&](const StepResult& step) -> Status {
     if (!first_rank) return Status::ok();
     metrics.on_step(step);
-    return step.step == 1 ? context.reporter.milestone("first_step") : Status::ok();
-  }));
+    return std::exchange(is_first_step, false) ? context.reporter.milestone("first_step") : Status::ok();
+  };
+  hooks.initial = [&](std::span<float> parameters) {
+    return start_over(context, model, prepared->is_warm, parameters);
+  };
+  hooks.on_resume = [&](uint64_t step) {
+    if (!first_rank) return;
+    log_info("train", "resumed from step " + std::to_string(step));
+    context.reporter.metric("resumed_from_step", static_cast<double>(step), static_cast<int64_t>(step));
+  };
+  hooks.on_skip = [&](uint64_t step) {
+    if (first_rank) context.reporter.metric("skipped_step", 1, static_cast<int64_t>(step));
+  };
+  RETURN_IF_ERROR(trainer.run(prepared->rows, hooks));
   if (first_rank) RETURN_IF_ERROR(context.reporter.milestone("trained"));
 
   ASSIGN_OR_RETURN(auto optimizer, trainer.gather_optimizer_state());
@@ -124,7 +195,7 @@ Status run_train(const TaskContext& context) {
   checkpoint.set_step(trainer.steps_done());
   checkpoint.set_epoch(options.epochs);  // all passes are done: the next would start at their first row
   checkpoint.set_cursor(0);
-  checkpoint.set_seed(attempt.seed());
+  for (uint64_t step : trainer.skipped_steps()) checkpoint.add_skipped_steps(step);
   ASSIGN_OR_RETURN(auto output, save_model(attempt.output_dir(), prepared->transform, model, trainer.parameters(),
                                            optimizer.m, optimizer.v, checkpoint));
   return context.reporter.produced(output);

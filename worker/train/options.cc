@@ -47,10 +47,16 @@ Result<TrainOptions> TrainOptions::of(const v1::TrainStep& step, uint64_t seed) 
       options.batch_rows() > kBatchRowsMax) {
     return invalid_argument("batch: micro_batch_rows times micro_batches is above " + std::to_string(kBatchRowsMax));
   }
-  if (step.checkpoint_every_steps() != 0) {
-    return invalid_argument(
-        "checkpoint_every_steps: this worker writes its checkpoint at the end of the training "
-        "only; leave the field out");
+  options.checkpoint_every_steps = step.checkpoint_every_steps();
+  options.checkpoint_every_seconds = step.checkpoint_every_seconds();
+  if (step.checkpoints_kept() != 0) options.checkpoints_kept = step.checkpoints_kept();
+  const auto& guards = step.guards();
+  if (guards.has_rollbacks_max()) options.guards.rollbacks_max = guards.rollbacks_max();
+  if (guards.loss_window() != 0) options.guards.loss_window = guards.loss_window();
+  options.guards.loss_spike_ratio = guards.loss_spike_ratio();
+  if (options.guards.loss_spike_ratio != 0 && !(options.guards.loss_spike_ratio > 1)) {
+    return invalid_argument("guards.loss_spike_ratio is " + std::to_string(options.guards.loss_spike_ratio) +
+                            "; it must be above 1, or 0 for none");
   }
   return options;
 }

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "proto/recipe.pb.h"
+#include "worker/train/guards.h"
 
 namespace freshet::worker {
 
@@ -19,10 +20,15 @@ struct TrainOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double clip_norm = 0;  // 0: no clipping
+  GuardOptions guards;
+  uint64_t checkpoint_every_steps = 0;    // 0: not by steps
+  uint64_t checkpoint_every_seconds = 0;  // 0: not by time
+  size_t checkpoints_kept = 2;
 
   // 0 in the step stands for the default. invalid_argument names the field.
   static Result<TrainOptions> of(const v1::TrainStep& step, uint64_t seed);
 
+  bool has_checkpoints() const { return checkpoint_every_steps > 0 || checkpoint_every_seconds > 0; }
   size_t batch_rows() const { return micro_batch_rows * micro_batches; }
 };
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "base/log.h"
 #include "kernels/adamw.h"
 #include "kernels/reduce.h"
 #include "worker/train/permutation.h"
@@ -34,6 +35,7 @@ Trainer::Trainer(const TabularModel& model, const TrainOptions& options, Communi
       reducer_(comm, model.parameters(), options.micro_batches),
       m_(reducer_.segment().size()),
       v_(reducer_.segment().size()),
+      guards_(options.guards),
       micro_batches_(share_of(options.micro_batches, comm->size(), comm->rank())),
       indices_(pool->threads()),
       losses_(options.micro_batches),
@@ -47,41 +49,97 @@ uint64_t Trainer::steps_of(const TrainOptions& options, size_t rows) {
   return options.epochs * ((rows + options.batch_rows() - 1) / options.batch_rows());
 }
 
-Status Trainer::run(const EncodedRows& rows, const std::function<Status(const StepResult&)>& on_step) {
+Status Trainer::run(const EncodedRows& rows, const TrainHooks& hooks) {
   if (rows.rows == 0) return invalid_argument("there are no rows to train on");
   RETURN_IF_ERROR(model_.check_rows(rows, true));
-  StepResult result;
-  result.steps = steps_of(options_, rows.rows);
-  for (uint64_t pass = 0; pass < options_.epochs; ++pass) {
-    for (uint64_t cursor = 0; cursor < rows.rows; cursor += options_.batch_rows()) {
-      RETURN_IF_ERROR(run_step(rows, pass, cursor, &result));
-      RETURN_IF_ERROR(on_step(result));
+  batches_a_pass_ = (rows.rows + options_.batch_rows() - 1) / options_.batch_rows();
+  steps_ = steps_of(options_, rows.rows);
+  if (hooks.checkpoints) RETURN_IF_ERROR(resume(hooks, false));
+  while (step_ < steps_) {
+    const uint64_t before = step_;
+    if (guards_.is_skipped(step_ + 1)) {
+      ++step_;
+    } else {
+      RETURN_IF_ERROR(run_step(rows, hooks));
     }
+    if (hooks.checkpoints && step_ == before + 1) {
+      RETURN_IF_ERROR(hooks.checkpoints->after_step(progress(), memory(), step_ == steps_));
+    }
+  }
+  return hooks.checkpoints ? hooks.checkpoints->finish() : Status::ok();
+}
+
+TrainingMemory Trainer::memory() { return {parameters_, reducer_.segment(), m_, v_}; }
+
+Progress Trainer::progress() const {
+  return {step_, step_ / batches_a_pass_, step_ % batches_a_pass_ * options_.batch_rows(), guards_.skipped(),
+          guards_.recent_losses()};
+}
+
+Status Trainer::resume(const TrainHooks& hooks, bool may_start_over) {
+  ASSIGN_OR_RETURN(auto found, hooks.checkpoints->restore(memory()));
+  if (found) {
+    step_ = found->step;
+    guards_.restore(found->skipped, std::move(found->recent_losses));
+    Progress expected = progress();
+    if (step_ >= steps_ || expected.pass != found->pass || expected.cursor != found->cursor) {
+      return internal("the checkpoint of step " + std::to_string(step_) + " is at another place in the data");
+    }
+    if (hooks.on_resume) hooks.on_resume(step_);
+  } else if (may_start_over) {
+    step_ = 0;
+    RETURN_IF_ERROR(comm_->agree(hooks.initial(parameters_)));
+    std::fill(m_.begin(), m_.end(), 0.0F);
+    std::fill(v_.begin(), v_.end(), 0.0F);
+    guards_.restore({}, {});
   }
   return Status::ok();
 }
 
-Status Trainer::run_step(const EncodedRows& rows, uint64_t pass, uint64_t cursor, StepResult* result) {
-  result->step = step_ + 1;
-  result->rows = std::min<size_t>(options_.batch_rows(), rows.rows - cursor);
+Status Trainer::run_step(const EncodedRows& rows, const TrainHooks& hooks) {
+  uint64_t pass = step_ / batches_a_pass_, cursor = step_ % batches_a_pass_ * options_.batch_rows();
+  StepResult result;
+  result.step = step_ + 1;
+  result.steps = steps_;
+  result.rows = std::min<size_t>(options_.batch_rows(), rows.rows - cursor);
   // The last batch of a pass fills its micro-batches from the front; those left empty are no leaves of its tree.
-  size_t leaves = (result->rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
+  size_t leaves = (result.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
 
   SubtreeSums sums(leaves, micro_batches_.begin, micro_batches_.end, buffers_.get());
-  RETURN_IF_ERROR(sum_micro_batches(rows, pass, cursor, result->rows, &sums));
+  RETURN_IF_ERROR(sum_micro_batches(rows, pass, cursor, result.rows, &sums));
   ASSIGN_OR_RETURN(const float* gradient, reducer_.reduce(leaves, sums.sums()));
   ASSIGN_OR_RETURN(BatchNumbers numbers, share_numbers(gradient));
-  result->loss = numbers.loss_sum / static_cast<double>(result->rows);
-  result->gradient_norm = numbers.norm;
-  if (!std::isfinite(result->loss) || !std::isfinite(numbers.norm)) {
-    return invalid_argument(std::string("the ") + (std::isfinite(result->loss) ? "gradient" : "loss") +
-                            " is not finite at step " + std::to_string(result->step) + " of " +
-                            std::to_string(result->steps) + ": lower optimizer.learning_rate (now " +
+  result.loss = numbers.loss_sum / static_cast<double>(result.rows);
+  result.gradient_norm = numbers.norm;
+
+  std::string trouble;
+  auto action =
+      guards_.judge({result.step, steps_, result.loss, result.gradient_norm}, hooks.checkpoints != nullptr, &trouble);
+  if (!action.is_ok()) {
+    return invalid_argument(action.status().message() + ": lower optimizer.learning_rate (now " +
                             std::to_string(options_.learning_rate) + ") or set optimizer.clip_norm");
   }
-  update(gradient, numbers.norm);
-  RETURN_IF_ERROR(reducer_.all_gather(parameters_.data()));
-  ++step_;
+  return take(*action, trouble, gradient, result, hooks);
+}
+
+Status Trainer::take(Guards::Action action, const std::string& trouble, const float* gradient, const StepResult& result,
+                     const TrainHooks& hooks) {
+  switch (action) {
+    case Guards::Action::kGoOn:
+      if (hooks.checkpoints) hooks.checkpoints->wait_until_copied();
+      update(gradient, result.gradient_norm);
+      RETURN_IF_ERROR(reducer_.all_gather(parameters_.data()));
+      ++step_;
+      return hooks.on_step(result);
+    case Guards::Action::kRollBack:
+      if (comm_->rank() == 0) log_warning("train", trouble + ": going back to the newest checkpoint");
+      return resume(hooks, true);
+    case Guards::Action::kSkip:
+      if (comm_->rank() == 0) log_warning("train", trouble + " again: its batch is left out");
+      ++step_;
+      if (hooks.on_skip) hooks.on_skip(step_);
+      return Status::ok();
+  }
   return Status::ok();
 }
 

@@ -1,7 +1,8 @@
 // The training loop: passes over rows in memory, in global batches of fixed micro-batches that ranks and threads share,
 // gradients summed in the fixed tree, AdamW on the segment of the parameters that a rank owns. The resulting weights
-// are the same bits for any number of ranks and threads. One object per rank, used on one thread; all ranks make the
-// same calls. It reports through a callback and writes no files.
+// are the same bits for any number of ranks and threads, and whether or not it was interrupted and went on from a
+// checkpoint. One object per rank, used on one thread; all ranks make the same calls. It reports through callbacks and
+// writes no files by itself.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,13 @@
 #include <vector>
 
 #include "base/status.h"
+#include "worker/checkpoint/checkpointer.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/reduce.h"
 #include "worker/comm/tree.h"
 #include "worker/data/encoded.h"
 #include "worker/model/tabular.h"
+#include "worker/train/guards.h"
 #include "worker/train/options.h"
 #include "worker/train/thread_pool.h"
 
@@ -27,6 +30,20 @@ struct StepResult {
   double gradient_norm = 0;  // before clipping
 };
 
+// What surrounds a training. The callbacks are called on every rank.
+struct TrainHooks {
+  // After every step that updated the parameters; its error ends the training.
+  std::function<Status(const StepResult&)> on_step;
+  // None: nothing is saved, and the first step that goes wrong ends the training.
+  Checkpointer* checkpoints = nullptr;
+  // With checkpoints: the parameters that training started from, for a return to them when none is sealed yet.
+  std::function<Status(std::span<float>)> initial;
+  // Training begins behind this step, which a checkpoint holds.
+  std::function<void(uint64_t step)> on_resume;
+  // The batch of this step was left out.
+  std::function<void(uint64_t step)> on_skip;
+};
+
 class Trainer {
  public:
   // invalid_argument when there are more ranks than micro-batches. `parameters`: where training starts; the same on all
@@ -34,13 +51,18 @@ class Trainer {
   static Result<Trainer> create(const TabularModel& model, const TrainOptions& options, Communicator* comm,
                                 ThreadPool* pool, std::vector<float> parameters);
 
-  // Trains for all epochs. `on_step` is called after every step on every rank; its error ends the training. A loss or a
-  // gradient that is not finite is an invalid_argument that names the step.
-  Status run(const EncodedRows& rows, const std::function<Status(const StepResult&)>& on_step);
+  // Trains for all epochs, from the newest checkpoint if there is one. A step that goes wrong (see Guards) and cannot
+  // be made good is an invalid_argument that names the step.
+  Status run(const EncodedRows& rows, const TrainHooks& hooks);
+  Status run(const EncodedRows& rows, const std::function<Status(const StepResult&)>& on_step) {
+    return run(rows, TrainHooks{on_step, nullptr, {}, {}, {}});
+  }
 
   // All parameters, on every rank.
   const std::vector<float>& parameters() const { return parameters_; }
   uint64_t steps_done() const { return step_; }
+  // Steps whose batch was left out, ascending.
+  std::vector<uint64_t> skipped_steps() const { return guards_.skipped(); }
 
   // AdamW's two moments for all parameters, on rank 0; collective.
   struct OptimizerState {
@@ -58,7 +80,13 @@ class Trainer {
 
   Trainer(const TabularModel& model, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
           std::vector<float> parameters);
-  Status run_step(const EncodedRows& rows, uint64_t pass, uint64_t cursor, StepResult* result);
+  // The next step, which moves step_ on unless it goes wrong and training goes back to an earlier one.
+  Status run_step(const EncodedRows& rows, const TrainHooks& hooks);
+  Status take(Guards::Action action, const std::string& trouble, const float* gradient, const StepResult& result,
+              const TrainHooks& hooks);
+  Status resume(const TrainHooks& hooks, bool may_start_over);
+  TrainingMemory memory();
+  Progress progress() const;
   Status sum_micro_batches(const EncodedRows& rows, uint64_t pass, uint64_t cursor, size_t batch_rows,
                            SubtreeSums* sums);
   Result<BatchNumbers> share_numbers(const float* gradient);
@@ -73,6 +101,9 @@ class Trainer {
   TreeReducer reducer_;
   std::vector<float> m_, v_;  // of the own segment
   uint64_t step_ = 0;
+  uint64_t batches_a_pass_ = 0;
+  uint64_t steps_ = 0;
+  Guards guards_;
   Range micro_batches_;                              // those of this rank
   std::vector<TabularModel::Workspace> workspaces_;  // one a thread
   std::vector<std::vector<uint32_t>> indices_;       // one a thread

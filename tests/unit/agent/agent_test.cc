@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "agent/checkpoint_dirs.h"
 #include "agent/supervisor.h"
 #include "tests/paths.h"
 #include "tests/unit/agent/fake_network.h"
@@ -122,6 +123,27 @@ TEST_F(AgentTest, ALaunchedGangReportsItsStoryAndItsOutputIsUploadedFirst) {
   EXPECT_TRUE(eventually([&] { return !fs::exists(files_of(attempt).dir); }));
   EXPECT_TRUE(fs::exists(dir_.path() / "logs" / (attempt.gang_id() + ".stdout.log")));
   EXPECT_TRUE(fs::exists(dir_.path() / "logs" / (attempt.gang_id() + ".stderr.log")));
+}
+
+// What a failed attempt has saved is there for the next one, and goes away with the one that succeeds.
+TEST_F(AgentTest, CheckpointsAreKeptUntilAnAttemptSucceeds) {
+  start_agent();
+  welcome();
+  v1::AttemptSpec first = train_attempt("save-then-fail-once");
+  const fs::path saved = checkpoint_dir(dir_.path(), first.work());
+  run_gang(first);
+  EXPECT_FALSE(succeeded(network_.await_exit(first.gang_id())));
+  forget(first.gang_id());
+  EXPECT_TRUE(eventually([&] { return !fs::exists(files_of(first).dir); }));
+  EXPECT_TRUE(fs::exists(saved));
+  v1::AttemptSpec second = train_attempt("save-then-fail-once");
+  second.set_epoch(2);
+  run_gang(second);
+  EXPECT_TRUE(succeeded(network_.await_exit(second.gang_id())));
+  EXPECT_TRUE(fs::exists(saved));
+  forget(second.gang_id());
+  EXPECT_TRUE(eventually([&] { return !fs::exists(files_of(second).dir); }));
+  EXPECT_FALSE(fs::exists(saved));
 }
 
 TEST_F(AgentTest, HeartbeatsAreSent) {

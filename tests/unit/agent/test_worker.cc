@@ -95,6 +95,14 @@ int act(int fd, const v1::AttemptSpec& attempt, uint32_t rank, const std::string
     send_milestone(fd, "trained");
     return 0;
   }
+  if (step == "save-then-fail-once") {
+    if (!fs::exists(attempt.checkpoint_dir())) {
+      must(make_directories(attempt.checkpoint_dir()));
+      return 1;
+    }
+    produce_model(fd, attempt, "weights", false);
+    return 0;
+  }
   if (step == "late-connection") {
     send_milestone(fd, "waiting");
     await_file(attempt, "go");

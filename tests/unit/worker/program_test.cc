@@ -74,7 +74,8 @@ class Program : public testing::Test {
     data_.set_source_uri("file://" + (dir_.path() / "data").string());
   }
 
-  CommandResult run(const v1::AttemptSpec& spec, const std::string& output, int processes = 1) {
+  CommandResult run(const v1::AttemptSpec& spec, const std::string& output, int processes = 1,
+                    std::vector<std::string> variables = {}) {
     auto file = dir_.path() / "attempt.json";
     std::ofstream(file, std::ios::trunc) << to_canonical_json(spec);
     std::vector<std::string> command;
@@ -82,7 +83,8 @@ class Program : public testing::Test {
       command = {"mpirun", "--oversubscribe", "--bind-to", "none", "-n", std::to_string(processes)};
     }
     command.insert(command.end(), {kWorker, "--attempt", file.string(), "--output", (dir_.path() / output).string()});
-    return run_command(command, dir_.path() / "log", {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"});
+    variables.insert(variables.end(), {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"});
+    return run_command(command, dir_.path() / "log", variables);
   }
 
   v1::CheckpointInfo checkpoint(const std::string& output) {
@@ -112,6 +114,36 @@ TEST_F(Program, GivesTheSameModelForAnyRanksAndThreads) {
     }
   }
   EXPECT_EQ(checkpoint("out-1-1").step(), 16U);
+}
+
+// A rank is ended by SIGKILL just after the first checkpoint is sealed; a gang of another size goes on from it.
+TEST_F(Program, GoesOnFromACheckpointWithOtherRanks) {
+  spec_.mutable_train()->mutable_step()->set_epochs(40);
+  spec_.mutable_train()->mutable_step()->set_checkpoint_every_steps(10);
+  auto model = [&](const std::string& output) {
+    auto manifest = read_file(dir_.path() / output / "model/manifest.json");
+    EXPECT_TRUE(manifest.is_ok()) << manifest.status().to_string();
+    return manifest.is_ok() ? *manifest : "";
+  };
+  auto twin = run(spec_, "twin");
+  ASSERT_EQ(twin.exit_code, 0) << twin.output;
+  EXPECT_THAT(twin.output, HasSubstr("metric checkpoint_stall_seconds"));
+  for (auto [before, after] : {std::pair(2, 3), std::pair(3, 1)}) {
+    std::string output = "killed-" + std::to_string(before);
+    spec_.set_ranks(static_cast<uint32_t>(before));
+    spec_.set_epoch(1);
+    auto killed = run(spec_, output, before, {"FRESHET_CRASH_AT=snapshot.directory.after_sync"});
+    EXPECT_NE(killed.exit_code, 0);
+    EXPECT_FALSE(std::filesystem::exists(dir_.path() / output / "model"));
+    spec_.set_ranks(static_cast<uint32_t>(after));
+    spec_.set_epoch(2);
+    auto resumed = run(spec_, output, after);
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+    EXPECT_THAT(resumed.output, HasSubstr("resumed from step 10\n"));
+    EXPECT_THAT(resumed.output, HasSubstr("metric resumed_from_step 10"));
+    EXPECT_THAT(resumed.output, HasSubstr("milestone first_step"));
+    EXPECT_EQ(model(output), model("twin"));
+  }
 }
 
 TEST_F(Program, SaysWhatItReached) {

@@ -165,7 +165,8 @@ TEST(TrainOptionsOf, FillsDefaultsAndNamesWhatIsWrong) {
   EXPECT_THAT(message([](auto& s) { s.mutable_optimizer()->set_clip_norm(NAN); }), HasSubstr("clip_norm"));
   EXPECT_THAT(message([](auto& s) { s.mutable_optimizer()->set_beta2(1); }), HasSubstr("beta2"));
   EXPECT_THAT(message([](auto& s) { s.mutable_batch()->set_micro_batches(4'000'000'000); }), HasSubstr("batch"));
-  EXPECT_THAT(message([](auto& s) { s.set_checkpoint_every_steps(5); }), HasSubstr("checkpoint_every_steps"));
+  EXPECT_THAT(message([](auto& s) { s.mutable_guards()->set_loss_spike_ratio(0.5); }),
+              HasSubstr("guards.loss_spike_ratio"));
 }
 
 }  // namespace

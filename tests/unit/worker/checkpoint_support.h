@@ -1,0 +1,88 @@
+// A small training with checkpoints, as the tests of checkpoints, guards and resuming run it. Tests only.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/unit/worker/synthetic.h"
+#include "worker/checkpoint/checkpointer.h"
+#include "worker/train/trainer.h"
+
+namespace freshet::worker {
+
+// 24 steps of 8 micro-batches: two passes of 12, the last batch of each short.
+inline TrainOptions checkpointed_options() {
+  TrainOptions options;
+  options.seed = 17;
+  options.epochs = 2;
+  options.micro_batch_rows = 16;
+  options.micro_batches = 8;
+  options.learning_rate = 5e-3;
+  options.weight_decay = 1e-3;
+  options.clip_norm = 0.5;
+  options.checkpoint_every_steps = 3;
+  return options;
+}
+constexpr size_t kCheckpointedRows = 11 * 8 * 16 + 4 * 16 + 7;
+constexpr uint64_t kCheckpointedSteps = 24;
+
+struct CheckpointedRun {
+  std::filesystem::path directory;  // empty: no checkpoints
+  uint64_t epoch = 1;
+  size_t kept = 2;
+  // Each checkpoint is sealed before the step after the next begins, as if steps took long; else some fall out.
+  bool slow_steps = true;
+  TrainOptions options = checkpointed_options();
+  bool binary = true;
+  EncodedRows rows = synthetic_rows(kCheckpointedRows);
+  std::function<Status(const StepResult&)> on_step = [](const StepResult&) { return Status::ok(); };
+  std::function<void(const SealedCheckpoint&)> on_sealed;
+  std::function<void()> on_return = [] {};  // to a checkpoint or to the start
+  // What it came to.
+  std::vector<float> weights, m, v;
+  std::vector<uint64_t> skipped, resumed_from;
+
+  Status run(Communicator* comm, unsigned threads = 1) {
+    ASSIGN_OR_RETURN(auto model, TabularModel::create(synthetic_shape(binary)));
+    std::vector<float> parameters(model.parameters());
+    model.initialise(options.seed, parameters.data());
+    ThreadPool pool(threads);
+    ASSIGN_OR_RETURN(auto trainer, Trainer::create(model, options, comm, &pool, std::move(parameters)));
+    TrainHooks hooks;
+    std::optional<Checkpointer> checkpoints;
+    hooks.on_step = [&](const StepResult& result) -> Status {
+      RETURN_IF_ERROR(on_step(result));
+      return slow_steps && checkpoints ? checkpoints->finish() : Status::ok();
+    };
+    hooks.initial = [&](std::span<float> start) {
+      on_return();
+      model.initialise(options.seed, start.data());
+      return Status::ok();
+    };
+    hooks.on_resume = [this](uint64_t step) {
+      on_return();
+      resumed_from.push_back(step);
+    };
+    if (!directory.empty()) {
+      CheckpointOptions wanted;
+      wanted.directory = directory;
+      wanted.epoch = epoch;
+      wanted.every_steps = options.checkpoint_every_steps;
+      wanted.kept = kept;
+      wanted.training.set_family("tabular");
+      wanted.training.set_seed(options.seed);
+      hooks.checkpoints = &checkpoints.emplace(wanted, model.tensors(), comm, on_sealed);
+    }
+    RETURN_IF_ERROR(trainer.run(rows, hooks));
+    weights = trainer.parameters();
+    skipped = trainer.skipped_steps();
+    ASSIGN_OR_RETURN(auto state, trainer.gather_optimizer_state());
+    m = std::move(state.m);
+    v = std::move(state.v);
+    return Status::ok();
+  }
+};
+
+}  // namespace freshet::worker

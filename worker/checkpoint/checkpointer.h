@@ -1,0 +1,100 @@
+// Checkpoints beside a training. When one is due, a thread of each rank copies the rank's segment while the next step
+// is computed (only the optimizer changes it, and waits for the copy), writes it and syncs it; rank 0 seals once all
+// ranks have said, after some later step, that theirs is on disk. At most one is under way; one that falls due
+// meanwhile is made as soon as that one is sealed. What fails costs that checkpoint, not the training. All ranks make
+// the same calls, on the thread that owns the Communicator; nothing that reaches the weights passes through here but
+// what restore() brings back.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/time.h"
+#include "proto/artifact.pb.h"
+#include "worker/checkpoint/background.h"
+#include "worker/checkpoint/checkpoint_directory.h"
+#include "worker/checkpoint/tensors.h"
+#include "worker/checkpoint/training_state.h"
+#include "worker/comm/communicator.h"
+
+namespace freshet::worker {
+
+struct CheckpointOptions {
+  std::filesystem::path directory;  // the same for all ranks
+  uint64_t epoch = 0;               // of the attempt
+  uint64_t every_steps = 0;         // 0: not by steps
+  Duration every{};                 // 0: not by time
+  size_t kept = 2;                  // sealed ones that stay, the newest
+  // What is true of the whole training: family, seed, training digest. Checkpoints that say otherwise, or that were
+  // written by another engine, are of another training, and are removed.
+  v1::CheckpointInfo training;
+};
+
+// A checkpoint that has been sealed.
+struct SealedCheckpoint {
+  uint64_t step = 0;
+  uint64_t bytes = 0;
+  double seconds = 0;        // from the start of the copy to the last sync, without waiting for steps
+  double stall_seconds = 0;  // in which this rank's training stood still
+};
+
+class Checkpointer {
+ public:
+  // `on_sealed`: on rank 0, from after_step() or finish().
+  Checkpointer(CheckpointOptions options, std::vector<TensorView> tensors, Communicator* comm,
+               std::function<void(const SealedCheckpoint&)> on_sealed);
+
+  // Fills the memory from the newest sealed checkpoint of this training whose files are good. A damaged one is logged,
+  // removed and passed over for an older one. Nothing is found: the memory is as it was.
+  Result<std::optional<Progress>> restore(const TrainingMemory& memory);
+
+  // Before the optimizer changes anything: returns when what is being copied has been copied.
+  void wait_until_copied();
+
+  // After a step. `last`: of the training, after which none is begun.
+  Status after_step(const Progress& progress, const TrainingMemory& memory, bool last);
+
+  // Brings the one under way to its end.
+  Status finish();
+
+ private:
+  struct Note;
+  Status advance(bool is_due);
+  void begin(const Progress& progress, const TrainingMemory& memory);
+  Status copy(const TrainingMemory& memory);
+  Status write(uint64_t step, const TrainingMemory& memory, const std::atomic<bool>& stop);
+  Status seal(const v1::CheckpointInfo& info);
+  void settle(const std::vector<Note>& notes);
+  Status load(uint64_t step, const TrainingMemory& memory, Progress* progress, bool* touched);
+  Status know_numerics();
+  v1::CheckpointInfo info_of(const Progress& progress) const;
+
+  const CheckpointOptions options_;
+  const std::vector<TensorView> tensors_;
+  Communicator& comm_;
+  const std::function<void(const SealedCheckpoint&)> on_sealed_;
+  const CheckpointDirectory directory_;
+  SystemClock clock_;
+  Time begun_at_;         // of the newest one, or of the training
+  bool overdue_ = false;  // one is wanted as soon as none is under way; the same on all ranks
+
+  enum class Phase { kNone, kWriting, kSealing };
+  Phase phase_ = Phase::kNone;  // the same on all ranks
+  v1::CheckpointInfo pending_;
+  double stall_seconds_ = 0;
+  std::atomic<bool> copied_{true};
+
+  // Of the background thread while it is at work.
+  std::vector<float> parameters_, m_, v_;
+  std::optional<v1::NumericsFingerprint> numerics_;
+  double write_seconds_ = 0, seal_seconds_ = 0;
+  uint64_t bytes_ = 0;
+
+  Background background_;  // last: its job uses all of the above
+};
+
+}  // namespace freshet::worker

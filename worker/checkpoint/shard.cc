@@ -1,0 +1,201 @@
+#include "worker/checkpoint/shard.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+
+#include "base/crash_point.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "worker/checkpoint/safetensors_header.h"
+
+namespace freshet::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kPieceBytes = size_t{4} << 20;
+constexpr uint64_t kHeaderBytesMax = uint64_t{64} << 20;
+constexpr size_t kPrefixBytes = 8;
+
+// Weights keep their names, so that any reader of safetensors finds them.
+constexpr const char* kPrefixes[] = {"", "optim.m.", "optim.v."};
+
+std::string header_of(const std::vector<TensorView>& tensors, Range range) {
+  std::vector<HeaderTensor> header;
+  uint64_t at = 0;
+  for (const char* prefix : kPrefixes) {
+    for (const auto& tensor : tensors) {
+      size_t begin = std::max(tensor.offset, range.begin), end = std::min(tensor.offset + tensor.size, range.end);
+      if (begin >= end) continue;
+      HeaderTensor slice{prefix + tensor.name, "F32", tensor.shape, at, at + (end - begin) * sizeof(float)};
+      if (end - begin != tensor.size) {
+        slice.name += "[" + std::to_string(begin - tensor.offset) + ":" + std::to_string(end - tensor.offset) + "]";
+        slice.shape = {end - begin};
+      }
+      at = slice.end;
+      header.push_back(std::move(slice));
+    }
+  }
+  std::string text = write_header(header);
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // the data is aligned
+  uint64_t length = text.size();
+  std::string bytes(kPrefixBytes, '\0');
+  std::memcpy(bytes.data(), &length, kPrefixBytes);
+  return bytes + text;
+}
+
+// A file that is hashed as it is written. Each piece is on its way to the disk while the next is hashed.
+class HashedFile {
+ public:
+  Status create(const fs::path& path) {
+    path_ = path;
+    fd_ = Fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    return fd_.is_open() ? Status::ok() : errno_status("create " + path.string(), errno);
+  }
+
+  Status append(const void* data, size_t size) {
+    hash_.update(data, size);
+    if (Status status = write_all(fd_.get(), data, size); !status.is_ok()) {
+      return status.with_context("write " + path_.string());
+    }
+    // Only a hint: what the disk has not taken by then is waited for by the sync.
+    [[maybe_unused]] int started =
+        sync_file_range(fd_.get(), static_cast<off64_t>(size_), static_cast<off64_t>(size), SYNC_FILE_RANGE_WRITE);
+    size_ += size;
+    return Status::ok();
+  }
+
+  Result<v1::ArtifactFile> finish() {
+    CRASH_POINT("snapshot.shard.before_sync");
+    if (fsync(fd_.get()) != 0) return errno_status("fsync " + path_.string(), errno);
+    CRASH_POINT("snapshot.shard.after_sync");
+    v1::ArtifactFile file;
+    file.set_name(path_.filename().string());
+    file.set_size(size_);
+    file.set_sha256(hash_.finish_hex());
+    return file;
+  }
+
+ private:
+  fs::path path_;
+  Fd fd_;
+  Sha256 hash_;
+  uint64_t size_ = 0;
+};
+
+bool parse_number(std::string_view text, uint64_t* number) {
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *number);
+  return error == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+}  // namespace
+
+std::string shard_name(Range range) {
+  char name[80];
+  std::snprintf(name, sizeof name, "elements-%012zu-%012zu.safetensors", range.begin, range.end);
+  return name;
+}
+
+Result<v1::ArtifactFile> write_shard(const fs::path& directory, const std::vector<TensorView>& tensors,
+                                     const ShardValues& values, const std::atomic<bool>& stop) {
+  HashedFile file;
+  RETURN_IF_ERROR(file.create(directory / shard_name(values.range)));
+  std::string header = header_of(tensors, values.range);
+  RETURN_IF_ERROR(file.append(header.data(), header.size()));
+  for (const float* part : {values.parameters, values.m, values.v}) {
+    const char* bytes = reinterpret_cast<const char*>(part);
+    size_t size = values.range.size() * sizeof(float);
+    for (size_t at = 0; at < size; at += kPieceBytes) {
+      if (stop.load(std::memory_order_relaxed)) return cancelled("the training has ended");
+      RETURN_IF_ERROR(file.append(bytes + at, std::min(kPieceBytes, size - at)));
+    }
+  }
+  return file.finish();
+}
+
+ShardTarget::ShardTarget(const std::vector<TensorView>& tensors, float* parameters, Range segment, float* m, float* v)
+    : tensors_(tensors) {
+  size_t count = 0;
+  for (const auto& tensor : tensors) count += tensor.size;
+  kinds_ = {{kPrefixes[0], parameters, {0, count}, {}}, {kPrefixes[1], m, segment, {}}, {kPrefixes[2], v, segment, {}}};
+}
+
+Result<Range> ShardTarget::place_of(const std::string& name, const std::vector<uint64_t>& shape) const {
+  for (const auto& tensor : tensors_) {
+    if (!name.starts_with(tensor.name)) continue;
+    if (name == tensor.name) {
+      if (shape != tensor.shape) return corrupt("the tensor " + name + " has another shape than in the model");
+      return Range{tensor.offset, tensor.offset + tensor.size};
+    }
+    std::string_view suffix = std::string_view(name).substr(tensor.name.size());
+    size_t colon = suffix.find(':');
+    uint64_t begin = 0, end = 0;
+    if (!suffix.starts_with('[') || !suffix.ends_with(']') || colon == std::string_view::npos ||
+        !parse_number(suffix.substr(1, colon - 1), &begin) ||
+        !parse_number(suffix.substr(colon + 1, suffix.size() - colon - 2), &end)) {
+      continue;  // another tensor, whose name begins with this one's
+    }
+    if (begin >= end || end > tensor.size || shape != std::vector<uint64_t>{end - begin}) {
+      return corrupt(name + " is no part of a tensor of " + std::to_string(tensor.size) + " elements");
+    }
+    return Range{tensor.offset + begin, tensor.offset + end};
+  }
+  return corrupt("the model has no tensor " + name);
+}
+
+Status ShardTarget::read(const fs::path& path) {
+  auto file = read_file(path);
+  RETURN_IF_ERROR(file.status());
+  std::string_view bytes = *file;
+  auto bad = [&](const std::string& what) { return corrupt(path.string() + ": " + what); };
+  uint64_t length = 0;
+  if (bytes.size() < kPrefixBytes) return bad("it has " + std::to_string(bytes.size()) + " bytes");
+  std::memcpy(&length, bytes.data(), kPrefixBytes);
+  if (length > kHeaderBytesMax || length > bytes.size() - kPrefixBytes) return bad("it ends inside its header");
+  std::vector<HeaderTensor> header;
+  if (Status status = parse_header(bytes.substr(kPrefixBytes, length), &header); !status.is_ok()) {
+    return bad(status.message());
+  }
+  std::string_view data = bytes.substr(kPrefixBytes + length);
+  for (const auto& tensor : header) {
+    // The longest prefix first: that of the weights is empty.
+    auto kind =
+        std::find_if(kinds_.rbegin(), kinds_.rend(), [&](const Kind& k) { return tensor.name.starts_with(k.prefix); });
+    auto place = place_of(tensor.name.substr(kind->prefix.size()), tensor.shape);
+    if (!place.is_ok()) return bad(place.status().message());
+    if (tensor.dtype != "F32" || tensor.end > data.size() || tensor.begin > tensor.end ||
+        tensor.end - tensor.begin != place->size() * sizeof(float)) {
+      return bad("the data of " + tensor.name + " does not fit its shape");
+    }
+    kind->arrived.push_back(*place);
+    size_t begin = std::max(place->begin, kind->wanted.begin), end = std::min(place->end, kind->wanted.end);
+    if (begin >= end) continue;
+    std::memcpy(kind->values + (begin - kind->wanted.begin),
+                data.data() + tensor.begin + (begin - place->begin) * sizeof(float), (end - begin) * sizeof(float));
+  }
+  return Status::ok();
+}
+
+Status ShardTarget::check_complete() {
+  for (auto& kind : kinds_) {
+    std::sort(kind.arrived.begin(), kind.arrived.end(), [](Range a, Range b) { return a.begin < b.begin; });
+    size_t at = 0;
+    for (Range range : kind.arrived) {
+      if (range.begin != at) {
+        return corrupt("element " + std::to_string(at) + " of \"" + kind.prefix + "\" is in " +
+                       (range.begin > at ? "no file" : "two files"));
+      }
+      at = range.end;
+    }
+    if (at != kinds_[0].wanted.end) return corrupt("element " + std::to_string(at) + " is in no file");
+  }
+  return Status::ok();
+}
+
+}  // namespace freshet::worker
