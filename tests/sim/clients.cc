@@ -148,11 +148,13 @@ void Clients::change_documents() {
 void Clients::pause_trigger() {
   const char* triggers[] = {"new-sales", "now-and-then", "new-code"};
   const std::string path = std::string("/api/v1/triggers/") + triggers[world_.draw(3)];
-  request("POST", path + "/pause", "", [](const auto&) {});
-  ++open_;
-  world_.at(Duration::millis(static_cast<int64_t>(world_.draw(120'000))), nullptr, [this, path] {
-    --open_;
-    request("POST", path + "/resume", "", [](const auto&) {});
+  // Resumed only when the pause is settled, else a pause that is tried again would come last.
+  request("POST", path + "/pause", "", [this, path](const auto&) {
+    ++open_;
+    world_.at(Duration::millis(static_cast<int64_t>(world_.draw(120'000))), nullptr, [this, path] {
+      --open_;
+      request("POST", path + "/resume", "", [](const auto&) {});
+    });
   });
 }
 

@@ -190,7 +190,9 @@ void SimAgent::on_welcome(const v1::Welcome& welcome) {
     gang.acknowledged = gang.sent = positions[id];
     ids.push_back(id);
   }
-  for (const auto& id : ids) ship(id);
+  for (const auto& id : ids) {
+    if (gangs_.contains(id)) ship(id);  // an upload lets other frames in, which may say to forget another
+  }
 }
 
 // ---- epochs and gangs ----
