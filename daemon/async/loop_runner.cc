@@ -61,9 +61,12 @@ std::vector<LoopStats> LoopRunner::stats() const {
 
 void LoopRunner::run() {
   std::unique_lock lock(mutex_);
+  Time seen;
   while (!is_stopped_) {
-    bool all = std::exchange(is_woken_, false);
     Time now = clock_.now();
+    // After a step back the times that were asked for may be far away.
+    bool all = std::exchange(is_woken_, false) || now < seen;
+    seen = now;
     for (Entry& entry : entries_) {
       if (is_stopped_) return;
       if (all || entry.due <= now) call(entry, lock);

@@ -56,6 +56,24 @@ TEST(LoopRunner, ComesBackWhenTheTimeHasCome) {
   for (size_t i = 1; i < seen.size(); ++i) EXPECT_GE((seen[i] - seen[i - 1]).us, 20'000);
 }
 
+class SetClock final : public Clock {
+ public:
+  Time now() const override { return Time{us}; }
+  Time monotonic() const override { return kClock.monotonic(); }
+  std::atomic<int64_t> us = 1'767'225'600'000'000;
+};
+
+TEST(LoopRunner, AClockThatWasSetBackMakesARound) {
+  SetClock clock;
+  Counting loop([](Time now, int) { return now + Duration::seconds(60); });
+  LoopRunner runner({&loop}, clock);
+  runner.start();
+  loop.wait_for(1);
+  clock.us -= Duration::seconds(24 * 3600).us;
+  loop.wait_for(2);
+  runner.stop();
+}
+
 TEST(LoopRunner, ManyWakeUpsMakeFewRounds) {
   std::atomic<bool> is_inside = false;
   std::atomic<bool> go_on = false;
