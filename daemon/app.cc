@@ -21,6 +21,7 @@
 #include "daemon/control/run_reconciler.h"
 #include "daemon/control/term.h"
 #include "daemon/control/trigger_reconciler.h"
+#include "daemon/control/watched_loop.h"
 #include "daemon/http/http_server.h"
 #include "daemon/prometheus_metrics.h"
 #include "daemon/providers/local.h"
@@ -70,7 +71,8 @@ struct App::Impl {
                 kVersion,
                 config.heartbeat_ms(),
                 config.lease_ms(),
-                &disk_guard},
+                &disk_guard,
+                [this] { wake_changed(); }},
         agents(context),
         pipelines(context),
         runs(context, logs),
@@ -88,13 +90,19 @@ struct App::Impl {
         backups(*kv, *artifacts, clock),
         disk_loop(disk, disk_guard, [this] { wake(); }),
         answers(context),
-        webhook_sender(std::move(webhook_policy), clock, [this] { loop.wake(); }),
+        webhook_sender(std::move(webhook_policy), clock,
+                       [this] {
+                         loops.ask(outbox.name());
+                         loop.wake();
+                       }),
         outbox(context, webhook_sender),
-        loop({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox}, clock),
+        loops({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox}),
+        loop(loops.all(), clock),
         pool("handlers", kHandlerThreads, kHandlerQueue),
         io(kIoThreads) {
     agent_hub.set_service(agents);
     sources.set_wake([this] { wake(); });
+    store.on_written([this](const auto& keys) { loops.on_written(keys); });
   }
 
   ~Impl() {
@@ -109,6 +117,11 @@ struct App::Impl {
   }
 
   void wake() {
+    loops.ask_all();
+    wake_changed();
+  }
+
+  void wake_changed() {
     loop.wake();
     if (http::HttpServer* listening = serving.load()) listening->wake_streams();
   }
@@ -185,6 +198,7 @@ struct App::Impl {
   HttpWebhookSender webhook_sender;
   control::OutboxReconciler outbox;
   http::Router router;
+  control::WatchedLoops loops;
   async::LoopRunner loop;
   async::WorkerPool pool;
   async::IoThreads io;

@@ -7,6 +7,7 @@
 #include "base/crash_point.h"
 #include "base/sha256.h"
 #include "daemon/store/keys.h"
+#include "daemon/store/read_set.h"
 #include "daemon/store/tables.h"
 #include "proto/record.pb.h"
 
@@ -65,12 +66,14 @@ class StoreSnapshot final : public Snapshot {
   Revision revision() const override { return revision_; }
 
   Result<std::optional<StoredValue>> get(std::string_view key) const override {
+    if (ReadSet* reads = current_reads()) reads->add_key(key);
     RETURN_IF_ERROR(unreadable_);
     return read_value(*kv_, key);
   }
 
   Result<std::vector<KeyValue>> scan(std::string_view prefix, std::string_view after, size_t limit,
                                      bool reverse) const override {
+    if (ReadSet* reads = current_reads()) reads->add_prefix(prefix);
     RETURN_IF_ERROR(unreadable_);
     ASSIGN_OR_RETURN(std::vector<KvPair> pairs, kv_->scan(prefix, after, limit, reverse));
     std::vector<KeyValue> found;
@@ -234,6 +237,9 @@ std::unique_ptr<Snapshot> Writer::snapshot() const { return std::make_unique<Sto
 
 Result<Committed> Writer::commit(Change change) {
   RETURN_IF_ERROR(validate(change));
+  if (ReadSet* reads = current_reads()) {
+    for (const Precondition& precondition : change.preconditions) reads->add_key(precondition.key);
+  }
   CRASH_POINT("store.commit.before_queue");
   Waiter self{std::move(change), std::nullopt, {}};
   std::unique_lock lock(mutex_);
@@ -276,7 +282,10 @@ void Writer::write_group(const std::vector<Waiter*>& group) {
       }
       std::vector<KvWrite> writes = std::move(batch).finish();
       kv.reset();  // after a full disk the Kv can only be reopened while nobody reads
-      if (staged > 0) written = kv_.write(writes);
+      if (staged > 0) {
+        written = kv_.write(writes);
+        tell(writes);
+      }
     }
   }
   results.resize(group.size(), Result<Committed>(Committed{}));
@@ -294,6 +303,15 @@ void Writer::write_group(const std::vector<Waiter*>& group) {
     }
     group[i]->result = std::move(results[i]);
   }
+}
+
+// Also of a write that has failed: it may be on the disk all the same.
+void Writer::tell(const std::vector<KvWrite>& writes) const {
+  if (!on_written_) return;
+  std::vector<std::string_view> keys;
+  keys.reserve(writes.size());
+  for (const KvWrite& write : writes) keys.push_back(write.key);
+  on_written_(keys);
 }
 
 WriterStats Writer::stats() const {

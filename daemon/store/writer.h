@@ -7,7 +7,10 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
+#include <string_view>
+#include <vector>
 
 #include "base/time.h"
 #include "daemon/store/kv.h"
@@ -27,6 +30,11 @@ class Writer final : public Store {
   // Both outlive the writer. Only one writer may exist over a Kv.
   Writer(Kv& kv, const Clock& clock) : kv_(kv), clock_(clock) {}
 
+  // Hears the keys of each batch when it has been written, or may have been; by the thread that wrote it, before its
+  // commits return. Set before the first commit.
+  using OnWritten = std::function<void(const std::vector<std::string_view>& keys)>;
+  void on_written(OnWritten heard) { on_written_ = std::move(heard); }
+
   std::unique_ptr<Snapshot> snapshot() const override;
   Result<Committed> commit(Change change) override;
 
@@ -37,9 +45,11 @@ class Writer final : public Store {
  private:
   struct Waiter;
   void write_group(const std::vector<Waiter*>& group);
+  void tell(const std::vector<KvWrite>& writes) const;
 
   Kv& kv_;
   const Clock& clock_;
+  OnWritten on_written_;
   mutable std::mutex mutex_;
   std::deque<Waiter*> queue_;  // its head is the leader, or about to wake as one
   WriterStats stats_;

@@ -10,6 +10,8 @@
 #include "daemon/control/run_reconciler.h"
 #include "daemon/control/term.h"
 #include "daemon/control/trigger_reconciler.h"
+#include "daemon/control/watched_loop.h"
+#include "daemon/store/read_set.h"
 #include "tests/sim/sim_session.h"
 
 namespace freshet::sim {
@@ -36,6 +38,7 @@ class SimWorld::YieldingStore final : public Store {
  public:
   explicit YieldingStore(SimWorld& world) : world_(world), writer_(world.disk_, world.clock_) {}
 
+  void on_written(Writer::OnWritten heard) { writer_.on_written(std::move(heard)); }
   std::unique_ptr<Snapshot> snapshot() const override {
     world_.yield();
     return writer_.snapshot();
@@ -83,7 +86,7 @@ class SimWorld::Receiver final : public control::WebhookSender {
                 auto outcomes = weak.lock();
                 if (outcomes == nullptr) return;  // who called is gone
                 outcomes->push_back({ticket, is_taken ? 200 : 500, is_taken ? "" : "it answered 500", after});
-                world.wake_reconcilers();
+                world.wake_reconciler("outbox");
               });
   }
   std::vector<control::WebhookOutcome> take_outcomes() override { return std::exchange(*outcomes_, {}); }
@@ -108,7 +111,9 @@ struct SimWorld::Daemon {
                 0,
                 "sim",
                 world.options_.heartbeat_ms,
-                world.options_.lease_ms},
+                world.options_.lease_ms,
+                nullptr,
+                [&world] { world.wake_changed(); }},
         agents(context),
         pipelines(context),
         runs(context, logs),
@@ -126,8 +131,9 @@ struct SimWorld::Daemon {
         attempts(context, agents),
         answers(context),
         outbox(context, receiver),
-        reconcilers{&catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox},
-        scheduled(reconcilers.size()) {
+        loops({&catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox}),
+        scheduled(loops.size()) {
+    store.on_written([this](const auto& keys) { loops.on_written(keys); });
     hub.set_service(agents);
     api::Services services{pipelines,
                            runs,
@@ -170,7 +176,7 @@ struct SimWorld::Daemon {
   control::AttemptReconciler attempts;
   control::AnswerReconciler answers;
   control::OutboxReconciler outbox;
-  std::vector<control::Reconciler*> reconcilers;
+  control::WatchedLoops loops;
   struct Round {
     uint64_t event = 0;  // that will run it; 0: none
     Time due;            // monotonic
@@ -263,6 +269,7 @@ void SimWorld::jump_wall(Duration by) {
 
 bool SimWorld::in_daemon(uint32_t lane, const std::function<void()>& call) {
   if (!daemon_runs()) return false;
+  ReadScope scope(nullptr);  // it is another thread than the one that lets it in between
   ++depth_;
   if (lane != kFree) busy_lanes_ |= uint64_t{1} << lane;
   try {
@@ -325,10 +332,23 @@ void SimWorld::on_crash_point(std::function<bool(std::string_view)> decide) {
 }
 
 void SimWorld::wake_reconcilers() {
+  if (!daemon_runs()) return;
+  daemon_->loops.ask_all();
+  wake_changed();
+}
+
+void SimWorld::wake_reconciler(std::string_view name) {
+  if (!daemon_runs()) return;
+  daemon_->loops.ask(name);
+  wake_changed();
+}
+
+void SimWorld::wake_changed() {
   if (!daemon_runs() || !daemon_->serves) return;
   // It may be busy with something else for a while.
   const auto first = static_cast<int64_t>(50 + draw(draw(4) == 0 ? 2000 : 300'000));
-  for (size_t i = 0; i < daemon_->reconcilers.size(); ++i) {
+  for (size_t i = 0; i < daemon_->loops.size(); ++i) {
+    if (!daemon_->loops[i].is_asked()) continue;
     // In any order: the code must not need one.
     schedule_reconcile(i, Duration::micros(first + static_cast<int64_t>(draw(2000))));
   }
@@ -344,9 +364,9 @@ void SimWorld::schedule_reconcile(size_t index, Duration after) {
     // A daemon that started since has other events.
     if (!daemon_runs() || daemon_->scheduled[index].event != event) return;
     daemon_->scheduled[index].event = 0;
-    if (options_.trace) note("reconcile " + std::string(daemon_->reconcilers[index]->name()));
+    if (options_.trace) note("reconcile " + std::string(daemon_->loops[index].name()));
     in_daemon(kLoop, [&] {
-      const Time wake = daemon_->reconcilers[index]->reconcile(clock_.now());
+      const Time wake = daemon_->loops[index].reconcile(clock_.now());
       if (wake != Time::never()) schedule_reconcile(index, std::max(wake - clock_.now(), Duration::millis(1)));
     });
   });

@@ -130,6 +130,8 @@ class SimWorld final : public AgentWorld {
   void bury_daemon();
   uint32_t lane_of(const std::string& node) const;
   void wake_reconcilers();
+  void wake_reconciler(std::string_view name);
+  void wake_changed();
   void schedule_reconcile(size_t index, Duration after);
   Result<std::string> serve(const std::string& method, const std::string& path, const std::string& body,
                             std::map<std::string, std::string> query);
