@@ -7,6 +7,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -17,7 +18,8 @@ namespace {
 
 struct Handler {
   std::mutex mutex;
-  std::function<void(std::string_view)> call;  // guarded by mutex
+  std::shared_ptr<const std::function<void(std::string_view)>> call;  // guarded by mutex
+  std::mutex environment;  // held while what the environment asked for is carried out, at one point at a time
 };
 
 // Never destroyed: a point may be reached while the process ends.
@@ -31,7 +33,7 @@ std::string variable(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-// What the environment asked for; used under the handler's mutex.
+// What the environment asked for; used under the handler's mutex for it.
 class FromEnvironment {
  public:
   static Result<FromEnvironment> read() {
@@ -82,25 +84,32 @@ std::atomic<bool> crash_points_armed = false;
 
 void reach_crash_point(std::string_view name) {
   Handler& current = handler();
-  std::lock_guard lock(current.mutex);
-  if (current.call) current.call(name);
+  std::unique_lock lock(current.mutex);
+  const auto call = current.call;
+  lock.unlock();  // what the handler does may reach a point in its turn, on this thread or another
+  if (call != nullptr) (*call)(name);
 }
 
 void set_crash_point_handler(std::function<void(std::string_view)> call) {
   Handler& current = handler();
   std::lock_guard lock(current.mutex);
   crash_points_armed = call != nullptr;
-  current.call = std::move(call);
+  current.call =
+      call == nullptr ? nullptr : std::make_shared<const std::function<void(std::string_view)>>(std::move(call));
 }
 
 Status arm_crash_points_from_environment() {
   ASSIGN_OR_RETURN(FromEnvironment wanted, FromEnvironment::read());
   if (wanted.is_empty()) return Status::ok();
-  // A child has a point, too, before it becomes another program: no other thread may hold the mutex while it is forked.
-  static const int kHeldInForks = ::pthread_atfork([] { handler().mutex.lock(); }, [] { handler().mutex.unlock(); },
-                                                   [] { handler().mutex.unlock(); });
+  // A child has a point, too, before it becomes another program: no other thread may hold a mutex while it is forked.
+  static const auto kLock = [] { handler().environment.lock(), handler().mutex.lock(); };
+  static const auto kUnlock = [] { handler().mutex.unlock(), handler().environment.unlock(); };
+  static const int kHeldInForks = ::pthread_atfork(kLock, kUnlock, kUnlock);
   CHECK(kHeldInForks == 0);
-  set_crash_point_handler([wanted = std::move(wanted)](std::string_view name) mutable { wanted.reach(name); });
+  set_crash_point_handler([wanted = std::make_shared<FromEnvironment>(std::move(wanted))](std::string_view name) {
+    std::lock_guard lock(handler().environment);
+    wanted->reach(name);
+  });
   return Status::ok();
 }
 

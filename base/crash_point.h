@@ -24,8 +24,8 @@ extern std::atomic<bool> crash_points_armed;
 // Calls the handler, if there is one.
 void reach_crash_point(std::string_view name);
 
-// Replaces what happens at a point; empty: nothing. The handler may end the process or throw; it is called on any
-// thread, one at a time.
+// Replaces what happens at a point; empty: nothing. The handler may end the process, throw, or reach a point itself; it
+// is called on any thread, on several at the same time.
 void set_crash_point_handler(std::function<void(std::string_view name)> handler);
 
 // Arms the points as the environment says; every program of ours calls it first. Without these variables it does

@@ -48,6 +48,18 @@ TEST_F(CrashPoint, AHandlerSeesTheNameAndMayThrow) {
   CRASH_POINT("test.thrown");
 }
 
+TEST_F(CrashPoint, WhatAHandlerDoesMayReachAPoint) {
+  std::atomic<int> inner = 0;
+  set_crash_point_handler([&inner](std::string_view name) {
+    if (name == "test.inner") ++inner;
+    if (name != "test.outer") return;
+    CRASH_POINT("test.inner");
+    std::thread([] { CRASH_POINT("test.inner"); }).join();
+  });
+  CRASH_POINT("test.outer");
+  EXPECT_EQ(inner, 2);
+}
+
 TEST_F(CrashPoint, KillsAtTheCountGiven) {
   auto pass_three_times = [this] {
     variable("FRESHET_CRASH_AT", "test.counted:3");
