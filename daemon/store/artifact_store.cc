@@ -132,7 +132,7 @@ Result<v1::ArtifactFile> file_of(const v1::ArtifactManifest& manifest, const std
 }
 
 Status file_missing(const v1::ArtifactFile& file) {
-  return invalid_argument("file " + file.name() + " (" + file.sha256() + ") has not been put");
+  return conflict("file " + file.name() + " (" + file.sha256() + ") has not been put; put it, then seal again");
 }
 
 Status file_wrong_size(const v1::ArtifactFile& file, uint64_t size) {
@@ -213,6 +213,7 @@ bool LocalArtifactStore::has_file(const std::string& sha256) const {
 
 Result<v1::ArtifactManifest> LocalArtifactStore::seal(const std::string& digest, const std::string& manifest) {
   ASSIGN_OR_RETURN(v1::ArtifactManifest parsed, check_manifest(digest, manifest));
+  std::lock_guard lock(mutex_);
   if (exists(digest)) return parsed;
   for (const v1::ArtifactFile& file : parsed.files()) {
     struct stat info{};
@@ -226,6 +227,7 @@ Result<v1::ArtifactManifest> LocalArtifactStore::seal(const std::string& digest,
   CRASH_POINT("artifact.manifest.before_mark");
   RETURN_IF_ERROR(write_file_durably(sealed_path(digest), ""));
   CRASH_POINT("artifact.manifest.after_mark");
+  if (references_) add_references(digest, parsed, 1);
   return parsed;
 }
 
@@ -265,6 +267,7 @@ Result<std::optional<fs::path>> LocalArtifactStore::path(const std::string& dige
 Status LocalArtifactStore::pin(const std::string& digest, const std::string& by) {
   RETURN_IF_ERROR(check_pin(by));
   RETURN_IF_ERROR(check_digest(digest));
+  std::lock_guard lock(mutex_);
   if (!exists(digest)) return missing_artifact(digest);
   fs::path folder = root_ / "pins" / digest;
   RETURN_IF_ERROR(make_directories(folder));
@@ -313,6 +316,7 @@ class MemoryArtifactStore::FileWriter final : public ArtifactWriter {
     RETURN_IF_ERROR(announced_.finish());
     std::lock_guard lock(store_.mutex_);
     store_.blobs_[announced_.sha256()] = std::move(bytes_);
+    store_.touched_[announced_.sha256()] = store_.now();
     return Status::ok();
   }
 
@@ -342,8 +346,54 @@ Result<v1::ArtifactManifest> MemoryArtifactStore::seal(const std::string& digest
     if (blob->second.size() != file.size()) return file_wrong_size(file, blob->second.size());
   }
   blobs_[digest] = manifest;
-  sealed_.insert(digest);
+  sealed_.try_emplace(digest, now());
   return parsed;
+}
+
+bool MemoryArtifactStore::touch_file(const std::string& sha256) {
+  std::lock_guard lock(mutex_);
+  if (!blobs_.contains(sha256)) return false;
+  touched_[sha256] = now();
+  return true;
+}
+
+Result<std::vector<SealedArtifact>> MemoryArtifactStore::sealed() const {
+  std::lock_guard lock(mutex_);
+  std::vector<SealedArtifact> all;
+  for (const auto& [digest, time] : sealed_) all.push_back({digest, time});
+  return all;
+}
+
+Status MemoryArtifactStore::remove(const std::string& digest, const std::function<bool(const std::string&)>& may_drop) {
+  RETURN_IF_ERROR(check_digest(digest));
+  std::lock_guard lock(mutex_);
+  for (const auto& by : pins_[digest]) {
+    if (!may_drop(by)) return conflict("artifact " + digest + " is pinned by " + by);
+  }
+  pins_.erase(digest);
+  sealed_.erase(digest);
+  return Status::ok();
+}
+
+Result<StrayFiles> MemoryArtifactStore::sweep(size_t part, Time before, bool dry_run) {
+  StrayFiles strays;
+  if (part != 0) return strays;
+  std::lock_guard lock(mutex_);
+  std::set<std::string> wanted;
+  for (const auto& [digest, time] : sealed_) {
+    wanted.insert(digest);
+    ASSIGN_OR_RETURN(v1::ArtifactManifest parsed, check_manifest(digest, blobs_.at(digest)));
+    for (const auto& file : parsed.files()) wanted.insert(file.sha256());
+  }
+  for (auto blob = blobs_.begin(); blob != blobs_.end();) {
+    const bool is_stray = !wanted.contains(blob->first) && touched_[blob->first] < before;
+    if (is_stray) {
+      ++strays.files;
+      strays.bytes += blob->second.size();
+    }
+    blob = is_stray && !dry_run ? blobs_.erase(blob) : std::next(blob);
+  }
+  return strays;
 }
 
 bool MemoryArtifactStore::exists(const std::string& digest) const {

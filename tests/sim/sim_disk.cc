@@ -1,5 +1,8 @@
 #include "tests/sim/sim_disk.h"
 
+#include "base/check.h"
+#include "base/sha256.h"
+
 namespace freshet::sim {
 namespace {
 
@@ -65,6 +68,13 @@ Status SimArtifacts::may_read() const {
   if (faults_.read_error_odds == 0 || draw_(faults_.read_error_odds) != 0) return Status::ok();
   ++faults_.failed_reads;
   return unavailable("read: Input/output error");
+}
+
+void SimArtifacts::leave_upload(const std::string& content) {
+  const std::string manifest = R"({"files":[{"name":"rest","sha256":")" + Sha256::hex_of(content) + R"(","size":")" +
+                               std::to_string(content.size()) + R"("}],"type":"files"})";
+  CHECK(put_bytes(store_, content).is_ok());
+  CHECK(store_.seal(Sha256::hex_of(manifest), manifest).is_ok());
 }
 
 Result<std::unique_ptr<ArtifactWriter>> SimArtifacts::put_file(const std::string& sha256,

@@ -49,11 +49,15 @@ class SimKv final : public Kv {
 
 class SimArtifacts final : public ArtifactStore {
  public:
-  SimArtifacts(DiskFaults& faults, std::function<uint64_t(uint64_t)> draw) : faults_(faults), draw_(std::move(draw)) {}
+  SimArtifacts(const Clock& clock, DiskFaults& faults, std::function<uint64_t(uint64_t)> draw)
+      : store_(&clock), faults_(faults), draw_(std::move(draw)) {}
   const ArtifactStore& healthy() const { return store_; }
+  // An artifact whose upload ended at the seal: no record was written, and nobody comes back to it.
+  void leave_upload(const std::string& content);
 
   Result<std::unique_ptr<ArtifactWriter>> put_file(const std::string& sha256, std::optional<uint64_t> size) override;
   bool has_file(const std::string& sha256) const override { return store_.has_file(sha256); }
+  bool touch_file(const std::string& sha256) override { return store_.touch_file(sha256); }
   Result<v1::ArtifactManifest> seal(const std::string& digest, const std::string& manifest) override;
   bool exists(const std::string& digest) const override { return store_.exists(digest); }
   Result<std::string> manifest(const std::string& digest) const override;
@@ -62,6 +66,15 @@ class SimArtifacts final : public ArtifactStore {
   Status pin(const std::string& digest, const std::string& by) override;
   Status unpin(const std::string& digest, const std::string& by) override;
   Result<std::set<std::string>> pins(const std::string& digest) const override { return store_.pins(digest); }
+  Result<std::vector<SealedArtifact>> sealed() const override { return store_.sealed(); }
+  Status remove(const std::string& digest, const std::function<bool(const std::string&)>& may_drop) override {
+    RETURN_IF_ERROR(may_write());
+    return store_.remove(digest, may_drop);
+  }
+  Result<StrayFiles> sweep(size_t part, Time before, bool dry_run) override {
+    RETURN_IF_ERROR(may_write());
+    return store_.sweep(part, before, dry_run);
+  }
 
  private:
   Status may_write();

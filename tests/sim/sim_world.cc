@@ -191,7 +191,7 @@ SimWorld::SimWorld(uint64_t seed, SimOptions options)
       random_(seed),
       token_(http::new_token("admin", random_)),
       disk_(disk_faults_, [this](uint64_t bound) { return draw(bound); }),
-      artifacts_(disk_faults_, [this](uint64_t bound) { return draw(bound); }),
+      artifacts_(clock_, disk_faults_, [this](uint64_t bound) { return draw(bound); }),
       reader_(disk_.healthy(), clock_) {
   authenticator_.add_token("admin", token_, http::PermissionSet::all());
   auto principal = authenticator_.authenticate("Bearer " + token_, "sim");

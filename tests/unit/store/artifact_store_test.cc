@@ -131,6 +131,52 @@ TEST_P(ArtifactContract, pins_are_by_name_and_idempotent) {
   EXPECT_EQ(store_->pin(digest, "..").code(), Code::kInvalidArgument);
 }
 
+TEST_P(ArtifactContract, what_is_removed_leaves_strays_that_a_sweep_takes) {
+  const Time always = Time::never();
+  auto sweep = [&](Time before, bool dry_run) {
+    StrayFiles all;
+    for (size_t part = 0; part < ArtifactStore::kSweepParts; ++part) {
+      StrayFiles found = must(store_->sweep(part, before, dry_run));
+      all.files += found.files;
+      all.bytes += found.bytes;
+    }
+    return all;
+  };
+  auto none = [](const std::string&) { return false; };
+  auto any = [](const std::string&) { return true; };
+  must(put_bytes(*store_, "own"));
+  must(put_bytes(*store_, "shared"));
+  const std::string first = manifest_json(file_json("a", "own") + "," + file_json("b", "shared"));
+  const std::string second = manifest_json(file_json("b", "shared"));
+  must(seal(first));
+  must(seal(second));
+  const std::string digest = Sha256::hex_of(first);
+  EXPECT_EQ(must(store_->sealed()).size(), 2u);
+  EXPECT_EQ(sweep(always, false).files, 0u);
+  must(store_->pin(digest, "model m/1"));
+  EXPECT_EQ(store_->remove(digest, none).message(), "artifact " + digest + " is pinned by model m/1");
+  EXPECT_TRUE(store_->exists(digest));
+  must(store_->remove(digest, any));
+  must(store_->remove(digest, any));
+  EXPECT_FALSE(store_->exists(digest));
+  EXPECT_TRUE(must(store_->pins(digest)).empty());
+  EXPECT_EQ(store_->manifest(digest).status().code(), Code::kNotFound);
+  EXPECT_EQ(must(store_->sealed()).size(), 1u);
+
+  EXPECT_EQ(sweep(Time{}, false).files, 0u) << "too young";
+  EXPECT_EQ(sweep(always, true).bytes, 3 + first.size());
+  EXPECT_TRUE(store_->has_file(Sha256::hex_of("own"))) << "a dry run";
+  EXPECT_EQ(sweep(always, false).files, 2u);
+  EXPECT_FALSE(store_->has_file(Sha256::hex_of("own")));
+  EXPECT_FALSE(store_->touch_file(Sha256::hex_of("own")));
+  EXPECT_TRUE(store_->touch_file(Sha256::hex_of("shared")));
+  EXPECT_EQ(must(store_->read(Sha256::hex_of(second), "b")), "shared");
+  EXPECT_EQ(seal(first).code(), Code::kConflict) << "its file has to be put again";
+  must(put_bytes(*store_, "own"));
+  must(seal(first));
+  EXPECT_EQ(sweep(always, false).files, 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, ArtifactContract,
                          testing::Values(Kind{"memory",
                                               [](const std::filesystem::path&) -> std::unique_ptr<ArtifactStore> {
@@ -168,6 +214,37 @@ TEST(LocalArtifactStore, survives_reopening_and_clears_what_a_crash_left) {
   EXPECT_EQ(must(store->manifest(digest)), manifest);
   EXPECT_EQ(count_files(directory.path() / "sealed"), 1u);
   EXPECT_EQ(must(store->pins(digest)), std::set<std::string>{"run 1"});
+}
+
+TEST(LocalArtifactStore, a_sweep_goes_by_the_times_of_the_files_and_touch_renews_them) {
+  TempDir directory;
+  auto store = must(LocalArtifactStore::open(directory.path()));
+  must(put_bytes(*store, "stray"));
+  const std::string sha256 = Sha256::hex_of("stray");
+  const size_t part = std::stoul(sha256.substr(0, 2), nullptr, 16);
+  const auto path = directory.path() / "blobs" / sha256.substr(0, 2) / sha256;
+  auto age = [&] {
+    std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - std::chrono::hours(2));
+  };
+  const Time hour_ago = SystemClock().now() - Duration::seconds(3600);
+  age();
+  EXPECT_TRUE(store->touch_file(sha256));
+  EXPECT_EQ(must(store->sweep(part, hour_ago, false)).files, 0u);
+  age();
+  EXPECT_EQ(must(store->sweep(part, hour_ago, false)).files, 1u);
+  EXPECT_FALSE(store->has_file(sha256));
+}
+
+TEST(LocalArtifactStore, sweeps_nothing_while_a_manifest_cannot_be_read) {
+  TempDir directory;
+  auto store = must(LocalArtifactStore::open(directory.path()));
+  must(put_bytes(*store, "weights"));
+  const std::string manifest = R"({"files":[{"name":"a","sha256":")" + Sha256::hex_of("weights") + R"(","size":"7"}]})";
+  const std::string digest = Sha256::hex_of(manifest);
+  must(store->seal(digest, manifest).status());
+  std::filesystem::remove(directory.path() / "blobs" / digest.substr(0, 2) / digest);
+  EXPECT_FALSE(store->sweep(0, Time::never(), false).is_ok());
+  EXPECT_TRUE(store->has_file(Sha256::hex_of("weights")));
 }
 
 TEST(LocalArtifactStore, changed_bytes_are_corrupt) {
