@@ -65,6 +65,15 @@ void fill_resources(v1::StepResources* resources) {
 
 }  // namespace
 
+void apply_defaults(v1::Retention* retention, const v1::PipelineSpec& spec) {
+  if (!retention->has_keep_last()) retention->set_keep_last(10);
+  if (!retention->has_keep_best()) retention->set_keep_best(3);
+  if (!retention->has_keep_promoted_days()) retention->set_keep_promoted_days(90);
+  for (const auto& gate : spec.gates()) {
+    if (retention->metric().empty() && gate.has_absolute()) retention->set_metric(gate.absolute().metric());
+  }
+}
+
 void apply_defaults(v1::Recipe* recipe) {
   for (auto& step : *recipe->mutable_steps()) {
     if (step.has_train()) fill_train(step.mutable_train());
@@ -82,6 +91,7 @@ void apply_defaults(v1::Pipeline* pipeline) {
   }
   for (auto& resources : *spec->mutable_resources()) fill_resources(&resources);
   for (auto& gate : *spec->mutable_gates()) fill_gate(&gate);
+  apply_defaults(spec->mutable_retention(), *spec);
   if (spec->promotion().alias().empty()) spec->mutable_promotion()->set_alias("champion");
   if (!spec->has_recipe()) return;
   apply_defaults(spec->mutable_recipe());

@@ -9,6 +9,8 @@
 namespace freshet {
 
 void apply_defaults(v1::Pipeline* pipeline);
+// Of the pipeline's spec, whose gates say by which metric versions are ranked.
+void apply_defaults(v1::Retention* retention, const v1::PipelineSpec& spec);
 void apply_defaults(v1::Source* source);
 void apply_defaults(v1::Trigger* trigger);
 void apply_defaults(v1::Webhook* webhook);

@@ -27,13 +27,19 @@ void check_header(const DocumentType& document, const std::string& kind, Mistake
   mistakes->name(document.metadata().project(), "metadata.project");
 }
 
+// What an evaluation of the label measures; of any, where the label is not known here.
+std::vector<std::string> known_metrics(std::optional<v1::Label::Task> task) {
+  std::vector<std::string> known = metrics_of(task.value_or(v1::Label::BINARY));
+  if (!task)
+    known.insert(known.end(), metrics_of(v1::Label::REGRESSION).begin(), metrics_of(v1::Label::REGRESSION).end());
+  return known;
+}
+
 // A metric with one or two bounds, as gates and champion floors have it. `task`: of the label, where it is known here.
 template <class Bounds>
 void check_bounds(const Bounds& bounds, std::optional<v1::Label::Task> task, const std::string& path,
                   Mistakes* mistakes) {
-  std::vector<std::string> known = metrics_of(task.value_or(v1::Label::BINARY));
-  if (!task)
-    known.insert(known.end(), metrics_of(v1::Label::REGRESSION).begin(), metrics_of(v1::Label::REGRESSION).end());
+  const std::vector<std::string> known = known_metrics(task);
   if (bounds.metric().empty()) {
     mistakes->add(path + ".metric", "is missing; use one of " + listed(known));
   } else if (std::find(known.begin(), known.end(), bounds.metric()) == known.end()) {
@@ -119,6 +125,22 @@ void check_resources(const v1::StepResources& resources, const v1::Recipe* recip
                           std::to_string(step->train().batch().micro_batches()) +
                           " micro-batches; use at most as many ranks, or more micro_batches in the recipe");
   }
+}
+
+void check_retention(const v1::PipelineSpec& spec, Task task, Mistakes* mistakes) {
+  const v1::Retention& retention = spec.retention();
+  mistakes->range(uint64_t{retention.keep_last()}, 0, 1'000'000, "spec.retention.keep_last");
+  mistakes->range(uint64_t{retention.keep_best()}, 0, 1'000'000, "spec.retention.keep_best");
+  mistakes->range(uint64_t{retention.keep_promoted_days()}, 0, 36'500, "spec.retention.keep_promoted_days");
+  const std::string& metric = retention.metric();
+  if (metric.empty()) return;
+  // It may be a gate's by default: then a mistake in it is told there.
+  for (const auto& gate : spec.gates()) {
+    if (gate.absolute().metric() == metric) return;
+  }
+  const std::vector<std::string> known = known_metrics(task);
+  mistakes->require(std::find(known.begin(), known.end(), metric) != known.end(), "spec.retention.metric",
+                    "'" + metric + "' is not measured; use one of " + listed(known));
 }
 
 // The recipe's steps may leave their input out where there is only one.
@@ -226,6 +248,7 @@ std::vector<Mistake> mistakes_of(const v1::Pipeline& pipeline) {
                      "'" + spec.gates(i).name() + "' is the name of another gate");
   }
   mistakes.name(spec.promotion().alias(), "spec.promotion.alias");
+  check_retention(spec, task, &mistakes);
   return mistakes.take();
 }
 

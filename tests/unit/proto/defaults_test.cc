@@ -39,6 +39,7 @@ TEST(Defaults, FillWhatIsLeftOut) {
                      "max_attempts": 3}],
       "gates": [{"name": "a", "relative": {"confidence": 0.95, "resamples": 2000}},
                 {"name": "b", "slices": {"column": "x", "largest": 10}}],
+      "retention": {"keep_last": 10, "keep_best": 3, "keep_promoted_days": 90},
       "recipe": {"steps": [
         {"name": "train", "train": {
           "input": "data", "epochs": 1,
@@ -73,6 +74,16 @@ TEST(Defaults, LeaveWhatIsSaidAndAreIdempotent) {
       EXPECT_EQ(source->metadata().project(), "default");
     }
   }
+}
+
+TEST(Defaults, VersionsAreRankedByTheFirstAbsoluteGate) {
+  v1::Pipeline pipeline = pipeline_of(R"({"spec": {
+    "gates": [{"name": "a", "relative": {}}, {"name": "b", "absolute": {"metric": "auc"}},
+              {"name": "c", "absolute": {"metric": "log_loss"}}],
+    "retention": {"keep_last": 0}}})");
+  apply_defaults(&pipeline);
+  EXPECT_EQ(to_canonical_json(pipeline.spec().retention()),
+            R"({"keep_best":3,"keep_last":0,"keep_promoted_days":90,"metric":"auc"})");
 }
 
 TEST(Defaults, OfSources) {
