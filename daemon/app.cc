@@ -16,6 +16,7 @@
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
 #include "daemon/control/disk_guard.h"
+#include "daemon/control/gc_reconciler.h"
 #include "daemon/control/outbox_reconciler.h"
 #include "daemon/control/placement_reconciler.h"
 #include "daemon/control/run_reconciler.h"
@@ -43,6 +44,10 @@ constexpr size_t kIoThreads = 1;
 constexpr size_t kHandlerThreads = 8;
 constexpr size_t kHandlerQueue = 1024;
 constexpr Duration kDrain = Duration::seconds(2);
+
+control::GcOptions gc_options(const v1::DaemonConfig& config) {
+  return {Duration::seconds(config.gc_interval_s()), Duration::seconds(config.gc_grace_s())};
+}
 
 }  // namespace
 
@@ -82,6 +87,7 @@ struct App::Impl {
         artifact_service(context),
         answer_service(context),
         webhooks(context),
+        gc(context, gc_options(config)),
         catalog(context),
         triggers(context),
         run_loop(context),
@@ -96,7 +102,8 @@ struct App::Impl {
                          loop.wake();
                        }),
         outbox(context, webhook_sender),
-        loops({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox}),
+        gc_loop(context, gc_options(config)),
+        loops({&disk_loop, &catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox, &gc_loop}),
         loop(loops.all(), clock),
         pool("handlers", kHandlerThreads, kHandlerQueue),
         io(kIoThreads) {
@@ -140,6 +147,7 @@ struct App::Impl {
                            artifact_service,
                            answer_service,
                            webhooks,
+                           gc,
                            [this] { return metrics.text(context); },
                            [this] { return context.admit(); },
                            &backups};
@@ -187,6 +195,7 @@ struct App::Impl {
   control::ArtifactService artifact_service;
   control::AnswerService answer_service;
   control::WebhookService webhooks;
+  control::GcService gc;
   control::CatalogReconciler catalog;
   control::TriggerReconciler triggers;
   control::RunReconciler run_loop;
@@ -197,6 +206,7 @@ struct App::Impl {
   control::AnswerReconciler answers;
   HttpWebhookSender webhook_sender;
   control::OutboxReconciler outbox;
+  control::GcReconciler gc_loop;
   http::Router router;
   control::WatchedLoops loops;
   async::LoopRunner loop;

@@ -29,6 +29,8 @@ Status complete_config(v1::DaemonConfig* config) {
   if (config->local_slots() == 0) config->set_local_slots(std::max(1u, std::thread::hardware_concurrency()));
   if (config->heartbeat_ms() == 0) config->set_heartbeat_ms(1000);
   if (config->lease_ms() == 0) config->set_lease_ms(15000);
+  if (config->gc_interval_s() == 0) config->set_gc_interval_s(3600);
+  if (config->gc_grace_s() == 0) config->set_gc_grace_s(86'400);
   if (config->log_level().empty()) config->set_log_level("info");
   if (config->disk_reserve_mb() == 0) config->set_disk_reserve_mb(256);
   RETURN_IF_ERROR(bound("local_slots", config->local_slots(), 1, 4096));
@@ -36,6 +38,8 @@ Status complete_config(v1::DaemonConfig* config) {
   RETURN_IF_ERROR(bound("lease_ms", config->lease_ms(), 2 * config->heartbeat_ms(), 3600000));
   // The least is what the store needs to open again after the disk was full.
   RETURN_IF_ERROR(bound("disk_reserve_mb", config->disk_reserve_mb(), 64, 1 << 20));
+  RETURN_IF_ERROR(bound("gc_interval_s", config->gc_interval_s(), 1, 86'400 * 7));
+  RETURN_IF_ERROR(bound("gc_grace_s", config->gc_grace_s(), 1, 86'400 * 365));
   const std::string& level = config->log_level();
   if (level != "debug" && level != "info" && level != "warning" && level != "error") {
     return invalid_argument("log_level is '" + level + "'; it must be debug, info, warning or error");

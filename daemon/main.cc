@@ -85,7 +85,7 @@ int main(int argc, char** argv) {
   std::string file;
   DaemonConfig flags;
   std::string data_dir, listen, level;
-  uint32_t slots = 0, heartbeat_ms = 0, lease_ms = 0, disk_reserve_mb = 0;
+  uint32_t slots = 0, heartbeat_ms = 0, lease_ms = 0, disk_reserve_mb = 0, gc_interval_s = 0, gc_grace_s = 0;
   bool no_local_agent = false;
   std::vector<std::string> webhook_allow;
   cli.add_option("--config", file, "YAML file with these settings; flags win over it");
@@ -100,6 +100,8 @@ int main(int argc, char** argv) {
   cli.add_option("--webhook-allow", webhook_allow,
                  "addresses like 10.1.0.0/16 that webhooks may reach besides public ones; repeatable")
       ->allow_extra_args(false);
+  cli.add_option("--gc-interval-s", gc_interval_s, "between two rounds of garbage collection (default 3600)");
+  cli.add_option("--gc-grace-s", gc_grace_s, "what was used within that time is never collected (default 86400)");
   cli.add_option("--log-level", level, "debug, info, warning or error (default info)");
   cli.set_version_flag("--version", freshet::kVersion);
   cli.require_subcommand(0, 1);
@@ -119,6 +121,8 @@ int main(int argc, char** argv) {
   flags.set_heartbeat_ms(heartbeat_ms);
   flags.set_lease_ms(lease_ms);
   flags.set_disk_reserve_mb(disk_reserve_mb);
+  flags.set_gc_interval_s(gc_interval_s);
+  flags.set_gc_grace_s(gc_grace_s);
   flags.set_log_level(level);
   for (const auto& range : webhook_allow) flags.add_webhook_allow(range);
   auto config = read_config(file, flags);

@@ -24,6 +24,7 @@ void add_routes(http::Router& router, const Services& services, http::WebSocketL
   add_model_routes(router, services);
   add_data_routes(router, services);
   add_artifact_routes(router, services);
+  add_gc_routes(router, services);
   add_system_routes(router, services);
   add_webhook_routes(router, services);
   router.websocket<http::Permission::kAgent>("/api/v1/agents/connect", agents);

@@ -8,6 +8,7 @@
 #include "daemon/control/artifact_service.h"
 #include "daemon/control/backups.h"
 #include "daemon/control/data_service.h"
+#include "daemon/control/gc_service.h"
 #include "daemon/control/model_service.h"
 #include "daemon/control/pipeline_service.h"
 #include "daemon/control/run_service.h"
@@ -26,6 +27,7 @@ struct Services {
   control::ArtifactService& artifacts;
   control::AnswerService& answers;
   control::WebhookService& webhooks;
+  control::GcService& gc;
   // Body of /metrics in Prometheus' text format.
   std::function<Result<std::string>()> metrics_text;
   // Ok while new work is taken; else why not, as admission says it.
@@ -42,6 +44,7 @@ void add_run_routes(http::Router& router, const Services& services);
 void add_model_routes(http::Router& router, const Services& services);
 void add_data_routes(http::Router& router, const Services& services);
 void add_artifact_routes(http::Router& router, const Services& services);
+void add_gc_routes(http::Router& router, const Services& services);
 void add_system_routes(http::Router& router, const Services& services);
 void add_webhook_routes(http::Router& router, const Services& services);
 

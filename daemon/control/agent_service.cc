@@ -5,6 +5,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/artifact_use.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "scheduler/run_graph.h"
@@ -354,11 +355,13 @@ Status AgentService::apply_event(const Snapshot& snapshot, const v1::JournalEntr
       *attempt->add_milestones() = entry.milestone();
       return Status::ok();
     case v1::JournalEntry::kOutput: {
-      ASSIGN_OR_RETURN(auto sealed, get<v1::ArtifactRecord>(snapshot, keys::artifact(entry.output().digest())));
+      ASSIGN_OR_RETURN(auto sealed, usable_artifact(snapshot, entry.output().digest()));
       if (!sealed) {
         return unavailable("output " + entry.output().name() + " of gang " + attempt->gang_id() +
                            " is not uploaded yet: artifact " + entry.output().digest());
       }
+      RETURN_IF_ERROR(
+          use_artifact(snapshot, entry.output().digest(), "the output of gang " + attempt->gang_id(), change));
       auto* output = attempt->add_outputs();
       output->set_name(entry.output().name());
       output->set_type(entry.output().type());

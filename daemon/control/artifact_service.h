@@ -8,6 +8,7 @@
 #include <string>
 
 #include "daemon/control/context.h"
+#include "daemon/store/tables.h"
 #include "proto/artifact.pb.h"
 
 namespace freshet::control {
@@ -18,20 +19,19 @@ class ArtifactService {
 
   // Starts a file with this content; nullptr when it is here already.
   Result<std::unique_ptr<ArtifactWriter>> begin_file(const std::string& sha256, std::optional<uint64_t> size);
-  // Seals the artifact and records it; sealing twice is one seal.
+  // Seals the artifact and records it; sealing twice is one seal. kUnavailable while an artifact of the same digest is
+  // being removed: upload it again, from its files on.
   Result<v1::ArtifactRecord> seal(const std::string& actor, const std::string& digest, const std::string& manifest);
-  // An artifact that is sealed but not recorded (the daemon died in between) is not found: an agent that asks seals it
-  // again, which records it.
+  // What is sealed but not recorded, or is being removed, is not found: an agent that asks uploads it then.
   Result<std::string> manifest(const std::string& digest) const;
   // Where the file lies; nullopt: only its bytes are to be had, by read().
-  Result<std::optional<std::filesystem::path>> path(const std::string& digest, const std::string& name) const {
-    return context_.artifacts.path(digest, name);
-  }
-  Result<std::string> read(const std::string& digest, const std::string& name) const {
-    return context_.artifacts.read(digest, name);
-  }
+  Result<std::optional<std::filesystem::path>> path(const std::string& digest, const std::string& name) const;
+  Result<std::string> read(const std::string& digest, const std::string& name) const;
 
  private:
+  Result<v1::ArtifactRecord> sealed_again(const std::string& actor, Record<v1::ArtifactRecord> known);
+  Status check_usable(const std::string& digest) const;
+
   Context& context_;
 };
 

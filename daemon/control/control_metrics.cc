@@ -209,6 +209,24 @@ Status add_webhooks(const Snapshot& snapshot, Time now, Families* families) {
   return Status::ok();
 }
 
+Status add_artifacts(const Snapshot& snapshot, Families* families) {
+  ASSIGN_OR_RETURN(auto round, get<v1::GcRoundRecord>(snapshot, keys::gc_round()));
+  const v1::GcRoundRecord last = round ? std::move(round->value) : v1::GcRoundRecord();
+  families->gauge("freshet_gc_last_round_timestamp_seconds",
+                  "When garbage collection last came to its end; 0: it never did.", {},
+                  static_cast<double>(last.ended_us()) / 1e6);
+  families->gauge("freshet_artifacts", "Artifacts that it left.", {}, static_cast<double>(last.artifacts()));
+  families->gauge("freshet_artifact_bytes", "Bytes of their files, each counted for every artifact that has it.", {},
+                  static_cast<double>(last.bytes()));
+  ASSIGN_OR_RETURN(auto gone, get<v1::Counter>(snapshot, keys::counter("gc_artifacts")));
+  ASSIGN_OR_RETURN(auto gone_bytes, get<v1::Counter>(snapshot, keys::counter("gc_bytes")));
+  families->counter("freshet_gc_collected_artifacts_total", "Artifacts that garbage collection took.", {},
+                    gone ? static_cast<double>(gone->value.value()) : 0);
+  families->counter("freshet_gc_collected_bytes_total", "Bytes of the artifacts that it took.", {},
+                    gone_bytes ? static_cast<double>(gone_bytes->value.value()) : 0);
+  return Status::ok();
+}
+
 }  // namespace
 
 Result<std::vector<prometheus::MetricFamily>> collect_metrics(const Context& context) {
@@ -231,6 +249,7 @@ Result<std::vector<prometheus::MetricFamily>> collect_metrics(const Context& con
   RETURN_IF_ERROR(add_entries(*snapshot, &families));
   RETURN_IF_ERROR(add_models(*snapshot, &families));
   RETURN_IF_ERROR(add_webhooks(*snapshot, context.clock.now(), &families));
+  RETURN_IF_ERROR(add_artifacts(*snapshot, &families));
   return families.take();
 }
 

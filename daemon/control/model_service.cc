@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crash_point.h"
+#include "daemon/control/artifact_use.h"
 #include "daemon/control/model_history.h"
 #include "daemon/control/promotion.h"
 #include "daemon/control/work.h"
@@ -23,6 +24,36 @@ Status add_aliases(const Snapshot& snapshot, const std::string& project, const s
   }
   ASSIGN_OR_RETURN(auto aliases, list<v1::Alias>(snapshot, keys::aliases(project, model)));
   for (auto& alias : aliases) *response->add_aliases() = std::move(alias.value);
+  return Status::ok();
+}
+
+// A version whose artifact was collected can be looked at, but not be used any more.
+Status use_version(const Snapshot& snapshot, const v1::Alias& next, Change* change) {
+  const std::string name = version_name(next.model(), next.version());
+  const std::string by = "alias " + next.alias() + " at " + name;
+  ASSIGN_OR_RETURN(auto version, require<v1::ModelVersion>(
+                                     snapshot, keys::model_version(next.project(), next.model(), next.version()),
+                                     "model version " + name));
+  Status used = use_artifact(snapshot, version.value.artifact_digest(), by, change);
+  if (used.code() == Code::kNotFound) return conflict("version " + name + " can't be promoted: " + used.message());
+  RETURN_IF_ERROR(used);
+  if (version.value.warm_start_version().empty()) return Status::ok();
+  ASSIGN_OR_RETURN(VersionName start, parse_version_name(version.value.warm_start_version()));
+  ASSIGN_OR_RETURN(auto parent,
+                   get<v1::ModelVersion>(snapshot, keys::model_version(next.project(), start.model, start.version)));
+  if (!parent) return Status::ok();
+  return use_artifact_if_there(snapshot, parent->value.artifact_digest(), by, change);
+}
+
+// Says in the answer that the version's artifact is gone, where it is.
+Status add_collection(const Snapshot& snapshot, v1::ModelVersion* version) {
+  ASSIGN_OR_RETURN(auto record, get<v1::ArtifactRecord>(snapshot, keys::artifact(version->artifact_digest())));
+  if (!record) {
+    ASSIGN_OR_RETURN(record, get<v1::ArtifactRecord>(snapshot, keys::collected_artifact(version->artifact_digest())));
+  }
+  if (!record || is_usable(record->value)) return Status::ok();
+  version->set_artifact_collected_us(record->value.collected_us());
+  version->set_artifact_collected_reason(record->value.collected_reason());
   return Status::ok();
 }
 
@@ -68,16 +99,20 @@ Result<v1::ListModelVersionsResponse> ModelService::list_versions(const std::str
   v1::ListModelVersionsResponse response;
   if (time) response.set_at_us(time->us);
   response.set_next_page_token(cut_page(&versions, size));
-  for (auto& version : versions) *response.add_versions() = std::move(version.value);
+  for (auto& version : versions) {
+    RETURN_IF_ERROR(add_collection(*snapshot, &version.value));
+    *response.add_versions() = std::move(version.value);
+  }
   RETURN_IF_ERROR(add_aliases(*snapshot, project, model, time, &response));
   return response;
 }
 
 Result<v1::ModelVersion> ModelService::get_version(const std::string& project, const std::string& model,
                                                    uint64_t version) {
-  ASSIGN_OR_RETURN(auto record,
-                   require<v1::ModelVersion>(*context_.store.snapshot(), keys::model_version(project, model, version),
-                                             "model version " + version_name(model, version)));
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(auto record, require<v1::ModelVersion>(*snapshot, keys::model_version(project, model, version),
+                                                          "model version " + version_name(model, version)));
+  RETURN_IF_ERROR(add_collection(*snapshot, &record.value));
   return std::move(record.value);
 }
 
@@ -127,6 +162,7 @@ Result<v1::Alias> ModelService::commit_move(const Caller& caller, const Snapshot
                                             const std::string& action) {
   next.set_moved_us(context_.clock.now().us);
   Change change;
+  RETURN_IF_ERROR(use_version(snapshot, next, &change));
   change.action = action + " " + version_name(next.model(), next.version()) + " as " + next.alias();
   change.reason = next.reason();
   next.set_previous_version(current ? current->value.version() : 0);

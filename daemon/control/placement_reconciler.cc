@@ -2,6 +2,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/artifact_use.h"
 #include "daemon/control/queue.h"
 #include "daemon/control/run_index.h"
 #include "daemon/control/task_builder.h"
@@ -15,8 +16,8 @@ namespace {
 constexpr Duration kRetry = Duration::seconds(1);
 
 // Adds the attempt, its stored spec, its indexes and nothing else; the caller updates what the attempt is for.
-void add_attempt(Context& context, const std::string& node, uint64_t epoch, uint32_t slots, BuiltTask built, Time now,
-                 Change* change) {
+Status add_attempt(const Snapshot& snapshot, Context& context, const std::string& node, uint64_t epoch, uint32_t slots,
+                   BuiltTask built, Time now, Change* change) {
   v1::Attempt attempt;
   *attempt.mutable_work() = built.spec.work();
   attempt.set_epoch(epoch);
@@ -39,6 +40,10 @@ void add_attempt(Context& context, const std::string& node, uint64_t epoch, uint
   change->actor = "control/placement";
   change->action = "place attempt " + std::to_string(epoch) + " of " + keys::work(attempt.work());
   change->reason = "node " + node + " has " + std::to_string(slots) + " free slots";
+  for (const auto& digest : artifacts_of(built.spec)) {
+    RETURN_IF_ERROR(use_artifact(snapshot, digest, "gang " + attempt.gang_id(), change));
+  }
+  return Status::ok();
 }
 
 }  // namespace
@@ -75,7 +80,8 @@ Status PlacementReconciler::place_step(const Snapshot& snapshot, const scheduler
     status->set_epoch(status->epoch() + 1);
     status->set_state(v1::StepStatus::RUNNING);
     run.value.set_state(v1::Run::RUNNING);
-    add_attempt(context_, placement.node, status->epoch(), status->slots(), std::move(*built), now, &change);
+    RETURN_IF_ERROR(add_attempt(snapshot, context_, placement.node, status->epoch(), status->slots(), std::move(*built),
+                                now, &change));
   } else if (built.status().code() == Code::kInvalidArgument) {
     // The recipe asks for what can't be: no retry will help.
     status->set_state(v1::StepStatus::FAILED);
@@ -101,7 +107,8 @@ Status PlacementReconciler::place_inspection(const Snapshot& snapshot, const sch
   Change change;
   inspection.value.set_epoch(inspection.value.epoch() + 1);
   inspection.value.set_state(v1::Inspection::RUNNING);
-  add_attempt(context_, placement.node, inspection.value.epoch(), 1, std::move(built), now, &change);
+  RETURN_IF_ERROR(
+      add_attempt(snapshot, context_, placement.node, inspection.value.epoch(), 1, std::move(built), now, &change));
   update(change, inspection);
   CRASH_POINT("placement.inspection.before_commit");
   auto committed = context_.commit(std::move(change));

@@ -2,6 +2,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "daemon/control/artifact_use.h"
 #include "daemon/control/outbox.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -93,8 +94,8 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
   const v1::PipelineSpec& spec = pipeline.pipeline().spec();
   const v1::Output* model = model_output(*run);
   if (model == nullptr) return invalid_argument("there is no model to promote: no step of the run has made one");
-  ASSIGN_OR_RETURN(auto artifact, require<v1::ArtifactRecord>(snapshot, keys::artifact(model->digest()),
-                                                              "artifact " + model->digest()));
+  ASSIGN_OR_RETURN(auto artifact, usable_artifact(snapshot, model->digest()));
+  if (!artifact) return missing_artifact(snapshot, model->digest());
   ASSIGN_OR_RETURN(auto champion, champion_of(snapshot, run->project(), pipeline.pipeline()));
   const std::string champion_name =
       champion ? version_name(champion->version.model(), champion->version.version()) : std::string();
@@ -136,11 +137,14 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
   CRASH_POINT("promotion.artifact.before_pin");
   RETURN_IF_ERROR(context.artifacts.pin(model->digest(), "model " + name));
   CRASH_POINT("promotion.artifact.after_pin");
+  RETURN_IF_ERROR(use_artifact(snapshot, model->digest(), "version " + name, change));
+  RETURN_IF_ERROR(use_artifact_if_there(snapshot, report_digest, "version " + name, change));
+  RETURN_IF_ERROR(use_artifact_if_there(snapshot, run->warm_start_model(), "version " + name, change));
   expect(*change, model_key, registered ? registered->revision : 0);
   put(*change, model_key, entry);
 
   v1::ModelVersion version =
-      make_version(*run, pipeline, model->digest(), artifact.value.manifest().checkpoint(), report);
+      make_version(*run, pipeline, model->digest(), artifact->value.manifest().checkpoint(), report);
   version.set_version(entry.latest_version());
   version.set_created_us(now.us);
   *version.mutable_verdict() = verdict;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "daemon/control/artifact_use.h"
 #include "daemon/control/recipes.h"
 #include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
@@ -18,7 +19,7 @@ bool same_model(const v1::TabularModel& previous, const v1::TabularModel& next) 
 }
 
 // Starts from the champion when the recipe asks for it and the champion's model has the same shape.
-Status choose_warm_start(const Snapshot& snapshot, const v1::Pipeline& pipeline, v1::Run* run) {
+Status choose_warm_start(const Snapshot& snapshot, const v1::Pipeline& pipeline, v1::Run* run, Change* change) {
   const v1::Step* train = train_step(run->recipe());
   if (train == nullptr || !train->train().warm_start()) return Status::ok();
   ASSIGN_OR_RETURN(auto champion, champion_of(snapshot, run->project(), pipeline));
@@ -29,7 +30,7 @@ Status choose_warm_start(const Snapshot& snapshot, const v1::Pipeline& pipeline,
   if (trained == nullptr || !same_model(trained->train().tabular(), train->train().tabular())) return Status::ok();
   run->set_warm_start_version(version_name(champion->version.model(), champion->version.version()));
   run->set_warm_start_model(champion->version.artifact_digest());
-  return Status::ok();
+  return use_artifact(snapshot, run->warm_start_model(), "run " + run->id(), change);
 }
 
 Status add_input(const Snapshot& snapshot, const v1::PipelineRecord& pipeline, const v1::InputSpec& input, Time now,
@@ -132,7 +133,7 @@ Result<v1::Run> add_run(const Snapshot& snapshot, Context& context, const v1::Pi
   for (const auto& input : pipeline.pipeline().spec().inputs()) {
     RETURN_IF_ERROR(add_input(snapshot, pipeline, input, now, &run, change).with_context("input " + input.name()));
   }
-  RETURN_IF_ERROR(choose_warm_start(snapshot, pipeline.pipeline(), &run));
+  RETURN_IF_ERROR(choose_warm_start(snapshot, pipeline.pipeline(), &run, change));
   add_milestone(&run, "triggered", now);
   // Born with its first steps ready, so that no loop has to look at it before there is a place.
   make_ready(&run, now);

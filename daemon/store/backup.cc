@@ -56,7 +56,11 @@ Result<Contents> read_contents(Kv& kv, const Clock& clock) {
   ASSIGN_OR_RETURN(auto term, get<v1::DaemonTerm>(*snapshot, keys::daemon_term()));
   if (term) contents.facts.set_term(term->value.term());
   ASSIGN_OR_RETURN(auto artifacts, list<v1::ArtifactRecord>(*snapshot, keys::artifacts()));
-  for (auto& artifact : artifacts) contents.artifacts.push_back(std::move(artifact.value));
+  for (auto& artifact : artifacts) {
+    // Of one that is being removed the files may be gone, and nothing refers to it: that ends where it is restored.
+    if (artifact.value.state() == v1::ArtifactRecord::REMOVING) continue;
+    contents.artifacts.push_back(std::move(artifact.value));
+  }
   contents.facts.set_artifacts(contents.artifacts.size());
   return contents;
 }

@@ -235,6 +235,10 @@ std::string metrics_position(std::string_view gang_id) { return join("metrics_po
 
 std::string artifacts() { return prefix("artifact"); }
 std::string artifact(std::string_view digest) { return join("artifact", {digest}); }
+std::string artifact_use(std::string_view digest) { return join("artifact_use", {digest}); }
+std::string collected_artifact(std::string_view digest) { return join("collected_artifact", {digest}); }
+std::string gc_round() { return join("gc_round", {"last"}); }
+std::string models() { return prefix("model"); }
 std::string models(std::string_view project) { return prefix("model", {project}); }
 std::string model(std::string_view project, std::string_view name) { return join("model", {project, name}); }
 std::string model_versions(std::string_view project, std::string_view model) {

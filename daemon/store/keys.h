@@ -108,7 +108,11 @@ std::string metrics_position(std::string_view gang_id);  // Counter: last applie
 // ---- registry ----
 std::string artifacts();  // ArtifactRecord
 std::string artifact(std::string_view digest);
-std::string models(std::string_view project);  // Model
+std::string artifact_use(std::string_view digest);        // ArtifactUse: the newest reference to it
+std::string collected_artifact(std::string_view digest);  // ArtifactRecord of bytes that are gone
+std::string gc_round();                                   // GcRoundRecord
+std::string models();                                     // Model
+std::string models(std::string_view project);
 std::string model(std::string_view project, std::string_view name);
 std::string model_versions(std::string_view project, std::string_view model);  // ModelVersion
 std::string model_version(std::string_view project, std::string_view model, uint64_t version);

@@ -2,6 +2,8 @@
 nobody answers, and what must be the same at its end whatever died on the way."""
 
 import contextlib
+import hashlib
+import json
 import os
 import signal
 
@@ -111,6 +113,10 @@ spec: {url: "http://127.0.0.1:1/", events: [alias.moved], max_attempts: 1}
 """
 
 
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
 class Commits(Repository):
     def head(self):
         return self._git("rev-parse", "HEAD")
@@ -147,6 +153,7 @@ class Story:
         self.lost_supervisor()
         self.stop_before_the_start()
         self.follow()
+        self.collect_garbage()
         facts = self.facts()
         self.recorded_attempts = self.attempts()
         self.end()
@@ -290,6 +297,28 @@ class Story:
         run = self.runs["again"]
         self.site.ask(lambda api: api.raw("GET", f"/api/v1/runs/{run}/events"))
 
+    def collect_garbage(self):
+        """Of all that was made long ago: what no version needs goes, and so does an artifact whose upload never ended."""
+        self.site.daemon.stop_daemon()
+        artifacts = self.site.daemon.data_dir / "artifacts"
+        content = b"nobody knows of this"
+        manifest = json.dumps({"files": [{"name": "note.txt", "sha256": sha256(content), "size": str(len(content))}],
+                               "type": "files"}, separators=(",", ":")).encode()
+        for data in (content, manifest):
+            blob = artifacts / "blobs" / sha256(data)[:2] / sha256(data)
+            blob.parent.mkdir(exist_ok=True)
+            blob.write_bytes(data)
+        unknown = artifacts / "sealed" / sha256(manifest)
+        unknown.touch()
+        self.site.daemon.options += ["--gc-grace-s", "1"]
+        self.site.start_daemon()
+
+        def collected(api):
+            api.post("/api/v1/gc", {"reason": "the end of the story"})
+            left = api.get("/api/v1/gc", all="true").get("items", [])
+            return not unknown.exists() and not any(item.get("goes") or "grace period" in item["reason"] for item in left)
+        self.site.wait(collected, "the garbage to be collected")
+
     def end(self):
         """A last start after which nothing may be left but what is wanted, and a last stop."""
         self.site.stop()
@@ -385,6 +414,7 @@ class Story:
                           view["state"].get("entries_consumed"), view["state"].get("last_commit"),
                           place.get(view["state"].get("last_run_id")))
                          for view in api.all("/api/v1/triggers", "triggers")],
+            "artifacts": sorted(path.name for path in (self.site.daemon.data_dir / "artifacts/sealed").iterdir()),
             "curves": {place[run["id"]]: self._curve(api, run) for run in runs if run["pipeline"] == "prices"},
         }
 

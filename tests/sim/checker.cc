@@ -1,6 +1,7 @@
 #include "tests/sim/checker.h"
 
 #include "base/sha256.h"
+#include "daemon/control/artifact_use.h"
 #include "daemon/control/work.h"
 #include "daemon/store/audit.h"
 #include "daemon/store/keys.h"
@@ -37,6 +38,7 @@ struct Checker::Batch {
   std::vector<std::pair<std::string, std::string>> audits;    // key, payload
   std::map<std::string, std::optional<std::string>> records;  // the rest: payloads
   std::map<std::string, v1::AuditRecord> audited;             // by key of a record: who changed it
+  bool has_artifacts = false;
   std::set<std::string> runs, attempts, inspections, triggers, aliases, moved, versions;  // keys touched
 };
 
@@ -119,6 +121,17 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
     }
     return;
   }
+  if (kind == "artifact" || kind == "collected_artifact") {
+    auto* digests = kind == "artifact" ? &artifacts_ : &collected_;
+    batch->has_artifacts = true;
+    const bool is_there = payload && (kind != "artifact" || control::is_usable(parsed<v1::ArtifactRecord>(*payload)));
+    if (is_there) {
+      digests->insert(rest);
+    } else {
+      digests->erase(rest);
+    }
+    return;
+  }
   if (!payload) {
     static const std::set<std::string> kForEver = {"run", "attempt", "model_version", "alias_move", "alias", "model"};
     if (kForEver.contains(kind)) fail("I8: " + key + " was deleted");
@@ -130,6 +143,8 @@ void Checker::take(const std::string& kind, const std::string& key, const std::o
   } else if (kind == "attempt") {
     take_attempt(key, *payload);
     batch->attempts.insert(key);
+  } else if (kind == "attempt_spec") {
+    needs_["attempt/" + rest] = control::artifacts_of(parsed<v1::AttemptSpec>(*payload));
   } else if (kind == "inspection") {
     inspections_[key] = parsed<v1::Inspection>(*payload);
     batch->inspections.insert(key);
@@ -339,6 +354,45 @@ void Checker::check_touched(const Batch& batch) {
     if (version == versions_.end()) fail("I7: " + key + " points nowhere");
     if (!batch.moved.contains(key)) fail("I7: " + key + " moved without a record of it");
   }
+  if (batch.has_artifacts || !batch.aliases.empty() || !batch.versions.empty() || !batch.runs.empty() ||
+      !batch.attempts.empty()) {
+    check_artifacts();
+  }
+}
+
+// I7: what an alias is at or would roll back to, each model's newest version with its initial weights, and all that
+// live work has and needs may be used and is there.
+void Checker::check_artifacts() {
+  for (const auto& [key, alias] : aliases_) {
+    for (uint64_t number : {alias.version(), alias.previous_version()}) {
+      auto version = versions_.find(keys::model_version(alias.project(), alias.model(), number));
+      if (version != versions_.end()) check_artifact(version->second.artifact_digest(), key);
+    }
+  }
+  for (const auto& [model, number] : newest_version_) {
+    auto version = versions_.find(keys::model_version("default", model, number));
+    if (version == versions_.end()) continue;
+    check_artifact(version->second.artifact_digest(), version->first);
+    auto run = runs_.find(keys::run(version->second.project(), version->second.run_id()));
+    if (run != runs_.end()) check_artifact(run->second.warm_start_model(), version->first);
+  }
+  for (const auto& key : active_runs_) {
+    const v1::Run& run = runs_.at(key);
+    check_artifact(run.warm_start_model(), key);
+    for (const auto& step : run.steps()) {
+      for (const auto& output : step.outputs()) check_artifact(output.digest(), key);
+    }
+  }
+  for (const auto& key : active_attempts_) {
+    for (const auto& output : attempts_.at(key).outputs()) check_artifact(output.digest(), key);
+    for (const auto& digest : needs_[key]) check_artifact(digest, key);
+  }
+}
+
+void Checker::check_artifact(const std::string& digest, const std::string& by) {
+  if (digest.empty()) return;
+  if (!artifacts_.contains(digest)) fail("I7: artifact " + digest + " is collected, but " + by + " has it");
+  if (!world_.artifacts().exists(digest)) fail("I7: artifact " + digest + " of " + by + " is gone");
 }
 
 void Checker::on_launched(const v1::AttemptSpec& spec) {
@@ -389,6 +443,7 @@ void Checker::check_all() {
   }
   if (found != replayed->size()) fail("I14: replaying the audit log gives records that are not stored");
   for (const auto& [key, version] : versions_) {
+    if (collected_.contains(version.artifact_digest())) continue;
     if (!world_.artifacts().exists(version.artifact_digest())) fail("I7: the artifact of " + key + " is gone");
   }
 }

@@ -35,6 +35,7 @@ class Checker {
   void on_launched(const v1::AttemptSpec& spec);
   void on_acknowledged(const std::string& gang_id, uint64_t sequence);
   void on_forgotten(const v1::AttemptSpec& spec);
+  uint64_t collected() const { return collected_.size(); }  // artifacts
   // What is too slow for every batch: the whole audit log, its replay, each version's artifact.
   void check_all();
 
@@ -62,6 +63,8 @@ class Checker {
   void take_version(const std::string& key, const std::string& payload);
   void take_alias(const std::string& key, const std::string& payload);
   void check_touched(const Batch& batch);
+  void check_artifacts();
+  void check_artifact(const std::string& digest, const std::string& by);
 
   SimWorld& world_;
   std::string broken_;
@@ -85,7 +88,9 @@ class Checker {
   std::map<std::string, uint64_t> newest_version_;  // by model
   std::map<std::string, v1::Alias> aliases_;
   std::vector<v1::AliasMove> moves_;
-  std::map<std::string, uint32_t> slots_;  // by node
+  std::set<std::string> artifacts_, collected_;            // digests: that may be used; whose bytes are gone
+  std::map<std::string, std::vector<std::string>> needs_;  // digests, by attempt
+  std::map<std::string, uint32_t> slots_;                  // by node
   std::set<std::string> dead_nodes_;
   std::map<std::string, std::string> gangs_, events_;
   std::set<std::string> answers_, dead_;       // idempotency keys with their actor; ids of events

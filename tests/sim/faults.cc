@@ -46,6 +46,7 @@ constexpr const char* kKinds[] = {
     "network: slow",
     "node: reboot",
     "node: replaced",
+    "node: replaced during an upload",
     "source: a file is removed",
     "source: a file is replaced",
     "source: a file is seen again",
@@ -210,6 +211,10 @@ void Faults::agent_fault() {
     default:
       count("node: replaced");
       agent.reboot(true);
+      if (world_.draw(2) == 0) {
+        count("node: replaced during an upload");
+        world_.leave_upload("of " + node + " at " + to_iso8601(world_.clock().monotonic()));
+      }
       world_.cut(node, Duration{}, between(1, 60'000));
       return restart_later(&agent);
   }

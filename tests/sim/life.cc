@@ -10,6 +10,9 @@ namespace {
 
 constexpr Duration kFaulty = Duration::seconds(30 * 60);
 constexpr Duration kRest = Duration::seconds(40 * 60);  // until then everything has ended
+// Between rounds of collection, and its grace period: the rests of uploads go, and so do versions soon after the
+// others.
+constexpr control::GcOptions kCollection = {Duration::seconds(100), Duration::seconds(20)};
 constexpr Duration kQuiet = Duration::seconds(30);
 constexpr Duration kFaultsApart = Duration::seconds(90);
 constexpr Duration kActsApart = Duration::seconds(120);
@@ -19,7 +22,7 @@ constexpr Duration kCommitsApart = Duration::seconds(800);
 class Life final : public GangWatcher {
  public:
   Life(uint64_t seed, bool trace)
-      : world_(seed, {.trace = trace, .preempt = true, .heartbeat_ms = 8000, .lease_ms = 20000}),
+      : world_(seed, {.trace = trace, .preempt = true, .heartbeat_ms = 8000, .lease_ms = 20000, .gc = kCollection}),
         checker_(world_),
         faults_(world_, kFaultsApart),
         clients_(world_, faults_, checker_, expectation_) {
@@ -175,6 +178,7 @@ class Life final : public GangWatcher {
     result.counts = faults_.counts();
     for (const auto& [kind, count] : result.counts) result.faults += count;
     result.counts["interleaved calls"] = world_.interleaved();
+    result.counts["artifacts collected"] = checker_.collected();
     result.points_reached = faults_.points_reached();
     result.points_crashed = faults_.points_crashed();
     result.log = world_.log();

@@ -5,6 +5,7 @@
 #include "daemon/control/answer_reconciler.h"
 #include "daemon/control/attempt_reconciler.h"
 #include "daemon/control/catalog.h"
+#include "daemon/control/gc_reconciler.h"
 #include "daemon/control/outbox_reconciler.h"
 #include "daemon/control/placement_reconciler.h"
 #include "daemon/control/run_reconciler.h"
@@ -124,6 +125,7 @@ struct SimWorld::Daemon {
         answer_service(context),
         webhooks(context),
         receiver(world),
+        gc(context, world.options_.gc),
         catalog(context),
         triggers(context),
         run_loop(context),
@@ -131,7 +133,8 @@ struct SimWorld::Daemon {
         attempts(context, agents),
         answers(context),
         outbox(context, receiver),
-        loops({&catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox}),
+        gc_loop(context, world.options_.gc),
+        loops({&catalog, &triggers, &run_loop, &placement, &attempts, &answers, &outbox, &gc_loop}),
         scheduled(loops.size()) {
     store.on_written([this](const auto& keys) { loops.on_written(keys); });
     hub.set_service(agents);
@@ -143,6 +146,7 @@ struct SimWorld::Daemon {
                            artifacts,
                            answer_service,
                            webhooks,
+                           gc,
                            [] { return std::string(); },
                            [] { return Status::ok(); }};
     api::add_pipeline_routes(router, services);
@@ -150,6 +154,7 @@ struct SimWorld::Daemon {
     api::add_model_routes(router, services);
     api::add_data_routes(router, services);
     api::add_artifact_routes(router, services);
+    api::add_gc_routes(router, services);
     api::add_system_routes(router, services);
     api::add_webhook_routes(router, services);
   }
@@ -169,6 +174,7 @@ struct SimWorld::Daemon {
   control::AnswerService answer_service;
   control::WebhookService webhooks;
   Receiver receiver;
+  control::GcService gc;
   control::CatalogReconciler catalog;
   control::TriggerReconciler triggers;
   control::RunReconciler run_loop;
@@ -176,6 +182,7 @@ struct SimWorld::Daemon {
   control::AttemptReconciler attempts;
   control::AnswerReconciler answers;
   control::OutboxReconciler outbox;
+  control::GcReconciler gc_loop;
   control::WatchedLoops loops;
   struct Round {
     uint64_t event = 0;  // that will run it; 0: none

@@ -17,6 +17,7 @@
 #include "base/time.h"
 #include "daemon/api/services.h"
 #include "daemon/control/agent_service.h"
+#include "daemon/control/gc_round.h"
 #include "daemon/control/reconciler.h"
 #include "daemon/http/authenticator.h"
 #include "daemon/http/websocket_session.h"
@@ -33,6 +34,7 @@ struct SimOptions {
   bool preempt = false;
   uint32_t heartbeat_ms = 1000;
   uint32_t lease_ms = 15000;
+  control::GcOptions gc = {};
 };
 
 // The network between the daemon and one node. Frames of a blocked direction arrive after its end.
@@ -92,6 +94,7 @@ class SimWorld final : public AgentWorld {
   // The ids of the events that a webhook has taken.
   const std::set<std::string>& told() const { return told_; }
   const ArtifactStore& artifacts() const { return artifacts_.healthy(); }
+  void leave_upload(const std::string& content) { artifacts_.leave_upload(content); }
 
   uint64_t open_session(const std::string& node) override;
   void to_daemon(const std::string& node, uint64_t session, const v1::AgentFrame& frame) override;

@@ -55,6 +55,7 @@ struct ControlPlane {
   control::ArtifactService artifact_service{context};
   control::AnswerService answers{context};
   control::WebhookService webhooks{context};
+  control::GcService gc{context, {}};
   api::Services services{pipelines,
                          runs,
                          models,
@@ -63,6 +64,7 @@ struct ControlPlane {
                          artifact_service,
                          answers,
                          webhooks,
+                         gc,
                          [] { return std::string(); },
                          [] { return Status::ok(); }};
 };

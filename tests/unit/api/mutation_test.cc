@@ -77,6 +77,10 @@ void fill(Store& store) {
     v1::ModelVersion version;
     version.set_model("m");
     version.set_version(number);
+    v1::ArtifactRecord artifact;
+    artifact.set_digest(Sha256::hex_of("m/" + std::to_string(number)));
+    create(change, keys::artifact(artifact.digest()), artifact);
+    version.set_artifact_digest(artifact.digest());
     version.mutable_verdict()->set_passed(true);
     create(change, keys::model_version("default", "m", number), version);
   }
@@ -116,6 +120,7 @@ const std::map<std::string, Call>& calls() {
       {"/api/v1/models/{model}/promote",
        {"/api/v1/models/m/promote", R"({"version": 2, "reason": "x"})", R"({"version": 1, "reason": "x"})"}},
       {"/api/v1/models/{model}/rollback", {"/api/v1/models/m/rollback", R"({"reason": "x"})", R"({"reason": "y"})"}},
+      {"/api/v1/gc", {"/api/v1/gc", R"({"reason": "x"})", R"({"reason": "y"})"}},
       {"/api/v1/dead_letters/redeliver",
        {"/api/v1/dead_letters/redeliver", R"({"event_ids": ["e"]})", R"({"all": true})"}},
       {"/api/v1/webhooks/{name}/test", {"/api/v1/webhooks/w/test", "", ""}},

@@ -34,7 +34,7 @@ struct ManualPlane {
   MemoryKv kv;
   Writer store{kv, clock};
   FakeSourceHub sources;
-  MemoryArtifactStore artifacts;
+  MemoryArtifactStore artifacts{&clock};
   freshet::test::NoAgents agents;
   Context context{store, clock, random, sources, artifacts, agents, [] {}, 1, "test"};
   PipelineService pipelines{context};

@@ -24,7 +24,10 @@ class History : public testing::Test {
     version.set_version(number);
     version.set_artifact_digest(Sha256::hex_of("model " + std::to_string(number)));
     version.mutable_verdict()->set_passed(true);
+    v1::ArtifactRecord artifact;
+    artifact.set_digest(version.artifact_digest());
     Change change;
+    create(change, keys::artifact(artifact.digest()), artifact);
     change.actor = "test";
     change.action = "register demand/" + std::to_string(number);
     change.reason = "a test";

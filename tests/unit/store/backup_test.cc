@@ -84,6 +84,19 @@ bool same_pairs(const std::vector<KvPair>& a, const std::vector<KvPair>& b) {
                     [](const KvPair& x, const KvPair& y) { return x.key == y.key && x.value == y.value; });
 }
 
+TEST_F(Backup, leaves_out_an_artifact_that_is_being_removed) {
+  const std::string going = add_artifact("old weights", "old report");
+  auto record = must(get<v1::ArtifactRecord>(*store_->snapshot(), keys::artifact(going)));
+  record->value.set_state(v1::ArtifactRecord::REMOVING);
+  Change change;
+  update(change, *record);
+  must(store_->commit(std::move(change)));
+  must(artifacts_->remove(going, [](const std::string&) { return true; }));  // and the daemon died before the rest
+  EXPECT_EQ(must(write()).artifacts(), 1u);
+  must(restore());
+  EXPECT_TRUE(must(LocalArtifactStore::open(restored() / "artifacts"))->exists(digest_));
+}
+
 TEST_F(Backup, restores_every_record_and_artifact) {
   const v1::BackupManifest manifest = must(write());
   EXPECT_EQ(manifest.revision(), 51u);

@@ -150,6 +150,9 @@ std::vector<Item> items() {
   all.push_back(item<v1::Counter>(keys::journal_position("g")));
   all.push_back(item<v1::Counter>(keys::metrics_position("g")));
   all.push_back(item<v1::ArtifactRecord>(keys::artifact(digest)));
+  all.push_back(item<v1::ArtifactUse>(keys::artifact_use(digest)));
+  all.push_back(item<v1::ArtifactRecord>(keys::collected_artifact(digest)));
+  all.push_back(item<v1::GcRoundRecord>(keys::gc_round()));
   all.push_back(item<v1::Model>(keys::model("default", "m")));
   all.push_back(item<v1::ModelVersion>(keys::model_version("default", "m", 1)));
   all.push_back(item<v1::Alias>(keys::alias("default", "m", "champion")));
