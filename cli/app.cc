@@ -44,6 +44,7 @@ void add_commands(CLI::App& app, Session& session) {
   add_logs(app, session);
   add_models(app, session);
   add_lineage(app, session);
+  add_gc(app, session);
   add_triggers(app, session);
   add_webhooks(app, session);
   add_data(app, session);

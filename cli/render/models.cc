@@ -150,6 +150,11 @@ std::string render_version(const v1::ModelVersion& version, const std::vector<st
   details.add("Numerics", numerics_text(version.numerics()));
   details.add("Metrics", metrics_text(version.metrics()));
   details.add("Created", moment(version.created_us(), options.now));
+  if (version.artifact_collected_us() != 0) {
+    details.add("Collected",
+                {moment(version.artifact_collected_us(), options.now) + ": " + version.artifact_collected_reason(),
+                 Style::kBad});
+  }
   return details.render(options) + render_verdict(version.verdict(), options);
 }
 
@@ -183,6 +188,26 @@ std::string render_moves(const v1::ListAliasMovesResponse& moves, const RenderOp
                std::to_string(alias.version()), alias.actor(), alias.reason()});
   }
   return table.render(options);
+}
+
+std::string render_gc(const v1::GcResponse& answer, bool is_plan, const RenderOptions& options) {
+  Table table({"ARTIFACT", "TYPE", "SIZE", "VERSIONS", is_plan ? "GOES" : "WENT", "REASON"});
+  for (const auto& item : answer.items()) {
+    table.add({short_id(item.digest()), item.type(), bytes_text(item.bytes()),
+               joined({item.versions().begin(), item.versions().end()}),
+               item.goes() ? Cell("yes", Style::kBad) : Cell("no", Style::kGood), item.reason()});
+  }
+  std::string text = table.is_empty() ? "" : table.render(options);
+  text += std::to_string(answer.going()) + (is_plan ? " artifacts would go" : " artifacts went") + ", " +
+          bytes_text(answer.going_bytes());
+  if (answer.kept() > 0) text += "; " + std::to_string(answer.kept()) + " stay, " + bytes_text(answer.kept_bytes());
+  text += "\n";
+  if (answer.stray_files() > 0) {
+    text += std::to_string(answer.stray_files()) + " files without an artifact" +
+            (is_plan ? " would go, " : " went, ") + bytes_text(answer.stray_bytes()) + "\n";
+  }
+  if (answer.unfinished()) text += "there is more; `freshet gc` again goes on\n";
+  return text;
 }
 
 std::string render_move(const v1::Alias& alias) {

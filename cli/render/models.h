@@ -17,6 +17,8 @@ std::string render_version(const v1::ModelVersion& version, const std::vector<st
 // What an alias pointed to at a time, and the story of that move.
 std::string render_alias_at(const v1::AliasAtResponse& answer, const RenderOptions& options);
 std::string render_moves(const v1::ListAliasMovesResponse& moves, const RenderOptions& options);
+// What garbage collection took, or would take (`is_plan`), and what stays where the answer says it.
+std::string render_gc(const v1::GcResponse& answer, bool is_plan, const RenderOptions& options);
 // "flights: champion is now version 3 (was 2)"
 std::string render_move(const v1::Alias& alias);
 

@@ -105,6 +105,7 @@ TEST_F(Program, HelpOfEveryCommandHasExamples) {
                               "models",
                               "models show",
                               "models history",
+                              "gc",
                               "promote",
                               "rollback",
                               "lineage",
