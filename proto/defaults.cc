@@ -29,9 +29,15 @@ void fill_train(v1::TrainStep* train) {
   fill(optimizer, &Optimizer::beta2, &Optimizer::set_beta2, 0.999);
   fill(optimizer, &Optimizer::epsilon, &Optimizer::set_epsilon, 1e-8);
   Batch* batch = train->mutable_batch();
-  fill(batch, &Batch::micro_batch_rows, &Batch::set_micro_batch_rows, 512u);
+  fill(batch, &Batch::micro_batch_rows, &Batch::set_micro_batch_rows, train->has_gpt() ? 4u : 512u);
   fill(batch, &Batch::micro_batches, &Batch::set_micro_batches, 8u);
   fill(train, &v1::TrainStep::epochs, &v1::TrainStep::set_epochs, 1u);
+  if (train->has_gpt()) {
+    using v1::GptModel;
+    GptModel* model = train->mutable_gpt();
+    fill(model, &GptModel::kv_heads, &GptModel::set_kv_heads, model->heads());
+    fill(model, &GptModel::feed_forward, &GptModel::set_feed_forward, 4 * model->width());
+  }
   if (!train->has_tabular()) return;
   for (auto& feature : *train->mutable_tabular()->mutable_features()) {
     if (feature.kind() != v1::Feature::CATEGORICAL) continue;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <set>
 
 #include "proto/validate_rules.h"
@@ -12,10 +11,36 @@ namespace {
 
 constexpr char kApiVersion[] = "freshet/v1";
 
-const std::vector<std::string>& metrics_of(v1::Label::Task task) {
-  static const std::vector<std::string> kBinary = {"auc", "log_loss", "calibration_error", "accuracy"};
-  static const std::vector<std::string> kRegression = {"rmse", "mae", "r2"};
-  return task == v1::Label::REGRESSION ? kRegression : kBinary;
+// What a kind of model is measured by.
+struct Measured {
+  std::string what;
+  std::vector<std::string> metrics;
+};
+
+enum MeasuredKind { kBinary, kRegression, kGpt };
+
+const std::vector<Measured>& all_measured() {
+  static const std::vector<Measured> kAll = {
+      {"BINARY label", {"auc", "log_loss", "calibration_error", "accuracy"}},
+      {"REGRESSION label", {"rmse", "mae", "r2"}},
+      {"gpt", {"loss", "perplexity", "bits_per_byte"}},
+  };
+  return kAll;
+}
+
+// Null: not known here, because the recipe is elsewhere or says too little.
+const Measured* measured_of(const v1::Recipe& recipe) {
+  const v1::Step* step = train_step_of(recipe);
+  if (step == nullptr) return nullptr;
+  if (step->train().has_gpt()) return &all_measured()[kGpt];
+  switch (step->train().tabular().label().task()) {
+    case v1::Label::BINARY:
+      return &all_measured()[kBinary];
+    case v1::Label::REGRESSION:
+      return &all_measured()[kRegression];
+    default:
+      return nullptr;
+  }
 }
 
 template <class DocumentType>
@@ -27,24 +52,24 @@ void check_header(const DocumentType& document, const std::string& kind, Mistake
   mistakes->name(document.metadata().project(), "metadata.project");
 }
 
-// What an evaluation of the label measures; of any, where the label is not known here.
-std::vector<std::string> known_metrics(std::optional<v1::Label::Task> task) {
-  std::vector<std::string> known = metrics_of(task.value_or(v1::Label::BINARY));
-  if (!task)
-    known.insert(known.end(), metrics_of(v1::Label::REGRESSION).begin(), metrics_of(v1::Label::REGRESSION).end());
+// What an evaluation measures; of any model, where the family is not known here.
+std::vector<std::string> known_metrics(const Measured* measured) {
+  std::vector<std::string> known;
+  for (const Measured& each : all_measured()) {
+    if (measured == nullptr || measured == &each) known.insert(known.end(), each.metrics.begin(), each.metrics.end());
+  }
   return known;
 }
 
-// A metric with one or two bounds, as gates and champion floors have it. `task`: of the label, where it is known here.
+// A metric with one or two bounds, as gates and champion floors have it.
 template <class Bounds>
-void check_bounds(const Bounds& bounds, std::optional<v1::Label::Task> task, const std::string& path,
-                  Mistakes* mistakes) {
-  const std::vector<std::string> known = known_metrics(task);
+void check_bounds(const Bounds& bounds, const Measured* measured, const std::string& path, Mistakes* mistakes) {
+  const std::vector<std::string> known = known_metrics(measured);
   if (bounds.metric().empty()) {
     mistakes->add(path + ".metric", "is missing; use one of " + listed(known));
   } else if (std::find(known.begin(), known.end(), bounds.metric()) == known.end()) {
     mistakes->add(path + ".metric", "'" + bounds.metric() + "' is not measured" +
-                                        (task ? " for a " + v1::Label::Task_Name(*task) + " label" : std::string()) +
+                                        (measured != nullptr ? " for a " + measured->what : std::string()) +
                                         "; use one of " + listed(known));
   }
   mistakes->require(bounds.has_min() || bounds.has_max(), path, "has no bound; add `min:`, `max:` or both");
@@ -56,9 +81,7 @@ void check_bounds(const Bounds& bounds, std::optional<v1::Label::Task> task, con
   }
 }
 
-using Task = std::optional<v1::Label::Task>;
-
-void check_input(const v1::InputSpec& input, Task task, const std::string& path, Mistakes* mistakes) {
+void check_input(const v1::InputSpec& input, const Measured* measured, const std::string& path, Mistakes* mistakes) {
   mistakes->name(input.name(), path + ".name");
   mistakes->name(input.source(), path + ".source");
   mistakes->require(input.holdout_newest_entries() > 0, path + ".holdout_newest_entries",
@@ -68,14 +91,14 @@ void check_input(const v1::InputSpec& input, Task task, const std::string& path,
   mistakes->range(validation.max_missing_share(), 0, 1, where + ".max_missing_share");
   mistakes->range(validation.max_label_mean_change(), 0, 1, where + ".max_label_mean_change");
   mistakes->not_negative(validation.max_range_excess(), where + ".max_range_excess");
-  if (validation.has_champion()) check_bounds(validation.champion(), task, where + ".champion", mistakes);
+  if (validation.has_champion()) check_bounds(validation.champion(), measured, where + ".champion", mistakes);
 }
 
-void check_gate(const v1::Gate& gate, Task task, const std::string& path, Mistakes* mistakes) {
+void check_gate(const v1::Gate& gate, const Measured* measured, const std::string& path, Mistakes* mistakes) {
   mistakes->name(gate.name(), path + ".name");
   switch (gate.rule_case()) {
     case v1::Gate::kAbsolute:
-      check_bounds(gate.absolute(), task, path + ".absolute", mistakes);
+      check_bounds(gate.absolute(), measured, path + ".absolute", mistakes);
       break;
     case v1::Gate::kRelative: {
       const v1::RelativeGate& relative = gate.relative();
@@ -86,6 +109,7 @@ void check_gate(const v1::Gate& gate, Task task, const std::string& path, Mistak
       break;
     }
     case v1::Gate::kSlices:
+      mistakes->require(measured != &all_measured()[kGpt], path + ".slices", "a gpt's text has no columns; remove it");
       mistakes->require(!gate.slices().column().empty(), path + ".slices.column",
                         "is missing; name the column whose values are judged one by one");
       mistakes->range(uint64_t{gate.slices().largest()}, 1, 10'000, path + ".slices.largest");
@@ -127,7 +151,7 @@ void check_resources(const v1::StepResources& resources, const v1::Recipe* recip
   }
 }
 
-void check_retention(const v1::PipelineSpec& spec, Task task, Mistakes* mistakes) {
+void check_retention(const v1::PipelineSpec& spec, const Measured* measured, Mistakes* mistakes) {
   const v1::Retention& retention = spec.retention();
   mistakes->range(uint64_t{retention.keep_last()}, 0, 1'000'000, "spec.retention.keep_last");
   mistakes->range(uint64_t{retention.keep_best()}, 0, 1'000'000, "spec.retention.keep_best");
@@ -138,7 +162,7 @@ void check_retention(const v1::PipelineSpec& spec, Task task, Mistakes* mistakes
   for (const auto& gate : spec.gates()) {
     if (gate.absolute().metric() == metric) return;
   }
-  const std::vector<std::string> known = known_metrics(task);
+  const std::vector<std::string> known = known_metrics(measured);
   mistakes->require(std::find(known.begin(), known.end(), metric) != known.end(), "spec.retention.metric",
                     "'" + metric + "' is not measured; use one of " + listed(known));
 }
@@ -202,19 +226,13 @@ std::vector<Mistake> mistakes_of(const v1::Pipeline& pipeline) {
   const v1::PipelineSpec& spec = pipeline.spec();
   mistakes.name(spec.model(), "spec.model");
   const v1::Recipe* recipe = spec.has_recipe() ? &spec.recipe() : nullptr;
-  Task task;
-  if (recipe != nullptr) {
-    const v1::Step* train = train_step_of(*recipe);
-    if (train != nullptr && train->train().tabular().label().task() != v1::Label::TASK_UNSPECIFIED) {
-      task = train->train().tabular().label().task();
-    }
-  }
+  const Measured* measured = recipe == nullptr ? nullptr : measured_of(*recipe);
 
   mistakes.require(spec.inputs_size() > 0, "spec.inputs", "is empty; name the data the model is made from");
   std::set<std::string> inputs;
   for (int i = 0; i < spec.inputs_size(); ++i) {
     const std::string path = at("spec.inputs", i);
-    check_input(spec.inputs(i), task, path, &mistakes);
+    check_input(spec.inputs(i), measured, path, &mistakes);
     mistakes.require(inputs.insert(spec.inputs(i).name()).second, path + ".name",
                      "'" + spec.inputs(i).name() + "' is the name of another input");
   }
@@ -243,12 +261,12 @@ std::vector<Mistake> mistakes_of(const v1::Pipeline& pipeline) {
   std::set<std::string> gates;
   for (int i = 0; i < spec.gates_size(); ++i) {
     const std::string path = at("spec.gates", i);
-    check_gate(spec.gates(i), task, path, &mistakes);
+    check_gate(spec.gates(i), measured, path, &mistakes);
     mistakes.require(gates.insert(spec.gates(i).name()).second, path + ".name",
                      "'" + spec.gates(i).name() + "' is the name of another gate");
   }
   mistakes.name(spec.promotion().alias(), "spec.promotion.alias");
-  check_retention(spec, task, &mistakes);
+  check_retention(spec, measured, &mistakes);
   return mistakes.take();
 }
 

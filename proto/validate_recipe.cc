@@ -56,10 +56,33 @@ void check_tabular(const v1::TabularModel& model, const std::string& path, Mista
   mistakes->require(model.hidden_layers_size() <= 64, path + ".hidden_layers", "has more than 64 layers");
 }
 
+void check_gpt(const v1::GptModel& model, const std::string& path, Mistakes* mistakes) {
+  mistakes->range(uint64_t{model.layers()}, 1, 1000, path + ".layers");
+  mistakes->range(uint64_t{model.heads()}, 1, 1000, path + ".heads");
+  mistakes->range(uint64_t{model.width()}, 1, 1u << 16, path + ".width");
+  mistakes->range(uint64_t{model.context()}, 1, 1u << 20, path + ".context");
+  mistakes->require(model.heads() == 0 || model.width() % model.heads() == 0, path + ".width",
+                    std::to_string(model.width()) + " can't be shared by " + std::to_string(model.heads()) +
+                        " heads; use a multiple");
+  mistakes->require(model.heads() == 0 || (model.kv_heads() > 0 && model.heads() % model.kv_heads() == 0),
+                    path + ".kv_heads",
+                    std::to_string(model.heads()) + " heads can't share " + std::to_string(model.kv_heads()) +
+                        " heads of keys and values; use a divisor");
+  mistakes->require(model.style() == v1::GptModel::LLAMA || model.kv_heads() == model.heads(), path + ".kv_heads",
+                    "belongs to the style LLAMA; remove it or change the style");
+  mistakes->require(model.dropout() >= 0 && model.dropout() < 1, path + ".dropout",
+                    number_text(model.dropout()) + " is out of range; use 0 or more and less than 1");
+  mistakes->require(model.vocabulary() == 0 || (model.vocabulary() >= 257 && model.vocabulary() <= 1u << 20),
+                    path + ".vocabulary",
+                    std::to_string(model.vocabulary()) +
+                        " is out of range; use at least 257 (the bytes and the end of text), or 0 for bytes");
+}
+
 void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* mistakes) {
-  if (mistakes->require(train.has_tabular(), path, "names no model family; add `tabular:`")) {
-    check_tabular(train.tabular(), path + ".tabular", mistakes);
-  }
+  mistakes->require(train.family_case() != v1::TrainStep::FAMILY_NOT_SET, path,
+                    "names no model family; add `tabular:` or `gpt:`");
+  if (train.has_tabular()) check_tabular(train.tabular(), path + ".tabular", mistakes);
+  if (train.has_gpt()) check_gpt(train.gpt(), path + ".gpt", mistakes);
   const v1::Optimizer& optimizer = train.optimizer();
   const std::string where = path + ".optimizer";
   mistakes->positive(optimizer.learning_rate(), where + ".learning_rate");

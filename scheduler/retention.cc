@@ -6,7 +6,8 @@ namespace freshet::scheduler {
 namespace {
 
 constexpr int64_t kDayUs = 86'400'000'000;
-constexpr const char* kLosses[] = {"log_loss", "rmse"};
+// One for each kind of model.
+constexpr const char* kLosses[] = {"log_loss", "rmse", "bits_per_byte"};
 
 bool is_larger_better(const std::string& metric) { return metric == "auc" || metric == "accuracy" || metric == "r2"; }
 
@@ -43,8 +44,9 @@ std::vector<size_t> best_of(const v1::Retention& policy, const std::vector<Versi
 
 std::optional<double> retention_score(const v1::Retention& policy, const v1::ModelVersion& version) {
   for (const auto& metric : version.metrics()) {
-    const bool is_wanted = policy.metric().empty() ? metric.name() == kLosses[0] || metric.name() == kLosses[1]
-                                                   : metric.name() == policy.metric();
+    const bool is_wanted = policy.metric().empty()
+                               ? std::count(std::begin(kLosses), std::end(kLosses), metric.name()) > 0
+                               : metric.name() == policy.metric();
     if (is_wanted) return is_larger_better(metric.name()) ? metric.value() : -metric.value();
   }
   return std::nullopt;

@@ -173,6 +173,33 @@ void check_champion(const v1::ChampionFloor& floor, const v1::EntryProfile& prof
   }
 }
 
+void check_columns(const v1::Validation& validation, const v1::TabularModel& model, const v1::EntryProfile& profile,
+                   const Profiles& accepted, std::vector<std::string>* reasons) {
+  bool label_is_sound = true;
+  for (const auto& used : used_columns(model)) {
+    const auto* column = find_column(profile, used.name);
+    if (column == nullptr) {
+      reasons->push_back(title(used) + " is not in the file");
+      label_is_sound = label_is_sound && !used.label;
+      continue;
+    }
+    size_t before = reasons->size();
+    check_type(used, *column, accepted, reasons);
+    check_missing(used, *column, profile.rows(), validation.max_missing_share(), reasons);
+    if (column->non_finite() > 0) {
+      reasons->push_back(title(used) + " is NaN or infinite in " + std::to_string(column->non_finite()) + " of " +
+                         counted(profile.rows(), "row"));
+    }
+    if (reasons->size() > before) {
+      label_is_sound = label_is_sound && !used.label;
+    } else if (used.ranged) {
+      check_range(used, *column, accepted, validation.max_range_excess(), reasons);
+    }
+  }
+  // What follows from a broken label says nothing new.
+  if (label_is_sound) check_label(validation, model.label(), profile, accepted, reasons);
+}
+
 }  // namespace
 
 EntryJudgement judge_entry(const v1::Validation& validation, const v1::TrainStep& step, const v1::EntryProfile& profile,
@@ -184,29 +211,7 @@ EntryJudgement judge_entry(const v1::Validation& validation, const v1::TrainStep
                        (rows_min == 1 ? " is" : " are") + " needed"};
   }
   std::vector<std::string> reasons;
-  bool label_is_sound = true;
-  for (const auto& used : used_columns(step.tabular())) {
-    const auto* column = find_column(profile, used.name);
-    if (column == nullptr) {
-      reasons.push_back(title(used) + " is not in the file");
-      label_is_sound = label_is_sound && !used.label;
-      continue;
-    }
-    size_t before = reasons.size();
-    check_type(used, *column, accepted, &reasons);
-    check_missing(used, *column, profile.rows(), validation.max_missing_share(), &reasons);
-    if (column->non_finite() > 0) {
-      reasons.push_back(title(used) + " is NaN or infinite in " + std::to_string(column->non_finite()) + " of " +
-                        counted(profile.rows(), "row"));
-    }
-    if (reasons.size() > before) {
-      label_is_sound = label_is_sound && !used.label;
-    } else if (used.ranged) {
-      check_range(used, *column, accepted, validation.max_range_excess(), &reasons);
-    }
-  }
-  // What follows from a broken label says nothing new.
-  if (label_is_sound) check_label(validation, step.tabular().label(), profile, accepted, &reasons);
+  if (step.has_tabular()) check_columns(validation, step.tabular(), profile, accepted, &reasons);
   if (validation.has_champion()) {
     check_champion(validation.champion(), profile, accepted, &reasons);
   }

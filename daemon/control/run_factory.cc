@@ -14,8 +14,10 @@ namespace freshet::control {
 namespace {
 
 // Whether a model trained by `previous` can give its weights to a model trained by `next`.
-bool same_model(const v1::TabularModel& previous, const v1::TabularModel& next) {
-  return message_digest(previous) == message_digest(next);
+bool same_model(const v1::TrainStep& previous, const v1::TrainStep& next) {
+  return previous.family_case() == next.family_case() &&
+         message_digest(previous.tabular()) == message_digest(next.tabular()) &&
+         message_digest(previous.gpt()) == message_digest(next.gpt());
 }
 
 // Starts from the champion when the recipe asks for it and the champion's model has the same shape.
@@ -27,7 +29,7 @@ Status choose_warm_start(const Snapshot& snapshot, const v1::Pipeline& pipeline,
   ASSIGN_OR_RETURN(auto maker, get<v1::Run>(snapshot, keys::run(run->project(), champion->version.run_id())));
   if (!maker) return Status::ok();
   const v1::Step* trained = train_step(maker->value.recipe());
-  if (trained == nullptr || !same_model(trained->train().tabular(), train->train().tabular())) return Status::ok();
+  if (trained == nullptr || !same_model(trained->train(), train->train())) return Status::ok();
   run->set_warm_start_version(version_name(champion->version.model(), champion->version.version()));
   run->set_warm_start_model(champion->version.artifact_digest());
   return use_artifact(snapshot, run->warm_start_model(), "run " + run->id(), change);

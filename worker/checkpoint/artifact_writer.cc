@@ -90,12 +90,17 @@ Result<v1::ProducedOutput> ArtifactWriter::seal() {
   return output;
 }
 
-Result<v1::ArtifactManifest> verify_artifact(const fs::path& directory) {
+Result<v1::ArtifactManifest> read_manifest(const fs::path& directory) {
   ASSIGN_OR_RETURN(std::string text, read_file(directory / kManifest));
   v1::ArtifactManifest manifest;
   if (Status status = from_json(text, &manifest); !status.is_ok()) {
     return corrupt((directory / kManifest).string() + ": " + status.message());
   }
+  return manifest;
+}
+
+Result<v1::ArtifactManifest> verify_artifact(const fs::path& directory) {
+  ASSIGN_OR_RETURN(v1::ArtifactManifest manifest, read_manifest(directory));
   std::set<std::string> names;
   for (const auto& file : manifest.files()) {
     if (!is_file_name(file.name()) || !names.insert(file.name()).second) {

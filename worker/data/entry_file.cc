@@ -6,11 +6,11 @@
 #include "base/sha256.h"
 #include "worker/data/arrow_column.h"
 #include "worker/data/decoder.h"
+#include "worker/data/entry.h"
 
 namespace freshet::worker {
 namespace {
 
-constexpr std::string_view kScheme = "file://";
 constexpr size_t kNamesShown = 40;
 
 std::string joined_names(const std::vector<std::string>& names) {
@@ -18,23 +18,6 @@ std::string joined_names(const std::vector<std::string>& names) {
   for (size_t i = 0; i < names.size() && i < kNamesShown; ++i) text += (i == 0 ? "" : ", ") + names[i];
   if (names.size() > kNamesShown) text += " and " + std::to_string(names.size() - kNamesShown) + " more";
   return text;
-}
-
-// A URI of an entry may name files below its source only.
-Status check_relative(const std::string& uri) {
-  std::filesystem::path path(uri);
-  if (uri.empty() || path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end()) {
-    return invalid_argument("entry '" + uri + "' is not a path below its source");
-  }
-  return Status::ok();
-}
-
-Status verify(const v1::DatasetEntry& entry, std::string_view bytes) {
-  if (entry.sha256().empty()) return Status::ok();
-  std::string digest = Sha256::hex_of(bytes);
-  if (digest == entry.sha256()) return Status::ok();
-  return conflict("the file has changed since it was registered: its SHA-256 was " + entry.sha256() + " and is " +
-                  digest);
 }
 
 Result<std::unique_ptr<EntryFile::Decoder>> open_bytes(const std::string& uri, std::string bytes,
@@ -52,13 +35,10 @@ Result<std::unique_ptr<EntryFile::Decoder>> open_bytes(const std::string& uri, s
 
 Result<EntryFile> EntryFile::open(const std::filesystem::path& directory, const v1::DatasetEntry& entry,
                                   const std::vector<ColumnRequest>& requests) {
-  RETURN_IF_ERROR(check_relative(entry.uri()));
-  auto bytes = read_file(directory / entry.uri());
-  if (!bytes.is_ok()) {
-    if (bytes.status().code() != Code::kNotFound) return bytes.status().with_context(entry.uri());
-    return not_found("the file is no longer there").with_context(entry.uri());
-  }
-  RETURN_IF_ERROR(verify(entry, *bytes).with_context(entry.uri()));
+  ASSIGN_OR_RETURN(const auto path, entry_path(directory, entry));
+  auto bytes = read_file(path);
+  if (!bytes.is_ok()) return entry_unreadable(entry, bytes.status());
+  if (!entry.sha256().empty()) RETURN_IF_ERROR(verify_entry(entry, Sha256::hex_of(*bytes)));
   auto decoder = open_bytes(entry.uri(), std::move(bytes).value(), requests);
   if (!decoder.is_ok()) return decoder.status().with_context(entry.uri());
   return EntryFile(entry.uri(), std::move(decoder).value());
@@ -107,13 +87,5 @@ EntryFile::EntryFile(std::string uri, std::unique_ptr<Decoder> decoder)
 EntryFile::EntryFile(EntryFile&&) noexcept = default;
 EntryFile& EntryFile::operator=(EntryFile&&) noexcept = default;
 EntryFile::~EntryFile() = default;
-
-Result<std::filesystem::path> source_directory(const std::string& source_uri) {
-  std::string_view text = source_uri;
-  if (!text.starts_with(kScheme)) return invalid_argument("the source '" + source_uri + "' is not a file:// URI");
-  text.remove_prefix(kScheme.size());
-  if (!text.starts_with('/')) return invalid_argument("the source '" + source_uri + "' names no absolute path");
-  return std::filesystem::path(text);
-}
 
 }  // namespace freshet::worker

@@ -55,7 +55,4 @@ class EntryFile {
   std::unique_ptr<Decoder> decoder_;
 };
 
-// The directory that a source's URI names: "file:///absolute/path".
-Result<std::filesystem::path> source_directory(const std::string& source_uri);
-
 }  // namespace freshet::worker

@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 
+#include "worker/data/entry.h"
 #include "worker/data/parallel.h"
 
 namespace freshet::worker {

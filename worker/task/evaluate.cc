@@ -1,43 +1,18 @@
 #include "worker/task/evaluate.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <unordered_map>
 
 #include "worker/data/label.h"
 #include "worker/data/parallel.h"
 #include "worker/data/table.h"
 #include "worker/metrics/scores.h"
+#include "worker/task/holdout.h"
 
 namespace freshet::worker {
 namespace {
 
 constexpr uint32_t kSlicesDefault = 10;
-
-// A model that was trained on what it is now examined in would look better than it is.
-Status check_disjoint(const v1::DatasetVersion& holdout, const v1::EvaluateTask& task) {
-  for (const auto& trained_on : task.trained_on()) {
-    std::set<std::string> uris;
-    std::map<std::string, std::string> uri_of_content;
-    for (const auto& entry : trained_on.entries()) {
-      uris.insert(entry.uri());
-      if (!entry.sha256().empty()) uri_of_content.emplace(entry.sha256(), entry.uri());
-    }
-    for (const auto& entry : holdout.entries()) {
-      if (uris.contains(entry.uri())) {
-        return invalid_argument("the holdout's entry '" + entry.uri() + "' is one that " + trained_on.version() +
-                                " was trained on");
-      }
-      auto same = uri_of_content.find(entry.sha256());
-      if (same != uri_of_content.end()) {
-        return invalid_argument("the holdout's entry '" + entry.uri() + "' has the same content as '" + same->second +
-                                "', which " + trained_on.version() + " was trained on");
-      }
-    }
-  }
-  return Status::ok();
-}
 
 std::string label_title(const v1::Label& label) {
   return "'" + label.column() + "' (" + v1::Label::Task_Name(label.task()) + ")";
@@ -164,9 +139,7 @@ std::vector<ColumnRequest> needed_columns(const v1::EvaluateTask& task, const Pr
 
 Result<v1::EvaluationReport> evaluate(const v1::EvaluateTask& task, const Predictor& candidate,
                                       const Predictor* champion, unsigned threads) {
-  if (task.holdout().empty()) return invalid_argument("the holdout is empty");
-  ASSIGN_OR_RETURN(const auto holdout, only_entries(task.data(), {task.holdout().begin(), task.holdout().end()}));
-  RETURN_IF_ERROR(check_disjoint(holdout, task));
+  ASSIGN_OR_RETURN(const auto holdout, holdout_of(task));
   const auto& label = candidate.transform().model().label();
   if (champion != nullptr) {
     RETURN_IF_ERROR(check_same_label(label, champion->transform().model().label(), task.champion_version()));

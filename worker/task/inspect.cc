@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "worker/data/entry.h"
 #include "worker/data/label.h"
 #include "worker/data/parallel.h"
 #include "worker/data/table.h"

@@ -1,12 +1,15 @@
 // Dispatch of an attempt to its task, and the tasks that end in a report.
 #include <memory>
+#include <optional>
 
 #include "proto/json.h"
 #include "worker/checkpoint/artifact_writer.h"
+#include "worker/checkpoint/gpt_artifact.h"
 #include "worker/model/predict.h"
 #include "worker/task/evaluate.h"
 #include "worker/task/inspect.h"
 #include "worker/task/task.h"
+#include "worker/task/text_tasks.h"
 
 namespace freshet::worker {
 namespace {
@@ -23,6 +26,38 @@ Result<std::unique_ptr<Predictor>> load_if_any(const v1::ArtifactRef& reference)
   if (reference.path().empty()) return std::unique_ptr<Predictor>();
   return load_predictor(reference.path());
 }
+Result<std::optional<GptArtifact>> load_gpt_if_any(const v1::ArtifactRef& reference) {
+  if (reference.path().empty()) return std::optional<GptArtifact>();
+  ASSIGN_OR_RETURN(GptArtifact artifact, load_gpt(reference.path()));
+  return std::optional(std::move(artifact));
+}
+
+template <class Model>
+const Model* address_of(const std::optional<Model>& model) {
+  return model ? &*model : nullptr;
+}
+
+// A champion of another family is refused by whoever loads it.
+Result<v1::EvaluationReport> evaluate_any(const v1::EvaluateTask& task, unsigned threads) {
+  ASSIGN_OR_RETURN(const auto manifest, read_manifest(task.candidate().path()));
+  if (manifest.checkpoint().family() == kGptFamily) {
+    ASSIGN_OR_RETURN(const auto candidate, load_gpt(task.candidate().path()));
+    ASSIGN_OR_RETURN(const auto champion, load_gpt_if_any(task.champion()));
+    return evaluate_text(task, candidate, address_of(champion), threads);
+  }
+  ASSIGN_OR_RETURN(const auto candidate, load_predictor(task.candidate().path()));
+  ASSIGN_OR_RETURN(const auto champion, load_if_any(task.champion()));
+  return evaluate(task, *candidate, champion.get(), threads);
+}
+
+Result<v1::InspectionReport> inspect_any(const v1::InspectTask& task, unsigned threads) {
+  if (task.step().has_gpt()) {
+    ASSIGN_OR_RETURN(const auto champion, load_gpt_if_any(task.champion()));
+    return inspect_text(task, address_of(champion), threads);
+  }
+  ASSIGN_OR_RETURN(const auto champion, load_if_any(task.champion()));
+  return inspect(task, champion.get(), threads);
+}
 
 Status one_rank_only(const TaskContext& context, const char* task) {
   if (context.comm.size() == 1) return Status::ok();
@@ -36,18 +71,14 @@ Status run_evaluate(const TaskContext& context) {
   RETURN_IF_ERROR(one_rank_only(context, "evaluate"));
   const auto& task = context.attempt.evaluate();
   if (task.candidate().path().empty()) return invalid_argument("the evaluate task names no candidate");
-  ASSIGN_OR_RETURN(auto candidate, load_predictor(task.candidate().path()));
-  ASSIGN_OR_RETURN(auto champion, load_if_any(task.champion()));
-  ASSIGN_OR_RETURN(auto report, evaluate(task, *candidate, champion.get(), context.threads));
+  ASSIGN_OR_RETURN(auto report, evaluate_any(task, context.threads));
   RETURN_IF_ERROR(context.reporter.milestone("evaluated"));
   return write_report(context, report);
 }
 
 Status run_inspect(const TaskContext& context) {
   RETURN_IF_ERROR(one_rank_only(context, "inspect"));
-  const auto& task = context.attempt.inspect();
-  ASSIGN_OR_RETURN(auto champion, load_if_any(task.champion()));
-  ASSIGN_OR_RETURN(auto report, inspect(task, champion.get(), context.threads));
+  ASSIGN_OR_RETURN(auto report, inspect_any(context.attempt.inspect(), context.threads));
   return write_report(context, report);
 }
 

@@ -1,4 +1,4 @@
-// The train task: data in memory, transform, model, training, and the model as an artifact.
+// The train task, whatever the model's family: data in memory, training, and the model as an artifact.
 #include <algorithm>
 #include <exception>
 #include <memory>
@@ -10,9 +10,8 @@
 #include "base/time.h"
 #include "proto/digest.h"
 #include "worker/checkpoint/checkpointer.h"
-#include "worker/checkpoint/model_artifact.h"
-#include "worker/data/table.h"
 #include "worker/task/task.h"
+#include "worker/task/training.h"
 #include "worker/train/trainer.h"
 
 namespace freshet::worker {
@@ -20,54 +19,6 @@ namespace {
 
 // Twenty points a second are enough for any curve, and the ring is never the bottleneck.
 constexpr Duration kReportEvery = Duration::millis(50);
-
-struct Prepared {
-  Transform transform;
-  TabularModel model;
-  EncodedRows rows;
-  std::vector<float> parameters;
-  bool is_warm = false;  // they come from the task's warm start
-};
-
-// Where training starts; `previous` may be null.
-Result<std::vector<float>> initial_parameters(const TabularModel& model, uint64_t seed, const ModelArtifact* previous) {
-  std::vector<float> parameters(model.parameters());
-  model.initialise(seed, parameters.data());
-  return previous ? warm_start(model, std::move(parameters), *previous) : std::move(parameters);
-}
-
-Result<Prepared> prepare(const TaskContext& context) {
-  const auto& task = context.attempt.train();
-  if (!task.step().has_tabular()) return invalid_argument("the train step has no model: set its `tabular`");
-  const auto& wanted = task.step().tabular();
-
-  std::optional<ModelArtifact> previous;
-  if (!task.warm_start().path().empty()) {
-    ASSIGN_OR_RETURN(previous, load_model(task.warm_start().path()));
-    if (!previous->transform.same_features(wanted)) {
-      log_info("train", "the features have changed: starting from the seed, not from the champion");
-      previous.reset();
-    }
-  }
-  ASSIGN_OR_RETURN(auto data, without_entries(task.data(), {task.holdout().begin(), task.holdout().end()}));
-  ASSIGN_OR_RETURN(Table table, Table::read(data, required_columns(wanted), context.threads));
-  ASSIGN_OR_RETURN(Transform transform, Transform::fit(wanted, table, previous ? &previous->transform : nullptr));
-  ASSIGN_OR_RETURN(EncodedRows rows, transform.encode(table));
-  ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(transform)));
-  ASSIGN_OR_RETURN(auto parameters, initial_parameters(model, context.attempt.seed(), previous ? &*previous : nullptr));
-  return Prepared{std::move(transform), std::move(model), std::move(rows), std::move(parameters), previous.has_value()};
-}
-
-// The starting parameters once more: they are not kept, as they are hardly ever asked for.
-Status start_over(const TaskContext& context, const TabularModel& model, bool is_warm, std::span<float> parameters) {
-  std::optional<ModelArtifact> previous;
-  if (is_warm) {
-    ASSIGN_OR_RETURN(previous, load_model(context.attempt.train().warm_start().path()));
-  }
-  ASSIGN_OR_RETURN(auto initial, initial_parameters(model, context.attempt.seed(), previous ? &*previous : nullptr));
-  std::copy(initial.begin(), initial.end(), parameters.begin());
-  return Status::ok();
-}
 
 // What decides on the bits of a training, and nothing of where it runs.
 std::string training_digest(const v1::TrainTask& given) {
@@ -78,7 +29,7 @@ std::string training_digest(const v1::TrainTask& given) {
 
 // Null when the recipe wants none.
 std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, const TrainOptions& options,
-                                                const TabularModel& model, const v1::CheckpointInfo& training) {
+                                                const Training& model, const v1::CheckpointInfo& training) {
   if (!options.has_checkpoints()) return nullptr;
   CheckpointOptions wanted;
   wanted.directory = context.attempt.checkpoint_dir();
@@ -131,6 +82,18 @@ class StepMetrics {
 
 }  // namespace
 
+Result<std::unique_ptr<Training>> prepare_training(const TaskContext& context) {
+  switch (context.attempt.train().step().family_case()) {
+    case v1::TrainStep::kTabular:
+      return prepare_tabular(context);
+    case v1::TrainStep::kGpt:
+      return prepare_gpt(context);
+    case v1::TrainStep::FAMILY_NOT_SET:
+      break;
+  }
+  return invalid_argument("the train step has no model: set its `tabular` or `gpt`");
+}
+
 Status run_train(const TaskContext& context) {
   const auto& attempt = context.attempt;
   bool first_rank = context.comm.rank() == 0;
@@ -141,10 +104,17 @@ Status run_train(const TaskContext& context) {
         "worker's version");
   }
   // Joining the gang and reading the data take about as long as each other.
-  Result<Prepared> prepared = internal("not prepared");
+  Result<std::unique_ptr<Training>> prepared = internal("not prepared");
+  std::vector<float> parameters;
   std::thread reader([&] {
     try {
-      prepared = prepare(context);
+      prepared = prepare_training(context);
+      if (!prepared.is_ok()) return;
+      if (auto initial = (*prepared)->initial_parameters(); initial.is_ok()) {
+        parameters = *std::move(initial);
+      } else {
+        prepared = initial.status();
+      }
     } catch (const std::exception& error) {
       prepared = internal(error.what());
     }
@@ -153,21 +123,24 @@ Status run_train(const TaskContext& context) {
   reader.join();
   RETURN_IF_ERROR(started);
   RETURN_IF_ERROR(context.comm.agree(prepared.status()));
-  const TabularModel& model = prepared->model;
+  Training& training = **prepared;
   if (first_rank) RETURN_IF_ERROR(context.reporter.milestone("decoded"));
 
   v1::CheckpointInfo checkpoint;
-  checkpoint.set_family("tabular");
+  checkpoint.set_family(training.family());
   checkpoint.set_seed(attempt.seed());
-  checkpoint.set_initial_weights_digest(weights_digest(model.tensors(), prepared->parameters.data()));
+  checkpoint.set_initial_weights_digest(weights_digest(training.tensors(), parameters.data()));
   ThreadPool pool(context.threads);
+  auto objective = training.objective(options, pool.threads());
+  RETURN_IF_ERROR(context.comm.agree(objective.status()));
   ASSIGN_OR_RETURN(Trainer trainer,
-                   Trainer::create(model, options, &context.comm, &pool, std::move(prepared->parameters)));
+                   Trainer::create(objective->get(), options, &context.comm, &pool, std::move(parameters)));
   if (first_rank) {
-    context.reporter.metric("total_steps", static_cast<double>(Trainer::steps_of(options, prepared->rows.rows)), 0);
+    context.reporter.metric("total_steps", static_cast<double>(Trainer::steps_of(options, (*objective)->examples())),
+                            0);
   }
   StepMetrics metrics(&context.reporter, options.learning_rate);
-  auto checkpoints = make_checkpointer(context, options, model, checkpoint);
+  auto checkpoints = make_checkpointer(context, options, training, checkpoint);
   bool is_first_step = true;
   TrainHooks hooks;
   hooks.checkpoints = checkpoints.get();
@@ -176,8 +149,10 @@ Status run_train(const TaskContext& context) {
     metrics.on_step(step);
     return std::exchange(is_first_step, false) ? context.reporter.milestone("first_step") : Status::ok();
   };
-  hooks.initial = [&](std::span<float> parameters) {
-    return start_over(context, model, prepared->is_warm, parameters);
+  hooks.initial = [&](std::span<float> start) -> Status {
+    ASSIGN_OR_RETURN(auto initial, training.initial_parameters());
+    std::copy(initial.begin(), initial.end(), start.begin());
+    return Status::ok();
   };
   hooks.on_resume = [&](uint64_t step) {
     if (!first_rank) return;
@@ -187,7 +162,7 @@ Status run_train(const TaskContext& context) {
   hooks.on_skip = [&](uint64_t step) {
     if (first_rank) context.reporter.metric("skipped_step", 1, static_cast<int64_t>(step));
   };
-  RETURN_IF_ERROR(trainer.run(prepared->rows, hooks));
+  RETURN_IF_ERROR(trainer.run(hooks));
   if (first_rank) RETURN_IF_ERROR(context.reporter.milestone("trained"));
 
   ASSIGN_OR_RETURN(auto optimizer, trainer.gather_optimizer_state());
@@ -196,8 +171,8 @@ Status run_train(const TaskContext& context) {
   checkpoint.set_epoch(options.epochs);  // all passes are done: the next would start at their first row
   checkpoint.set_cursor(0);
   for (uint64_t step : trainer.skipped_steps()) checkpoint.add_skipped_steps(step);
-  ASSIGN_OR_RETURN(auto output, save_model(attempt.output_dir(), prepared->transform, model, trainer.parameters(),
-                                           optimizer.m, optimizer.v, checkpoint));
+  ASSIGN_OR_RETURN(auto output,
+                   training.save(attempt.output_dir(), {trainer.parameters(), optimizer.m, optimizer.v}, checkpoint));
   return context.reporter.produced(output);
 }
 

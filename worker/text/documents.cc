@@ -8,12 +8,11 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/sha256.h"
 #include "worker/text/words.h"
 
 namespace freshet::worker {
 namespace {
-
-using Visit = std::function<Status(std::string_view, bool)>;
 
 // Reads a file in blocks; what is not yet used stays in `bytes`.
 class Blocks {
@@ -37,8 +36,13 @@ class Blocks {
     } while (count < 0 && errno == EINTR);
     bytes.resize(before + (count > 0 ? static_cast<size_t>(count) : 0));
     if (count < 0) return errno_status("read " + path_, errno);
+    hash_.update(std::string_view(bytes).substr(before));
+    size_ += bytes.size() - before;
     return count > 0;
   }
+
+  // Of all that was read.
+  FileDigest digest() { return {hash_.finish_hex(), size_}; }
 
   std::string bytes;
 
@@ -46,9 +50,11 @@ class Blocks {
   Fd file_;
   std::string path_;
   size_t block_bytes_;
+  Sha256 hash_;
+  uint64_t size_ = 0;
 };
 
-Status read_text(Blocks* blocks, const Visit& visit) {
+Status read_text(Blocks* blocks, const DocumentVisitor& visit) {
   bool begins = true;
   for (bool more = true; more;) {
     ASSIGN_OR_RETURN(more, blocks->more());
@@ -61,7 +67,7 @@ Status read_text(Blocks* blocks, const Visit& visit) {
   return Status::ok();
 }
 
-Status read_line(std::string_view line, const std::string& where, const Visit& visit) {
+Status read_line(std::string_view line, const std::string& where, const DocumentVisitor& visit) {
   if (line.ends_with('\r')) line.remove_suffix(1);
   if (line.empty()) return Status::ok();
   boost::system::error_code error;
@@ -72,7 +78,7 @@ Status read_line(std::string_view line, const std::string& where, const Visit& v
   return visit(text->get_string(), true);
 }
 
-Status read_json_lines(Blocks* blocks, const std::string& path, const Visit& visit) {
+Status read_json_lines(Blocks* blocks, const std::string& path, const DocumentVisitor& visit) {
   size_t number = 0;
   for (bool more = true; more;) {
     ASSIGN_OR_RETURN(more, blocks->more());
@@ -88,11 +94,12 @@ Status read_json_lines(Blocks* blocks, const std::string& path, const Visit& vis
 
 }  // namespace
 
-Status read_documents(const std::filesystem::path& path, const Visit& visit, size_t piece_bytes) {
+Result<FileDigest> read_documents(const std::filesystem::path& path, const DocumentVisitor& visit, size_t piece_bytes) {
   Blocks blocks(path, piece_bytes);
   if (!blocks.is_open()) return errno_status("open " + path.string(), errno);
-  if (path.extension() == ".jsonl") return read_json_lines(&blocks, path.string(), visit);
-  return read_text(&blocks, visit);
+  const bool has_lines = path.extension() == ".jsonl";
+  RETURN_IF_ERROR(has_lines ? read_json_lines(&blocks, path.string(), visit) : read_text(&blocks, visit));
+  return blocks.digest();
 }
 
 }  // namespace freshet::worker

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string_view>
 
+#include "base/file.h"
 #include "base/status.h"
 
 namespace freshet::worker {
@@ -15,10 +16,11 @@ namespace freshet::worker {
 inline constexpr size_t kPieceBytes = 4 << 20;
 inline constexpr size_t kPieceBytesMax = 256 << 20;
 
-// Calls `visit(piece, begins_document)`. Pieces are cut where no word is (words.h), so that their tokens are those of
-// the whole. invalid_argument names file and line: not JSON, no string "text", or a piece that would be too long.
-Status read_documents(const std::filesystem::path& path,
-                      const std::function<Status(std::string_view piece, bool begins_document)>& visit,
-                      size_t piece_bytes = kPieceBytes);
+using DocumentVisitor = std::function<Status(std::string_view piece, bool begins_document)>;
+
+// Pieces are cut where no word is (words.h), so that their tokens are those of the whole. Gives the digest of what was
+// read. invalid_argument names file and line: not JSON, no string "text", or a piece that would be too long.
+Result<FileDigest> read_documents(const std::filesystem::path& path, const DocumentVisitor& visit,
+                                  size_t piece_bytes = kPieceBytes);
 
 }  // namespace freshet::worker

@@ -31,10 +31,11 @@ Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& name) {
 Status train(const Options& options) {
   BpeTraining training;
   for (const auto& file : options.files) {
-    RETURN_IF_ERROR(read_documents(file, [&](std::string_view piece, bool) {
+    auto read = read_documents(file, [&](std::string_view piece, bool) {
       training.add(piece);
       return Status::ok();
-    }));
+    });
+    RETURN_IF_ERROR(read.status());
   }
   ASSIGN_OR_RETURN(Bpe bpe, training.train(options.vocabulary));
   const std::filesystem::path out = options.out;
@@ -56,14 +57,15 @@ Status encode(const Options& options) {
   std::vector<Token> tokens;
   uint64_t bytes = 0, documents = 0;
   for (const auto& file : options.files) {
-    RETURN_IF_ERROR(read_documents(file, [&](std::string_view piece, bool begins_document) {
+    auto read = read_documents(file, [&](std::string_view piece, bool begins_document) {
       tokens.clear();
       if (begins_document) tokens.push_back(tokenizer->end_of_text());
       tokenizer->encode(piece, &tokens);
       bytes += piece.size();
       documents += begins_document ? 1 : 0;
       return writer.write(tokens);
-    }));
+    });
+    RETURN_IF_ERROR(read.status());
   }
   ASSIGN_OR_RETURN(auto shards, writer.finish());
   for (const auto& shard : shards) std::printf("%s\n", shard.c_str());

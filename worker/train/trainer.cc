@@ -13,54 +13,48 @@
 
 namespace freshet::worker {
 
-Result<Trainer> Trainer::create(const TabularModel& model, const TrainOptions& options, Communicator* comm,
-                                ThreadPool* pool, std::vector<float> parameters) {
-  CHECK(parameters.size() == model.parameters());
+Result<Trainer> Trainer::create(Objective* objective, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
+                                std::vector<float> parameters) {
+  CHECK(parameters.size() == objective->parameters());
   if (static_cast<size_t>(comm->size()) > options.micro_batches) {
     return invalid_argument("the gang has " + std::to_string(comm->size()) + " ranks but the batch has " +
                             std::to_string(options.micro_batches) +
                             " micro-batches: use fewer ranks or raise batch.micro_batches");
   }
-  return Trainer(model, options, comm, pool, std::move(parameters));
+  return Trainer(objective, options, comm, pool, std::move(parameters));
 }
 
-Trainer::Trainer(const TabularModel& model, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
+Trainer::Trainer(Objective* objective, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
                  std::vector<float> parameters)
-    : model_(model),
+    : objective_(objective),
       options_(options),
       comm_(comm),
       pool_(pool),
       parameters_(std::move(parameters)),
-      buffers_(std::make_unique<BufferPool>(model.parameters())),
-      reducer_(comm, model.parameters(), options.micro_batches),
+      buffers_(std::make_unique<BufferPool>(parameters_.size())),
+      reducer_(comm, parameters_.size(), options.micro_batches),
       m_(reducer_.segment().size()),
       v_(reducer_.segment().size()),
       guards_(options.guards),
       micro_batches_(share_of(options.micro_batches, comm->size(), comm->rank())),
       indices_(pool->threads()),
       losses_(options.micro_batches),
-      block_sums_((model.parameters() + kernels::kBlock - 1) / kernels::kBlock) {
-  for (unsigned thread = 0; thread < pool->threads(); ++thread) {
-    workspaces_.emplace_back(model, options.micro_batch_rows);
-  }
+      block_sums_((parameters_.size() + kernels::kBlock - 1) / kernels::kBlock) {}
+
+uint64_t Trainer::steps_of(const TrainOptions& options, size_t examples) {
+  return options.epochs * ((examples + options.batch_rows() - 1) / options.batch_rows());
 }
 
-uint64_t Trainer::steps_of(const TrainOptions& options, size_t rows) {
-  return options.epochs * ((rows + options.batch_rows() - 1) / options.batch_rows());
-}
-
-Status Trainer::run(const EncodedRows& rows, const TrainHooks& hooks) {
-  if (rows.rows == 0) return invalid_argument("there are no rows to train on");
-  RETURN_IF_ERROR(model_.check_rows(rows, true));
-  batches_a_pass_ = (rows.rows + options_.batch_rows() - 1) / options_.batch_rows();
-  steps_ = steps_of(options_, rows.rows);
+Status Trainer::run(const TrainHooks& hooks) {
+  batches_a_pass_ = (objective_->examples() + options_.batch_rows() - 1) / options_.batch_rows();
+  steps_ = steps_of(options_, objective_->examples());
   if (hooks.checkpoints) RETURN_IF_ERROR(resume(hooks, false));
   while (step_ < steps_) {
     const uint64_t before = step_;
     if (guards_.is_skipped(step_ + 1)) {
       ++step_;
     } else {
-      RETURN_IF_ERROR(run_step(rows, hooks));
+      RETURN_IF_ERROR(run_step(hooks));
     }
     if (hooks.checkpoints && step_ == before + 1) {
       RETURN_IF_ERROR(hooks.checkpoints->after_step(progress(), memory(), step_ == steps_));
@@ -96,17 +90,18 @@ Status Trainer::resume(const TrainHooks& hooks, bool may_start_over) {
   return Status::ok();
 }
 
-Status Trainer::run_step(const EncodedRows& rows, const TrainHooks& hooks) {
+Status Trainer::run_step(const TrainHooks& hooks) {
   uint64_t pass = step_ / batches_a_pass_, cursor = step_ % batches_a_pass_ * options_.batch_rows();
   StepResult result;
   result.step = step_ + 1;
   result.steps = steps_;
-  result.rows = std::min<size_t>(options_.batch_rows(), rows.rows - cursor);
+  result.rows = std::min<size_t>(options_.batch_rows(), objective_->examples() - cursor);
   // The last batch of a pass fills its micro-batches from the front; those left empty are no leaves of its tree.
   size_t leaves = (result.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
 
   SubtreeSums sums(leaves, micro_batches_.begin, micro_batches_.end, buffers_.get());
-  RETURN_IF_ERROR(sum_micro_batches(rows, pass, cursor, result.rows, &sums));
+  RETURN_IF_ERROR(objective_->begin_step(parameters_.data(), pool_));
+  RETURN_IF_ERROR(sum_micro_batches(pass, cursor, result.rows, &sums));
   ASSIGN_OR_RETURN(const float* gradient, reducer_.reduce(leaves, sums.sums()));
   ASSIGN_OR_RETURN(BatchNumbers numbers, share_numbers(gradient));
   result.loss = numbers.loss_sum / static_cast<double>(result.rows);
@@ -143,9 +138,8 @@ Status Trainer::take(Guards::Action action, const std::string& trouble, const fl
   return Status::ok();
 }
 
-Status Trainer::sum_micro_batches(const EncodedRows& rows, uint64_t pass, uint64_t cursor, size_t batch_rows,
-                                  SubtreeSums* sums) {
-  Permutation order(rows.rows, options_.seed, pass);
+Status Trainer::sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_rows, SubtreeSums* sums) {
+  Permutation order(objective_->examples(), options_.seed, pass);
   float scale = 1.0F / static_cast<float>(batch_rows);
   std::fill(losses_.begin(), losses_.end(), 0.0);
   size_t micro = options_.micro_batch_rows;
@@ -158,7 +152,7 @@ Status Trainer::sum_micro_batches(const EncodedRows& rows, uint64_t pass, uint64
     indices.clear();
     for (size_t i = first; i < last; ++i) indices.push_back(static_cast<uint32_t>(order.at(cursor + i)));
     float* gradient = buffers_->take();
-    auto loss = model_.forward_backward(rows, indices, scale, parameters_.data(), gradient, &workspaces_[thread]);
+    auto loss = objective_->forward_backward({indices, step_ + 1, first}, scale, parameters_.data(), gradient, thread);
     if (!loss.is_ok()) {
       buffers_->give(gradient);
       return loss.status();

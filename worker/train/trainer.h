@@ -1,8 +1,8 @@
-// The training loop: passes over rows in memory, in global batches of fixed micro-batches that ranks and threads share,
-// gradients summed in the fixed tree, AdamW on the segment of the parameters that a rank owns. The resulting weights
-// are the same bits for any number of ranks and threads, and whether or not it was interrupted and went on from a
-// checkpoint. One object per rank, used on one thread; all ranks make the same calls. It reports through callbacks and
-// writes no files by itself.
+// The training loop: passes over an objective's examples, in global batches of fixed micro-batches that ranks and
+// threads share, gradients summed in the fixed tree, AdamW on the segment of the parameters that a rank owns. The
+// resulting weights are the same bits for any number of ranks and threads, and whether or not it was interrupted and
+// went on from a checkpoint. One object per rank, used on one thread; all ranks make the same calls. It reports through
+// callbacks and writes no files by itself.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,8 @@
 #include "worker/comm/communicator.h"
 #include "worker/comm/reduce.h"
 #include "worker/comm/tree.h"
-#include "worker/data/encoded.h"
-#include "worker/model/tabular.h"
 #include "worker/train/guards.h"
+#include "worker/train/objective.h"
 #include "worker/train/options.h"
 #include "worker/train/thread_pool.h"
 
@@ -48,14 +47,14 @@ class Trainer {
  public:
   // invalid_argument when there are more ranks than micro-batches. `parameters`: where training starts; the same on all
   // ranks. Everything named here must outlive the trainer.
-  static Result<Trainer> create(const TabularModel& model, const TrainOptions& options, Communicator* comm,
-                                ThreadPool* pool, std::vector<float> parameters);
+  static Result<Trainer> create(Objective* objective, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
+                                std::vector<float> parameters);
 
   // Trains for all epochs, from the newest checkpoint if there is one. A step that goes wrong (see Guards) and cannot
   // be made good is an invalid_argument that names the step.
-  Status run(const EncodedRows& rows, const TrainHooks& hooks);
-  Status run(const EncodedRows& rows, const std::function<Status(const StepResult&)>& on_step) {
-    return run(rows, TrainHooks{on_step, nullptr, {}, {}, {}});
+  Status run(const TrainHooks& hooks);
+  Status run(const std::function<Status(const StepResult&)>& on_step) {
+    return run(TrainHooks{on_step, nullptr, {}, {}, {}});
   }
 
   // All parameters, on every rank.
@@ -70,7 +69,7 @@ class Trainer {
   };
   Result<OptimizerState> gather_optimizer_state();
 
-  static uint64_t steps_of(const TrainOptions& options, size_t rows);
+  static uint64_t steps_of(const TrainOptions& options, size_t examples);
 
  private:
   struct BatchNumbers {
@@ -78,21 +77,20 @@ class Trainer {
     double norm = 0;
   };
 
-  Trainer(const TabularModel& model, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
+  Trainer(Objective* objective, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
           std::vector<float> parameters);
   // The next step, which moves step_ on unless it goes wrong and training goes back to an earlier one.
-  Status run_step(const EncodedRows& rows, const TrainHooks& hooks);
+  Status run_step(const TrainHooks& hooks);
   Status take(Guards::Action action, const std::string& trouble, const float* gradient, const StepResult& result,
               const TrainHooks& hooks);
   Status resume(const TrainHooks& hooks, bool may_start_over);
   TrainingMemory memory();
   Progress progress() const;
-  Status sum_micro_batches(const EncodedRows& rows, uint64_t pass, uint64_t cursor, size_t batch_rows,
-                           SubtreeSums* sums);
+  Status sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_rows, SubtreeSums* sums);
   Result<BatchNumbers> share_numbers(const float* gradient);
   void update(const float* gradient, double norm);
 
-  const TabularModel& model_;
+  Objective* const objective_;
   const TrainOptions options_;
   Communicator* comm_;
   ThreadPool* pool_;
@@ -104,10 +102,9 @@ class Trainer {
   uint64_t batches_a_pass_ = 0;
   uint64_t steps_ = 0;
   Guards guards_;
-  Range micro_batches_;                              // those of this rank
-  std::vector<TabularModel::Workspace> workspaces_;  // one a thread
-  std::vector<std::vector<uint32_t>> indices_;       // one a thread
-  std::vector<double> losses_, block_sums_;          // of the whole batch and all parameters
+  Range micro_batches_;                         // those of this rank
+  std::vector<std::vector<uint32_t>> indices_;  // one a thread
+  std::vector<double> losses_, block_sums_;     // of the whole batch and all parameters
 };
 
 }  // namespace freshet::worker

@@ -8,6 +8,7 @@
 
 #include "tests/unit/worker/synthetic.h"
 #include "worker/checkpoint/checkpointer.h"
+#include "worker/train/tabular_objective.h"
 #include "worker/train/trainer.h"
 
 namespace freshet::worker {
@@ -49,7 +50,8 @@ struct CheckpointedRun {
     std::vector<float> parameters(model.parameters());
     model.initialise(options.seed, parameters.data());
     ThreadPool pool(threads);
-    ASSIGN_OR_RETURN(auto trainer, Trainer::create(model, options, comm, &pool, std::move(parameters)));
+    ASSIGN_OR_RETURN(auto objective, TabularObjective::create(model, rows, options.micro_batch_rows, threads));
+    ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, options, comm, &pool, std::move(parameters)));
     TrainHooks hooks;
     std::optional<Checkpointer> checkpoints;
     hooks.on_step = [&](const StepResult& result) -> Status {
@@ -75,7 +77,7 @@ struct CheckpointedRun {
       wanted.training.set_seed(options.seed);
       hooks.checkpoints = &checkpoints.emplace(wanted, model.tensors(), comm, on_sealed);
     }
-    RETURN_IF_ERROR(trainer.run(rows, hooks));
+    RETURN_IF_ERROR(trainer.run(hooks));
     weights = trainer.parameters();
     skipped = trainer.skipped_steps();
     ASSIGN_OR_RETURN(auto state, trainer.gather_optimizer_state());

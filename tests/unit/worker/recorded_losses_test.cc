@@ -15,6 +15,7 @@
 #include "tests/unit/worker/synthetic.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/tensors.h"
+#include "worker/train/tabular_objective.h"
 #include "worker/train/trainer.h"
 
 namespace freshet::worker {
@@ -47,10 +48,13 @@ Recording train(bool binary) {
   model->initialise(options.seed, parameters.data());
   SingleCommunicator comm;
   ThreadPool pool(2);
-  auto trainer = Trainer::create(*model, options, &comm, &pool, parameters);
+  const EncodedRows rows = synthetic_rows(1000, binary);
+  auto objective = TabularObjective::create(*model, rows, options.micro_batch_rows, pool.threads());
+  EXPECT_TRUE(objective.is_ok()) << objective.status().to_string();
+  auto trainer = Trainer::create(&*objective, options, &comm, &pool, parameters);
   Recording recording;
   recording.platform = platform_text();
-  Status status = trainer->run(synthetic_rows(1000, binary), [&](const StepResult& step) {
+  Status status = trainer->run([&](const StepResult& step) {
     recording.losses.push_back(step.loss);
     recording.norms.push_back(step.gradient_norm);
     return Status::ok();

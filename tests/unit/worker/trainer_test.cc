@@ -8,6 +8,7 @@
 #include "tests/unit/worker/shared_floats.h"
 #include "tests/unit/worker/synthetic.h"
 #include "worker/comm/local.h"
+#include "worker/train/tabular_objective.h"
 
 namespace freshet::worker {
 namespace {
@@ -37,8 +38,9 @@ Status train(Communicator* comm, unsigned threads, const TrainOptions& o, const 
   std::vector<float> parameters(model.parameters());
   model.initialise(o.seed, parameters.data());
   ThreadPool pool(threads);
-  ASSIGN_OR_RETURN(auto trainer, Trainer::create(model, o, comm, &pool, std::move(parameters)));
-  RETURN_IF_ERROR(trainer.run(rows, [&](const StepResult& step) {
+  ASSIGN_OR_RETURN(auto objective, TabularObjective::create(model, rows, o.micro_batch_rows, pool.threads()));
+  ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, o, comm, &pool, std::move(parameters)));
+  RETURN_IF_ERROR(trainer.run([&](const StepResult& step) {
     outcome->losses.push_back(static_cast<float>(step.loss));
     outcome->losses.push_back(static_cast<float>(step.gradient_norm));
     return Status::ok();

@@ -30,7 +30,7 @@ class DocumentsTest : public testing::Test {
     std::vector<std::string> found;
     words.clear();
     longest = 0;
-    status = read_documents(
+    auto read = read_documents(
         path,
         [&](std::string_view piece, bool begins) {
           if (begins) found.emplace_back();
@@ -40,6 +40,12 @@ class DocumentsTest : public testing::Test {
           return Status::ok();
         },
         piece_bytes);
+    status = read.status();
+    if (read.is_ok()) {
+      const FileDigest digest = digest_file(path).value();
+      EXPECT_EQ(read->sha256, digest.sha256);
+      EXPECT_EQ(read->size, digest.size);
+    }
     return found;
   }
 
@@ -85,10 +91,10 @@ TEST_F(DocumentsTest, SaysWhichLineIsWrong) {
 
 TEST_F(DocumentsTest, TheVisitorsErrorEndsIt) {
   int calls = 0;
-  Status ended = read_documents(
+  auto ended = read_documents(
       file("a.txt", "a b c d e f"),
       [&](std::string_view, bool) { return ++calls == 2 ? cancelled("enough") : Status(); }, 1);
-  EXPECT_EQ(ended.code(), Code::kCancelled);
+  EXPECT_EQ(ended.status().code(), Code::kCancelled);
   EXPECT_EQ(calls, 2);
 }
 

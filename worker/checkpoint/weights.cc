@@ -1,0 +1,91 @@
+#include "worker/checkpoint/weights.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/file.h"
+#include "worker/checkpoint/fingerprint.h"
+#include "worker/checkpoint/safetensors.h"
+
+namespace freshet::worker {
+namespace {
+
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kOptimizer = "optimizer.safetensors";
+
+std::string optimizer_bytes(const std::vector<TensorView>& tensors, const std::vector<float>& m,
+                            const std::vector<float>& v) {
+  std::vector<TensorView> moments;
+  std::vector<float> values = m;
+  values.insert(values.end(), v.begin(), v.end());
+  for (const auto& tensor : tensors) {
+    moments.push_back({"m." + tensor.name, tensor.shape, tensor.offset, tensor.size});
+    moments.push_back({"v." + tensor.name, tensor.shape, m.size() + tensor.offset, tensor.size});
+  }
+  return write_safetensors(moments, values.data());
+}
+
+// The file's values in the model's order.
+Result<std::vector<float>> arrange(const std::vector<TensorView>& tensors, const Safetensors& file) {
+  std::map<std::string, const TensorView*> by_name;
+  for (const auto& tensor : file.tensors) by_name[tensor.name] = &tensor;
+  std::vector<float> parameters(file.values.size());
+  for (const auto& tensor : tensors) {
+    auto found = by_name.find(tensor.name);
+    if (found == by_name.end()) return corrupt("the weights lack the tensor " + tensor.name);
+    if (found->second->shape != tensor.shape) {
+      return corrupt("the tensor " + tensor.name + " has the shape " + shape_text(found->second->shape) + ", not " +
+                     shape_text(tensor.shape));
+    }
+    const float* from = file.values.data() + found->second->offset;
+    std::copy(from, from + tensor.size, parameters.data() + tensor.offset);
+  }
+  if (by_name.size() != tensors.size()) return corrupt("the weights hold tensors that the model does not have");
+  return parameters;
+}
+
+}  // namespace
+
+std::string shape_text(const std::vector<uint64_t>& shape) {
+  std::string text;
+  for (uint64_t dimension : shape) text += (text.empty() ? "" : ", ") + std::to_string(dimension);
+  return "[" + text + "]";
+}
+
+Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights& weights, const std::string& family,
+                   v1::CheckpointInfo checkpoint, ArtifactWriter* writer) {
+  RETURN_IF_ERROR(writer->add_file(kWeights, write_safetensors(tensors, weights.parameters.data())));
+  RETURN_IF_ERROR(writer->add_file(kOptimizer, optimizer_bytes(tensors, weights.m, weights.v)));
+  ASSIGN_OR_RETURN(*checkpoint.mutable_numerics(), numerics_fingerprint());
+  checkpoint.set_family(family);
+  checkpoint.set_weights_digest(weights_digest(tensors, weights.parameters.data()));
+  writer->set_checkpoint(checkpoint);
+  return Status::ok();
+}
+
+Result<v1::ArtifactManifest> verify_model(const std::filesystem::path& directory, const std::string& family,
+                                          const std::vector<std::string>& files) {
+  ASSIGN_OR_RETURN(auto manifest, verify_artifact(directory));
+  auto has = [&](const std::string& name) {
+    return std::any_of(manifest.files().begin(), manifest.files().end(),
+                       [&](const auto& file) { return file.name() == name; });
+  };
+  if (manifest.type() != "model" || manifest.checkpoint().family() != family || !has(kWeights) ||
+      !std::all_of(files.begin(), files.end(), has)) {
+    return invalid_argument(directory.string() + " is not a model of the family " + family);
+  }
+  return manifest;
+}
+
+Result<std::vector<float>> read_weights(const std::filesystem::path& directory, const v1::ArtifactManifest& manifest,
+                                        const std::vector<TensorView>& tensors) {
+  ASSIGN_OR_RETURN(std::string bytes, read_file(directory / kWeights));
+  ASSIGN_OR_RETURN(Safetensors file, parse_safetensors(bytes));
+  ASSIGN_OR_RETURN(std::vector<float> parameters, arrange(tensors, file));
+  if (weights_digest(tensors, parameters.data()) != manifest.checkpoint().weights_digest()) {
+    return corrupt(directory.string() + ": the weights are not those that the manifest names");
+  }
+  return parameters;
+}
+
+}  // namespace freshet::worker

@@ -1,0 +1,40 @@
+// The files of weights in a model's artifact, whatever its family: model.safetensors, and optimizer.safetensors with
+// AdamW's two moments of each tensor as "m.NAME" and "v.NAME". Blocking; any thread.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "proto/artifact.pb.h"
+#include "worker/checkpoint/artifact_writer.h"
+#include "worker/checkpoint/tensors.h"
+
+namespace freshet::worker {
+
+// What a training ends with: flat arrays of one length, laid out by the model's tensors.
+struct TrainedWeights {
+  const std::vector<float>& parameters;
+  const std::vector<float>& m;
+  const std::vector<float>& v;
+};
+
+// Adds both files, and to `checkpoint` the family, the weights' digest and the numerics fingerprint.
+Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights& weights, const std::string& family,
+                   v1::CheckpointInfo checkpoint, ArtifactWriter* writer);
+
+// The manifest of a model's directory, all its files verified; invalid_argument when it is not of this family or lacks
+// one of `files`.
+Result<v1::ArtifactManifest> verify_model(const std::filesystem::path& directory, const std::string& family,
+                                          const std::vector<std::string>& files);
+
+// The parameters as `tensors` lay them out. corrupt when the file holds other tensors, or not the weights that the
+// manifest names.
+Result<std::vector<float>> read_weights(const std::filesystem::path& directory, const v1::ArtifactManifest& manifest,
+                                        const std::vector<TensorView>& tensors);
+
+// "[2, 3]"
+std::string shape_text(const std::vector<uint64_t>& shape);
+
+}  // namespace freshet::worker

@@ -1,0 +1,82 @@
+// Training of the family tabular.
+#include <optional>
+
+#include "base/log.h"
+#include "worker/checkpoint/model_artifact.h"
+#include "worker/data/table.h"
+#include "worker/task/training.h"
+#include "worker/train/tabular_objective.h"
+
+namespace freshet::worker {
+namespace {
+
+class TabularTraining final : public Training {
+ public:
+  TabularTraining(std::string warm_start_path, uint64_t seed, std::optional<ModelArtifact> previous,
+                  Transform transform, TabularModel model, EncodedRows rows)
+      : warm_start_path_(std::move(warm_start_path)),
+        seed_(seed),
+        previous_(std::move(previous)),
+        is_warm_(previous_.has_value()),
+        transform_(std::move(transform)),
+        model_(std::move(model)),
+        rows_(std::move(rows)) {}
+
+  std::string family() const override { return "tabular"; }
+  const std::vector<TensorView>& tensors() const override { return model_.tensors(); }
+
+  Result<std::vector<float>> initial_parameters() override {
+    std::vector<float> parameters(model_.parameters());
+    model_.initialise(seed_, parameters.data());
+    if (!is_warm_) return parameters;
+    std::optional<ModelArtifact> previous = std::exchange(previous_, std::nullopt);
+    if (!previous) {
+      ASSIGN_OR_RETURN(previous, load_model(warm_start_path_));
+    }
+    return warm_start(model_, std::move(parameters), *previous);
+  }
+
+  Result<std::unique_ptr<Objective>> objective(const TrainOptions& options, unsigned threads) override {
+    ASSIGN_OR_RETURN(auto made, TabularObjective::create(model_, rows_, options.micro_batch_rows, threads));
+    return std::unique_ptr<Objective>(std::make_unique<TabularObjective>(std::move(made)));
+  }
+
+  Result<v1::ProducedOutput> save(const std::filesystem::path& output_dir, const TrainedWeights& weights,
+                                  const v1::CheckpointInfo& checkpoint) const override {
+    return save_model(output_dir, transform_, model_, weights.parameters, weights.m, weights.v, checkpoint);
+  }
+
+ private:
+  const std::string warm_start_path_;
+  const uint64_t seed_;
+  std::optional<ModelArtifact> previous_;  // until it has been used
+  const bool is_warm_;
+  const Transform transform_;
+  const TabularModel model_;
+  const EncodedRows rows_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Training>> prepare_tabular(const TaskContext& context) {
+  const auto& task = context.attempt.train();
+  const auto& wanted = task.step().tabular();
+  std::optional<ModelArtifact> previous;
+  if (!task.warm_start().path().empty()) {
+    ASSIGN_OR_RETURN(previous, load_model(task.warm_start().path()));
+    if (!previous->transform.same_features(wanted)) {
+      log_info("train", "the features have changed: starting from the seed, not from the champion");
+      previous.reset();
+    }
+  }
+  ASSIGN_OR_RETURN(auto data, without_entries(task.data(), {task.holdout().begin(), task.holdout().end()}));
+  ASSIGN_OR_RETURN(Table table, Table::read(data, required_columns(wanted), context.threads));
+  ASSIGN_OR_RETURN(Transform transform, Transform::fit(wanted, table, previous ? &previous->transform : nullptr));
+  ASSIGN_OR_RETURN(EncodedRows rows, transform.encode(table));
+  ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(transform)));
+  return std::unique_ptr<Training>(std::make_unique<TabularTraining>(task.warm_start().path(), context.attempt.seed(),
+                                                                     std::move(previous), std::move(transform),
+                                                                     std::move(model), std::move(rows)));
+}
+
+}  // namespace freshet::worker

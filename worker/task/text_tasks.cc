@@ -1,0 +1,101 @@
+#include "worker/task/text_tasks.h"
+
+#include <cmath>
+
+#include "worker/data/entry.h"
+#include "worker/data/text_entries.h"
+#include "worker/model/text_scores.h"
+#include "worker/task/holdout.h"
+
+namespace freshet::worker {
+namespace {
+
+// The loss on each entry, and over all.
+struct Losses {
+  std::vector<TextLoss> entries;
+  TextLoss total;
+};
+
+Result<Losses> losses_of(const GptArtifact& model, const std::string& name, const v1::DatasetVersion& data,
+                         unsigned threads) {
+  ASSIGN_OR_RETURN(const auto texts, read_tokens(data, model.tokenizer.get(), threads));
+  Losses losses;
+  for (const EntryTokens& text : texts) {
+    ASSIGN_OR_RETURN(TextLoss loss, text_loss(model, text, threads));
+    if (!std::isfinite(loss.nats)) {
+      return invalid_argument(name + " has a loss on " + text.uri + " that is not a finite number");
+    }
+    losses.total.nats += loss.nats;
+    losses.total.tokens += loss.tokens;
+    losses.total.bytes += loss.bytes;
+    losses.entries.push_back(loss);
+  }
+  return losses;
+}
+
+void fill_scores(const Losses& losses, const std::string& digest, v1::ModelScores* scores) {
+  scores->set_model_digest(digest);
+  for (auto& metric : text_metrics(losses.total)) *scores->add_metrics() = std::move(metric);
+}
+
+v1::EntryProfile inspect_entry(const std::filesystem::path& directory, const v1::DatasetEntry& entry,
+                               const v1::InspectTask& task, const GptArtifact* champion, unsigned threads) {
+  v1::EntryProfile profile;
+  const auto bytes = byte_tokenizer();
+  auto text = read_entry_tokens(directory, entry, champion == nullptr ? *bytes : champion->tokenizer.get());
+  if (!text.is_ok()) {
+    profile.set_error(text.status().message());
+    return profile;
+  }
+  profile.set_rows(text->documents);
+  if (champion == nullptr || text->bytes == 0) return profile;
+  profile.set_champion_version(task.champion_version());
+  auto loss = text_loss(*champion, *text, threads);
+  if (!loss.is_ok() || !std::isfinite(loss->nats)) {
+    profile.set_error("the champion " + task.champion_version() + " can't be scored on it: " +
+                      (loss.is_ok() ? "its loss is not a finite number" : loss.status().message()));
+    return profile;
+  }
+  for (auto& metric : text_metrics(*loss)) *profile.add_champion_metrics() = std::move(metric);
+  return profile;
+}
+
+}  // namespace
+
+Result<v1::EvaluationReport> evaluate_text(const v1::EvaluateTask& task, const GptArtifact& candidate,
+                                           const GptArtifact* champion, unsigned threads) {
+  if (task.slices_size() > 0) {
+    return invalid_argument("text has no columns to slice by: remove the slices gate from the pipeline");
+  }
+  ASSIGN_OR_RETURN(const auto holdout, holdout_of(task));
+  ASSIGN_OR_RETURN(const Losses candidates, losses_of(candidate, "the candidate", holdout, threads));
+  v1::EvaluationReport report;
+  report.set_loss("nats");
+  report.set_rows(candidates.total.bytes);
+  fill_scores(candidates, task.candidate().digest(), report.mutable_candidate());
+  Losses champions;
+  if (champion != nullptr) {
+    ASSIGN_OR_RETURN(champions, losses_of(*champion, "the champion " + task.champion_version(), holdout, threads));
+    fill_scores(champions, task.champion().digest(), report.mutable_champion());
+    report.set_champion_version(task.champion_version());
+  }
+  for (size_t i = 0; i < candidates.entries.size(); ++i) {
+    auto* scores = report.add_entries();
+    scores->set_uri(holdout.entries(static_cast<int>(i)).uri());
+    scores->set_rows(candidates.entries[i].bytes);
+    scores->set_candidate_loss_sum(candidates.entries[i].nats);
+    if (champion != nullptr) scores->set_champion_loss_sum(champions.entries[i].nats);
+  }
+  return report;
+}
+
+Result<v1::InspectionReport> inspect_text(const v1::InspectTask& task, const GptArtifact* champion, unsigned threads) {
+  ASSIGN_OR_RETURN(const auto directory, source_directory(task.data().source_uri()));
+  v1::InspectionReport report;
+  for (const auto& entry : task.data().entries()) {
+    *report.add_profiles() = inspect_entry(directory, entry, task, champion, threads);
+  }
+  return report;
+}
+
+}  // namespace freshet::worker

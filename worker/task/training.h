@@ -1,0 +1,46 @@
+// What the train task needs of a model's family: the data as an objective, where training starts, and how the result is
+// kept. Made on every rank from the same attempt, and the same on each. One thread at a time; it outlives its
+// objective.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "proto/attempt.pb.h"
+#include "worker/checkpoint/tensors.h"
+#include "worker/checkpoint/weights.h"
+#include "worker/task/task.h"
+#include "worker/train/objective.h"
+#include "worker/train/options.h"
+
+namespace freshet::worker {
+
+class Training {
+ public:
+  virtual ~Training() = default;
+
+  virtual std::string family() const = 0;
+  virtual const std::vector<TensorView>& tensors() const = 0;
+
+  // From the seed, or from the model that the task starts warm from. They are not kept here: a second call, which only
+  // a training that starts over makes, reads that model again.
+  virtual Result<std::vector<float>> initial_parameters() = 0;
+
+  // invalid_argument when the data holds nothing to train on.
+  virtual Result<std::unique_ptr<Objective>> objective(const TrainOptions& options, unsigned threads) = 0;
+
+  // As output "model" below `output_dir`.
+  virtual Result<v1::ProducedOutput> save(const std::filesystem::path& output_dir, const TrainedWeights& weights,
+                                          const v1::CheckpointInfo& checkpoint) const = 0;
+};
+
+// Reads the data. invalid_argument when the step names no family, or what in its data or model is wrong.
+Result<std::unique_ptr<Training>> prepare_training(const TaskContext& context);
+
+Result<std::unique_ptr<Training>> prepare_tabular(const TaskContext& context);
+Result<std::unique_ptr<Training>> prepare_gpt(const TaskContext& context);
+
+}  // namespace freshet::worker

@@ -1,0 +1,38 @@
+// What a training makes smaller: the loss of a model on its examples. The trainer knows neither models nor data, only
+// this. One object per rank, which owns what its threads need; forward_backward() runs on several threads at a time,
+// all else on the trainer's.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/status.h"
+#include "worker/train/thread_pool.h"
+
+namespace freshet::worker {
+
+// The examples of one forward and backward pass.
+struct MicroBatch {
+  std::span<const uint32_t> examples;
+  uint64_t step = 0;   // of the training, from 1
+  uint64_t first = 0;  // where its first example stands in the step's global batch
+};
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+
+  virtual size_t parameters() const = 0;
+  virtual size_t examples() const = 0;
+
+  // Before the micro-batches of a step.
+  virtual Status begin_step(const float* parameters, ThreadPool* pool) = 0;
+
+  // The SUM of the loss over these examples, and in `gradient` (as long as the parameters, overwritten) the gradient of
+  // that sum times `scale`. `thread` is not used by two calls at a time. The bits depend on the micro-batch and the
+  // parameters only.
+  virtual Result<double> forward_backward(const MicroBatch& batch, float scale, const float* parameters,
+                                          float* gradient, unsigned thread) = 0;
+};
+
+}  // namespace freshet::worker
