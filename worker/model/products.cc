@@ -34,8 +34,18 @@ Status multiply(const kernels::MatmulShape& shape, const Factor& a, const Factor
 
 namespace {
 
-Status run_tile(const Product& product, size_t index) {
-  const TileRange shape = tile_shape(product.shape);
+// A transposed right operand is copied into the library's order, which pays off over many columns. A product that has
+// the pool for itself is cut into four tiles at least.
+TileRange tile_shape(const kernels::MatmulShape& shape, bool b_transposed, bool alone) {
+  auto tiles = [&shape](const TileRange& t) { return pieces_of(shape.m, t.rows) * pieces_of(shape.n, t.columns); };
+  TileRange tile{0, std::min<size_t>(shape.m, 256), 0, std::min<size_t>(shape.n, b_transposed ? 768 : 384)};
+  if (!alone) return tile;
+  if (tiles(tile) < 4) tile.columns = std::min<size_t>(shape.n, 192);
+  while (tiles(tile) < 4 && tile.rows >= 64) tile.rows /= 2;
+  return tile;
+}
+
+Status run_tile(const Product& product, const TileRange& shape, size_t index) {
   const size_t across = pieces_of(product.shape.n, shape.columns);
   TileRange tile;
   tile.row = index / across * shape.rows;
@@ -51,21 +61,15 @@ Status run_tile(const Product& product, size_t index) {
 
 }  // namespace
 
-// Wide enough that copying the operands into the library's order is small beside the product, and four at least where
-// the product is large enough to be worth sharing.
-TileRange tile_shape(const kernels::MatmulShape& shape) {
-  TileRange tile{0, std::min<size_t>(shape.m, 256), 0, std::min<size_t>(shape.n, 192)};
-  while (pieces_of(shape.m, tile.rows) * pieces_of(shape.n, tile.columns) < 4 && tile.rows >= 64) tile.rows /= 2;
-  return tile;
-}
-
 Status run_products(const std::vector<Product>& products, const std::vector<std::function<void()>>& side,
                     ThreadPool* pool) {
+  std::vector<TileRange> shapes;
   std::vector<size_t> first;  // of the tiles of each product, among all
   size_t tiles = 0;
   for (const auto& product : products) {
+    const TileRange tile = tile_shape(product.shape, product.b.transposed, products.size() == 1);
+    shapes.push_back(tile);
     first.push_back(tiles);
-    const TileRange tile = tile_shape(product.shape);
     tiles += pieces_of(product.shape.m, tile.rows) * pieces_of(product.shape.n, tile.columns);
   }
   return pool->run(tiles + side.size(), [&](size_t index, unsigned) {
@@ -74,7 +78,7 @@ Status run_products(const std::vector<Product>& products, const std::vector<std:
       return Status::ok();
     }
     size_t p = static_cast<size_t>(std::upper_bound(first.begin(), first.end(), index) - first.begin()) - 1;
-    return run_tile(products[p], index - first[p]);
+    return run_tile(products[p], shapes[p], index - first[p]);
   });
 }
 

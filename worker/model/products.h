@@ -45,7 +45,4 @@ Status run_products(const std::vector<Product>& products, const std::vector<std:
 // job(begin, end) for the rows [0, rows) in pieces of at most `piece`.
 Status run_rows(size_t rows, size_t piece, const std::function<void(size_t, size_t)>& job, ThreadPool* pool);
 
-// The tile of a product; exported for its test.
-TileRange tile_shape(const kernels::MatmulShape& shape);
-
 }  // namespace freshet::worker

@@ -69,7 +69,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Matmul,
                                          Product{{37, 48, 129, true}, false, true}, Product{{128, 192, 384}},
                                          Product{{128, 192, 384}, false, true}, Product{{192, 128, 256}, true, false},
                                          Product{{192, 130, 96, true}, true, false}, Product{{33, 17, 5, true}, true},
-                                         Product{{64, 65, 128}, false, true}, Product{{64, 128, 65, true}}));
+                                         Product{{64, 65, 128}, false, true}, Product{{64, 128, 65, true}},
+                                         Product{{70, 130, 770}, false, true},
+                                         Product{{256, 192, 768, true}, false, true}));
 
 TEST(MatmulEdges, NothingToSumIsZeroOrWhatWasThere) {
   std::vector<float> c = {1, 2, 3, 4};
