@@ -91,6 +91,10 @@ class Trainee:
         """Of a step, in the rounds after the first."""
         return statistics.median(second for result in self.results[1:] for second in result["seconds"])
 
+    def cpu_seconds(self):
+        """Of a step, on all cores together: what is left to compare on a machine that has other work."""
+        return statistics.median(result["cpu_seconds"] for result in self.results[1:])
+
     def losses(self):
         return [loss for result in self.results for loss in result["losses"]]
 
@@ -166,14 +170,15 @@ def measure(options, case, directory, rows):
                 trainee.steps(case.steps)
         rate = case.tokens / ours.seconds()
         if not variant:
-            rows.append((case.name, f"{rate:.0f}", "-", f"{ours.peak_mib()}", "-", "-", ""))
+            rows.append((case.name, f"{rate:.0f}", "-", f"{ours.cpu_seconds():.3f}", "-", f"{ours.peak_mib()}", "-", "-", ""))
             return
         theirs = trainees[1]
         apart = check_losses(case, ours, theirs)
         their_rate = case.tokens / theirs.seconds()
         rows.append((case.name, f"{rate:.0f}", f"{their_rate:.0f} ({theirs.name} of {theirs.version})",
-                     f"{ours.peak_mib()}", f"{theirs.peak_mib()}", f"{apart:.1e}",
-                     f"{rate / their_rate:.2f} x, memory {ours.peak_mib() / theirs.peak_mib():.2f}"))
+                     f"{ours.cpu_seconds():.3f}", f"{theirs.cpu_seconds():.3f}", f"{ours.peak_mib()}", f"{theirs.peak_mib()}",
+                     f"{apart:.1e}", f"{rate / their_rate:.2f} x; core-seconds {theirs.cpu_seconds() / ours.cpu_seconds():.2f} x; "
+                     f"memory {ours.peak_mib() / theirs.peak_mib():.2f}"))
     finally:
         for trainee in trainees:
             trainee.stop()
@@ -199,8 +204,8 @@ def main():
     for case in cases(options):
         with tempfile.TemporaryDirectory(prefix="freshet-cpu-bench.") as directory:
             measure(options, case, pathlib.Path(directory), rows)
-    print("| what | Freshet, tokens/s | PyTorch, tokens/s | Freshet, peak MiB | PyTorch, peak MiB | losses apart | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    print("| what | tokens/s | PyTorch's | core-seconds a step | PyTorch's | peak MiB | PyTorch's | losses apart | ratio |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
     print(f"\n{time.monotonic() - began:.0f} s, load average after: {os.getloadavg()[0]:.1f}")

@@ -99,12 +99,12 @@ class Training:
         return loss.item()
 
     def steps(self, count):
-        seconds, losses = [], []
+        seconds, losses, cpu = [], [], time.process_time()
         for _ in range(count):
             began = time.perf_counter()
             losses.append(self.step())
             seconds.append(time.perf_counter() - began)
-        return {"seconds": seconds, "losses": losses,
+        return {"seconds": seconds, "losses": losses, "cpu_seconds": (time.process_time() - cpu) / count,
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
 
 
