@@ -31,9 +31,16 @@ class Gang:
             # All ranks hold the pipe: its end is the end of the last of them.
             self.process = subprocess.Popen([options.binaries / "freshet-checkpoint-gang", directory, str(ranks), str(epoch), pace],
                                             stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+        self.lines = []
 
-    def kill_after(self, seconds, case):
-        """False when it ended before."""
+    def kill_after(self, sealed, seconds, case):
+        """So long after it has sealed so many; false when it ended before."""
+        while sealed > 0:
+            line = self.process.stdout.readline().decode()
+            if not line:
+                return False
+            self.lines.append(line)
+            sealed -= line.startswith("sealed ")
         try:
             self.process.wait(seconds)
             return False
@@ -58,8 +65,8 @@ class Gang:
     def end(self):
         """What it said, once the last of its ranks is gone."""
         said = {"sealed": [], "resumed": [], "weights": []}
-        for line in self.process.stdout.read().decode().splitlines():
-            word, _, value = line.partition(" ")
+        for line in self.lines + self.process.stdout.read().decode().splitlines():
+            word, _, value = line.strip().partition(" ")
             said[word].append(value)
         self.process.stdout.close()
         self.process.wait()
@@ -132,7 +139,10 @@ def run(case, options):
         directory = pathlib.Path(name) / "run"
         for epoch in range(1, case.random.randint(1, BLOWS) + 1):
             gang = Gang(options, directory, case.random.choice(RANKS), epoch, case.random.choice(("slow", "fast")))
-            was_killed = gang.kill_after(case.random.uniform(0.05, 0.9) * expected["seconds"], case)
+            if case.random.random() < 0.25:
+                was_killed = gang.kill_after(0, case.random.uniform(0.05, 0.9) * expected["seconds"], case)
+            else:
+                was_killed = gang.kill_after(case.random.randint(1, 3), case.random.uniform(0, 0.02), case)
             said = gang.end()
             if not was_killed:
                 case.add("gangs that ended before their blow")
