@@ -126,13 +126,18 @@ class Job:
         return [attempt for attempt in self.node.daemon.api.run(self.run_id).get("attempts", [])
                 if attempt["work"]["step"] == "fit"]
 
+    def what_is(self):
+        state = [f"{attempt['state']} {attempt.get('exit', '')}" for attempt in self.attempts()]
+        return f"the attempts are {state}; {self.node.daemon.last_log_lines(12)}"
+
     def wait_until_up(self):
-        attempt = wait_for(lambda: next(iter(self.attempts()), None), "the job to be placed", 30)
+        attempt = wait_for(lambda: next(iter(self.attempts()), None), "the job to be placed", 30, self.what_is)
         self.gang = attempt["gang_id"]
         if self.kind == "training":
-            wait_for(lambda: len(self.attempts()[0].get("processes", [])) == 3, "the ranks to report", 30)
+            wait_for(lambda: len(self.attempts()[0].get("processes", [])) == 3, "the ranks to report", 30, self.what_is)
         else:
-            wait_for(lambda: all((self.dir / f"up.{rank}").exists() for rank in range(2)), "the ranks to be up", 30)
+            wait_for(lambda: all((self.dir / f"up.{rank}").exists() for rank in range(2)), "the ranks to be up", 30,
+                     self.what_is)
 
     def skeleton(self):
         supervisor = self.node.daemon.recorded_process(self.node.agent_dir / "gangs" / self.gang / "supervisor.pid.json")
