@@ -82,7 +82,7 @@ void Clients::act() {
   }
 }
 
-void Clients::submit() {
+void Clients::submit(bool at_once) {
   const std::string key = "key-" + std::to_string(next_key_++);
   const std::string pipeline = world_.draw(3) == 0 ? "churn" : "demand";
   expectation_.submit_sent(key);
@@ -95,6 +95,10 @@ void Clients::submit() {
     const std::string wrong = expectation_.submit_acknowledged(key, run.id());
     if (!wrong.empty()) checker_.fail(wrong);
   };
+  if (at_once) {
+    ++open_;
+    return attempt("POST", "/api/v1/runs", body, check);
+  }
   request("POST", "/api/v1/runs", body, check);
   // Some send it again all the same, perhaps while the first is being answered.
   if (world_.draw(3) == 0) request("POST", "/api/v1/runs", body, check);
@@ -115,24 +119,48 @@ void Clients::cancel() {
   });
 }
 
-void Clients::race_promoters() {
-  const std::string model = world_.draw(2) == 0 ? "churn" : "demand";
+uint64_t Clients::newest_version(const std::string& model) const {
   uint64_t newest = 0;
   for (const auto& [key, version] : checker_.versions()) {
     if (version.model() == model) newest = std::max(newest, version.version());
   }
+  return newest;
+}
+
+std::string Clients::promotion(const std::string& model, uint64_t version, bool overrides) {
+  expectation_.promote_sent(model, version);
+  return R"({"version": )" + std::to_string(version) + R"(, "reason": "promote")" +
+         (overrides ? R"(, "override_gates": true)" : "");
+}
+
+void Clients::race_promoters() {
+  const std::string model = world_.draw(2) == 0 ? "churn" : "demand";
+  const uint64_t newest = newest_version(model);
   if (newest == 0) return;
   auto alias = checker_.aliases().find("alias/default/" + model + "/champion");
   const uint64_t current = alias == checker_.aliases().end() ? 0 : alias->second.version();
   for (int i = 0; i < 3; ++i) {
     const uint64_t version = 1 + world_.draw(newest);
     const bool overrides = world_.draw(4) == 0;
-    expectation_.promote_sent(model, version);
     request("POST", "/api/v1/models/" + model + "/promote",
-            R"({"version": )" + std::to_string(version) + R"(, "reason": "promote", "expected_current_version": )" +
-                std::to_string(current) + (overrides ? R"(, "override_gates": true})" : "}"),
+            promotion(model, version, overrides) + R"(, "expected_current_version": )" + std::to_string(current) + "}",
             [](const auto&) {});
   }
+}
+
+// Between a look at the alias and the commit that moves it, where drawn times would seldom meet. The submit before it
+// gives the rival's move a number of its own.
+void Clients::at_point(std::string_view point) {
+  if (is_rival_ || (point != "promote.alias.before_commit" && point != "promotion.candidate.before_commit")) return;
+  const std::string model = world_.draw(2) == 0 ? "churn" : "demand";
+  const uint64_t newest = newest_version(model);
+  if (newest == 0 || !faults_.strikes("client: rival promoter", 3)) return;
+  is_rival_ = true;
+  submit(true);
+  ++open_;
+  attempt("POST", "/api/v1/models/" + model + "/promote", promotion(model, 1 + world_.draw(newest), true) + "}",
+          [](const auto&) {});
+  is_rival_ = false;
 }
 
 void Clients::roll_back() {

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "tests/sim/expectation.h"
 #include "tests/sim/faults.h"
@@ -20,6 +21,8 @@ class Clients {
   void apply(const std::string& documents);
   // One thing that somebody does now.
   void act();
+  // The daemon is at this crash point: somebody else may promote right now, after somebody has submitted.
+  void at_point(std::string_view point);
   // Requests that are not answered for good yet.
   size_t open() const { return open_; }
 
@@ -29,9 +32,12 @@ class Clients {
   void request(const std::string& method, const std::string& path, const std::string& body, Answer answer);
   void attempt(const std::string& method, const std::string& path, const std::string& body, const Answer& answer);
   Result<std::string> http(const std::string& method, const std::string& path, const std::string& body);
-  void submit();
+  void submit(bool at_once = false);
   void cancel();
   void race_promoters();
+  uint64_t newest_version(const std::string& model) const;
+  // The start of the body of a request, which is noted as sent.
+  std::string promotion(const std::string& model, uint64_t version, bool overrides);
   void roll_back();
   void change_documents();
   void pause_trigger();
@@ -46,6 +52,7 @@ class Clients {
   std::string documents_;
   uint64_t next_key_ = 1;
   size_t open_ = 0;
+  bool is_rival_ = false;
 };
 
 }  // namespace freshet::sim

@@ -13,9 +13,11 @@ constexpr uint64_t kFirstTimeOdds = 6;
 // Every kind there is: one that never strikes is seen as a zero.
 constexpr const char* kKinds[] = {
     "agent: crash",
+    "agent: journal sent again",
     "agent: pause",
     "client: answer lost",
     "client: request lost",
+    "client: rival promoter",
     "clock: a day ahead",
     "clock: a day back",
     "clock: a little back",
@@ -64,7 +66,11 @@ uint64_t hash_of(std::string_view name, uint64_t salt) {
 
 Faults::Faults(SimWorld& world, Duration mean) : world_(world), mean_(mean), life_salt_(world.draw(UINT64_MAX)) {
   for (const char* kind : kKinds) counts_[kind] = 0;
-  world.on_crash_point([this](std::string_view point) { return crashes_at(point); });
+  world.on_crash_point([this](std::string_view point) {
+    if (crashes_at(point)) return true;
+    if (on_point_) on_point_(point);
+    return false;
+  });
   world.on_daemon_gone([this] {
     // Whoever watches over the daemon starts it again, sooner or later.
     const Duration after = !on_                  ? Duration::millis(100)

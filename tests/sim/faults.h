@@ -2,6 +2,7 @@
 // where it takes effect. heal() ends all of it; from then on nothing goes wrong.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -24,6 +25,9 @@ class Faults {
   GangFate fate(const v1::AttemptSpec& spec);
   // One in `odds`, while faults are on; counted under `kind` when true.
   bool strikes(const char* kind, uint64_t odds);
+
+  // Hears of each crash point that the daemon reaches and passes, inside the call; may call the daemon.
+  void on_point(std::function<void(std::string_view)> heard) { on_point_ = std::move(heard); }
 
   const Counts& counts() const { return counts_; }
   const Counts& points_reached() const { return points_reached_; }
@@ -51,6 +55,7 @@ class Faults {
   uint64_t era_ = 0;  // what was scheduled before heal() is void after it
   uint64_t life_salt_;
   uint64_t crash_salt_ = 0, crash_modulus_ = 0;  // armed at points whose hash is 0; 0: not armed
+  std::function<void(std::string_view)> on_point_;
   Counts counts_, points_reached_, points_crashed_;
 };
 

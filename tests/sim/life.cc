@@ -27,6 +27,7 @@ class Life final : public GangWatcher {
         faults_(world_, kFaultsApart),
         clients_(world_, faults_, checker_, expectation_) {
     world_.set_gang_watcher(*this);
+    faults_.on_point([this](std::string_view point) { clients_.at_point(point); });
   }
 
   LifeResult live() {
@@ -54,6 +55,7 @@ class Life final : public GangWatcher {
     fates_[spec.gang_id()] = fate.kind;
     return fate;
   }
+  bool is_impatient() override { return faults_.strikes("agent: journal sent again", 3); }
   void on_launched(const v1::AttemptSpec& spec) override { checker_.on_launched(spec); }
   void on_exit(const v1::AttemptSpec& spec, const v1::ExitRecord& exit) override {
     expectation_.exited(spec, exit, fates_[spec.gang_id()] != GangFate::kLeavesNothing);

@@ -443,7 +443,9 @@ void SimAgent::ship(const std::string& id) {
     return;
   }
   if (gang.sent > gang.acknowledged) {
-    if (now - gang.progress < kResendAfter) {
+    // With something new to tell it may not wait for the answer, and say all of it again.
+    const bool is_impatient = gang.sent < gang.journal.size() && world_.gang_watcher().is_impatient();
+    if (!is_impatient && now - gang.progress < kResendAfter) {
       ship_later(id, kResendAfter);
       return;
     }

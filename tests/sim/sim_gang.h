@@ -30,6 +30,8 @@ class GangWatcher {
  public:
   virtual ~GangWatcher() = default;
   virtual GangFate fate(const v1::AttemptSpec&) { return {}; }
+  // Whether an agent with something new sends what is not acknowledged again, before its time.
+  virtual bool is_impatient() { return false; }
   virtual void on_launched(const v1::AttemptSpec&) {}
   virtual void on_exit(const v1::AttemptSpec&, const v1::ExitRecord&) {}
   virtual void on_acknowledged(const std::string& /*gang_id*/, uint64_t /*sequence*/) {}

@@ -332,9 +332,12 @@ void SimWorld::bury_daemon() {
 void SimWorld::on_crash_point(std::function<bool(std::string_view)> decide) {
   decide_crash_ = std::move(decide);
   set_crash_point_handler([this](std::string_view name) {
-    if (!daemon_runs() || depth_ == 0 || !decide_crash_(name)) return;
-    if (options_.trace) note("crash point " + std::string(name));
-    throw Crash{};
+    if (!daemon_runs() || depth_ == 0) return;
+    if (decide_crash_(name)) {
+      if (options_.trace) note("crash point " + std::string(name));
+      throw Crash{};
+    }
+    if (dying_) throw Crash{};  // of what was called meanwhile
   });
 }
 

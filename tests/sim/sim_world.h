@@ -56,7 +56,7 @@ class SimWorld final : public AgentWorld {
   // Also while it is ending.
   bool daemon_exists() const { return daemon_ != nullptr; }
   bool daemon_runs() const { return daemon_ != nullptr && !dying_; }
-  // Called at each crash point that the daemon reaches; true: it ends there.
+  // Called at each crash point that the daemon reaches; true: it ends there. It may call the daemon, as another thread.
   void on_crash_point(std::function<bool(std::string_view name)> decide);
   // Called when the daemon has ended by itself: at a crash point, in a write.
   void on_daemon_gone(std::function<void()> gone) { on_daemon_gone_ = std::move(gone); }
