@@ -152,6 +152,7 @@ struct App::Impl {
                            [this] { return context.admit(); },
                            &backups};
     api::add_routes(router, services, agent_hub);
+    RETURN_IF_ERROR(catalog.watch_sources(*store.snapshot()));
     io.start();
     http::HttpServerOptions options;
     options.listen = config.listen();

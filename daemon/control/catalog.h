@@ -18,8 +18,10 @@ class CatalogReconciler final : public Reconciler {
   std::string_view name() const override { return "catalog"; }
   Time reconcile(Time now) override;
 
- private:
+  // Tells the hub of all sources. Also before the first request is served, which may ask for a file of one.
   Status watch_sources(const Snapshot& snapshot);
+
+ private:
   Status record_source_status(const Snapshot& snapshot, const v1::SourceRecord& source, Time now);
   Status adopt_recipe(const Snapshot& snapshot, const v1::PipelineRecord& pipeline);
   Status record_entries(const Snapshot& snapshot, const v1::PipelineRecord& pipeline, const v1::InputSpec& input,

@@ -78,7 +78,7 @@ Result<FakeSourceHub::Files> FakeSourceHub::find_commit(const std::string& proje
   std::lock_guard lock(mutex_);
   auto world = worlds_.find({project, name});
   if (world == worlds_.end() || !watched_.contains({project, name})) {
-    return not_found("source " + name + " does not exist");
+    return unavailable("source " + name + " is not watched yet; try again in a moment");
   }
   auto found = world->second.commits.find(commit);
   if (found == world->second.commits.end()) return not_found("source " + name + " has no commit " + commit);

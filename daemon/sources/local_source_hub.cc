@@ -85,7 +85,7 @@ SourceObservation LocalSourceHub::observe(const std::string& project, const std:
 Result<std::shared_ptr<LocalSourceHub::Watched>> LocalSourceHub::find_git(const std::string& project,
                                                                           const std::string& name) const {
   std::shared_ptr<Watched> watched = find(project, name);
-  if (!watched) return not_found("source " + name + " does not exist");
+  if (!watched) return unavailable("source " + name + " is not watched yet; try again in a moment");
   if (!watched->git) return invalid_argument("source " + name + " is not a git repository");
   return watched;
 }

@@ -45,7 +45,7 @@ TEST_F(FakeHub, commits_behave_as_a_repository_does) {
   EXPECT_EQ(must(hub_.read_file("p", "s", "c1", "a")), "1");
   EXPECT_EQ(hub_.read_file("p", "s", "c2", "b").status().code(), Code::kNotFound);
   EXPECT_EQ(hub_.read_file("p", "s", "c9", "b").status().code(), Code::kNotFound);
-  EXPECT_EQ(hub_.read_file("p", "x", "c1", "b").status().code(), Code::kNotFound);
+  EXPECT_EQ(hub_.read_file("p", "x", "c1", "b").status().code(), Code::kUnavailable);
   EXPECT_THAT(must(hub_.changed_paths("p", "s", "c1", "c2")), ElementsAre("a", "b", "c"));
   EXPECT_THAT(must(hub_.changed_paths("p", "s", "", "c2")), ElementsAre("a", "c"));
 }
