@@ -20,7 +20,7 @@ JOB_KINDS = ("training", "setsid-helpers", "double-fork", "ignored-sigterm", "fo
 VICTIMS = (("daemon",), ("agent",), ("daemon", "agent"), ("agent", "daemon"))
 SCRIPT = pathlib.Path(__file__).with_name("adopt_job.sh")
 PROMISED_SECONDS = 2.0
-TRAINING_EPOCHS = 1500
+TRAINING_EPOCHS = 8000  # some seconds, so that it outlives the pause before the kill
 
 
 def add_arguments(parser):
