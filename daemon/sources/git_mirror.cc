@@ -61,8 +61,27 @@ Result<Repository> open_repository(const fs::path& directory) {
   return Repository(opened);
 }
 
+// A process that was killed while it wrote to the mirror leaves its locks, and libgit2 respects them for ever. Only one
+// thread of one daemon ever writes to a mirror.
+Status remove_locks(const fs::path& directory) {
+  for (const fs::path& folder : {directory, directory / "refs"}) {
+    std::error_code error;
+    for (auto item = fs::recursive_directory_iterator(folder, error); item != fs::recursive_directory_iterator();
+         item.increment(error)) {
+      if (error) break;
+      if (folder == directory && item->is_directory(error)) item.disable_recursion_pending();
+      if (item->path().extension() == ".lock") fs::remove(item->path(), error);
+    }
+    if (error && error != std::errc::no_such_file_or_directory) {
+      return unavailable("removing old locks below " + folder.string() + ": " + error.message());
+    }
+  }
+  return Status::ok();
+}
+
 Result<Repository> make_repository(const fs::path& directory) {
   RETURN_IF_ERROR(make_directories(directory));
+  RETURN_IF_ERROR(remove_locks(directory));
   Result<Repository> opened = open_repository(directory);
   if (opened.is_ok()) return opened;
   git_repository* made = nullptr;

@@ -43,6 +43,18 @@ TEST_F(Git, fetches_the_head_and_reads_commits) {
   EXPECT_EQ(this->mirror().known_head(), second);
 }
 
+TEST_F(Git, locks_that_a_killed_process_left_are_removed) {
+  TestRepository repository(origin_);
+  repository.commit("main", {{"a", "1"}});
+  const fs::path mirror_path = temporary_.path() / "mirror";
+  fs::create_directories(mirror_path);
+  std::ofstream(mirror_path / "config.lock") << "half";
+  must(fetch(mirror()));
+  std::string second = repository.commit("main", {{"a", "2"}});
+  std::ofstream(mirror_path / "refs/freshet/head.lock") << "half";
+  EXPECT_EQ(must(fetch(mirror())), second);
+}
+
 TEST_F(Git, says_what_can_not_be_read) {
   TestRepository repository(origin_);
   std::string head = repository.commit("main", {{"sub/a.txt", "a"}});

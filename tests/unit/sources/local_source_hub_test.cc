@@ -56,7 +56,8 @@ TEST_F(Hub, watches_directories_and_repositories) {
             "source code: none does not exist in commit " + head);
   EXPECT_EQ(hub_.read_file("p", "data", head, "x").status().to_string(),
             "invalid_argument: source data is not a git repository");
-  EXPECT_EQ(hub_.read_file("p", "none", head, "x").status().to_string(), "unavailable: source none is not watched yet; try again in a moment");
+  EXPECT_EQ(hub_.read_file("p", "none", head, "x").status().to_string(),
+            "unavailable: source none is not watched yet; try again in a moment");
 }
 
 TEST_F(Hub, follows_what_is_applied) {
