@@ -115,6 +115,8 @@ void check_gate(const v1::Gate& gate, const Measured* measured, const std::strin
       mistakes->range(uint64_t{gate.slices().largest()}, 1, 10'000, path + ".slices.largest");
       mistakes->not_negative(gate.slices().margin(), path + ".slices.margin");
       break;
+    case v1::Gate::kReplay:
+      break;
     case v1::Gate::RULE_NOT_SET:
       mistakes->add(path, "says nothing to judge; add one of absolute, relative, slices");
       break;

@@ -218,6 +218,9 @@ v1::Verdict judge(const google::protobuf::RepeatedPtrField<v1::Gate>& gates, con
       case v1::Gate::kSlices:
         judge_slices(gate.slices(), report, result);
         break;
+      case v1::Gate::kReplay:
+        decide(result, false, "the report has no replay");
+        break;
       case v1::Gate::RULE_NOT_SET:
         decide(result, false, "the gate has no rule");
         break;
