@@ -72,7 +72,8 @@ Shared* map_shared(const std::string& path) {
     ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     if (::pthread_mutex_init(&shared->mutex, &attributes) != 0) give_up("lock");
   }
-  ::syscall(SYS_close, fd);  // which unlocks it
+  if (::flock(fd, LOCK_UN) != 0) give_up("lock file");  // the mapping would keep it past the close
+  ::syscall(SYS_close, fd);
   return shared;
 }
 
