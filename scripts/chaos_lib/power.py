@@ -8,7 +8,7 @@ import tempfile
 
 SUMMARY = "power is cut while files are written; all that was promised must be there"
 
-KINDS = ["store", "artifacts", "agent", "checkpoints"]
+KINDS = ["store", "artifacts", "agent", "checkpoints", "training"]
 CUTS = 25  # of one recording
 
 _failures = {}  # by seed, of the recordings made so far

@@ -22,7 +22,8 @@ const std::map<std::string, std::function<std::unique_ptr<Workload>()>, std::les
       {"store", make_store_workload},
       {"artifacts", make_artifact_workload},
       {"agent", make_agent_workload},
-      {"checkpoints", make_checkpoint_workload}};
+      {"checkpoints", make_checkpoint_workload},
+      {"training", make_training_workload}};
   return kKinds;
 }
 
@@ -87,7 +88,7 @@ Result<uint64_t> cut_all(const Options& options) {
 Result<int> run(const std::vector<std::string>& arguments) {
   const Status usage = invalid_argument(
       "usage: power record KIND ROOT SEED | power cut KIND ROOT LOG SCRATCH SEED COUNT; KIND is store, artifacts, "
-      "agent or checkpoints");
+      "agent, checkpoints or training");
   if (arguments.size() < 4 || !kinds().contains(arguments[1])) return usage;
   Options options{arguments[1], arguments[2], {}, {}, 1, 1};
   if (arguments[0] == "record") {

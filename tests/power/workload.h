@@ -35,6 +35,7 @@ class Workload {
 std::unique_ptr<Workload> make_store_workload();       // records, group commits, flushes, reopening
 std::unique_ptr<Workload> make_artifact_workload();    // files, sealed artifacts, pins
 std::unique_ptr<Workload> make_agent_workload();       // promises, journals, exit records, outputs of commands
-std::unique_ptr<Workload> make_checkpoint_workload();  // what a worker writes
+std::unique_ptr<Workload> make_checkpoint_workload();  // what a worker writes at its end
+std::unique_ptr<Workload> make_training_workload();    // a gang that saves itself beside training
 
 }  // namespace freshet::power

@@ -13,8 +13,8 @@ struct EncodedRows {
   size_t rows = 0;
   // [feature][row], in the order of the recipe's categorical features. Code 0 is "unknown or missing".
   std::vector<std::vector<int32_t>> categorical;
-  // [feature], empty for a feature with one code per row; else [row]: where in the feature's codes those of the row end.
-  // They begin where the row before ends; a row may have none.
+  // [feature], empty for a feature with one code per row; else [row]: where in the feature's codes those of the row
+  // end. They begin where the row before ends; a row may have none.
   std::vector<std::vector<uint32_t>> ends;
   // [feature][row], in the order of the recipe's numeric features; a missing value is 0 (the mean).
   std::vector<std::vector<float>> numeric;
