@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "kernels/reduce.h"
 #include "tests/support/gpt_corpus.h"
 #include "worker/checkpoint/safetensors.h"
 #include "worker/model/gpt.h"
@@ -41,6 +42,7 @@ class Training {
         gradient_(weights_.size()),
         m_(weights_.size()),
         v_(weights_.size()),
+        block_sums_((weights_.size() + kernels::kBlock - 1) / kernels::kBlock),
         rounded_(options.bfloat16 ? weights_.size() : 0),
         pool_(options.threads),
         workspace_(model_, options.batch * options.length, true) {
@@ -69,8 +71,8 @@ class Training {
     adamw.weight_decay = static_cast<float>(options_.weight_decay);
     adamw.beta2 = 0.95F;
     if (options_.clip_norm > 0) {
-      double norm = gradient_norm(gradient_.size(), gradient_.data(), &pool_);
-      adamw.gradient_scale = clipping_factor(norm, options_.clip_norm);
+      block_sums_of_squares(gradient_.size(), gradient_.data(), block_sums_.data(), &pool_);
+      adamw.gradient_scale = clipping_factor(norm_of(block_sums_), options_.clip_norm);
     }
     kernels::set_corrections(++steps_, &adamw);
     update_weights(adamw, weights_.size(), gradient_.data(), weights_.data(), m_.data(), v_.data(),
@@ -84,6 +86,7 @@ class Training {
   std::vector<float> weights_;
   std::vector<int32_t> tokens_;
   std::vector<float> gradient_, m_, v_;
+  std::vector<double> block_sums_;
   std::vector<uint16_t> rounded_;
   ThreadPool pool_;
   GptModel::Workspace workspace_;

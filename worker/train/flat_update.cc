@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <vector>
 
 #include "kernels/reduce.h"
 
@@ -22,13 +21,15 @@ void for_each_piece(size_t count, ThreadPool* pool, const std::function<void(siz
 
 }  // namespace
 
-double gradient_norm(size_t count, const float* gradient, ThreadPool* pool) {
-  std::vector<double> sums((count + kernels::kBlock - 1) / kernels::kBlock);
+void block_sums_of_squares(size_t count, const float* gradient, double* sums, ThreadPool* pool) {
   for_each_piece(count, pool, [&](size_t begin, size_t end) {
-    kernels::block_sums_of_squares(end - begin, gradient + begin, sums.data() + begin / kernels::kBlock);
+    kernels::block_sums_of_squares(end - begin, gradient + begin, sums + begin / kernels::kBlock);
   });
+}
+
+double norm_of(std::span<const double> block_sums) {
   double squares = 0;
-  for (double sum : sums) squares += sum;
+  for (double sum : block_sums) squares += sum;
   return std::sqrt(squares);
 }
 

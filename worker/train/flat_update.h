@@ -1,18 +1,22 @@
-// The end of an optimizer step on a machine's threads: the gradient's norm, then clipping, AdamW and the rounded copy
-// of the weights in one pass over memory. The bits do not depend on the number of threads: the norm is summed over
-// fixed blocks, all else is element-wise. Plain functions over arrays of `count` elements that do not overlap.
+// The end of an optimizer step on a rank's threads: the gradient's norm, then clipping, AdamW and the rounded copy of
+// the weights in one pass over memory. The bits do not depend on the number of threads or ranks: the norm is summed
+// over fixed blocks, all else is element-wise. Plain functions over arrays of `count` elements that do not overlap.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kernels/adamw.h"
 #include "worker/train/thread_pool.h"
 
 namespace freshet::worker {
 
-// The 2-norm, in double.
-double gradient_norm(size_t count, const float* gradient, ThreadPool* pool);
+// kernels::block_sums_of_squares, one sum for each block of kernels::kBlock elements.
+void block_sums_of_squares(size_t count, const float* gradient, double* sums, ThreadPool* pool);
+
+// The 2-norm of what these are the blocks' sums of, in order.
+double norm_of(std::span<const double> block_sums);
 
 // The factor that takes a gradient of this norm to at most `clip_norm`; 1 without one (0).
 float clipping_factor(double norm, double clip_norm);

@@ -1,7 +1,6 @@
 #include "worker/train/trainer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,6 +8,7 @@
 #include "base/log.h"
 #include "kernels/adamw.h"
 #include "kernels/reduce.h"
+#include "worker/train/flat_update.h"
 #include "worker/train/permutation.h"
 
 namespace freshet::worker {
@@ -170,7 +170,7 @@ Result<Trainer::BatchNumbers> Trainer::share_numbers(const float* gradient) {
     return Range{segment.begin / kernels::kBlock, (segment.end + kernels::kBlock - 1) / kernels::kBlock};
   };
   Range mine = blocks_of(comm_->rank());
-  kernels::block_sums_of_squares(reducer_.segment().size(), gradient, block_sums_.data() + mine.begin);
+  block_sums_of_squares(reducer_.segment().size(), gradient, block_sums_.data() + mine.begin, pool_);
 
   std::vector<MutableBytes> losses, blocks;
   for (int rank = 0; rank < comm_->size(); ++rank) {
@@ -184,9 +184,7 @@ Result<Trainer::BatchNumbers> Trainer::share_numbers(const float* gradient) {
   RETURN_IF_ERROR(comm_->all_gather(blocks[me], blocks));
   BatchNumbers numbers;
   for (double loss : losses_) numbers.loss_sum += loss;
-  double squares = 0;
-  for (double sum : block_sums_) squares += sum;
-  numbers.norm = std::sqrt(squares);
+  numbers.norm = norm_of(block_sums_);
   return numbers;
 }
 
@@ -197,12 +195,10 @@ void Trainer::update(const float* gradient, double norm) {
   step.beta1 = static_cast<float>(options_.beta1);
   step.beta2 = static_cast<float>(options_.beta2);
   step.epsilon = static_cast<float>(options_.epsilon);
-  if (options_.clip_norm > 0 && norm > options_.clip_norm) {
-    step.gradient_scale = static_cast<float>(options_.clip_norm / norm);
-  }
+  step.gradient_scale = clipping_factor(norm, options_.clip_norm);
   kernels::set_corrections(step_ + 1, &step);
-  kernels::adamw(step, reducer_.segment().size(), gradient, parameters_.data() + reducer_.segment().begin, m_.data(),
-                 v_.data());
+  const Range mine = reducer_.segment();
+  update_weights(step, mine.size(), gradient, parameters_.data() + mine.begin, m_.data(), v_.data(), nullptr, pool_);
 }
 
 Result<Trainer::OptimizerState> Trainer::gather_optimizer_state() {

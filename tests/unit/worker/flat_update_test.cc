@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "kernels/reduce.h"
 
 namespace freshet::worker {
 namespace {
@@ -30,7 +31,9 @@ State step(unsigned threads, bool round) {
   ThreadPool pool(threads);
   State state;
   auto gradient = values("gradient");
-  state.norm = gradient_norm(kCount, gradient.data(), &pool);
+  std::vector<double> sums((kCount + kernels::kBlock - 1) / kernels::kBlock);
+  block_sums_of_squares(kCount, gradient.data(), sums.data(), &pool);
+  state.norm = norm_of(sums);
   kernels::AdamWStep adamw;
   adamw.gradient_scale = clipping_factor(state.norm, 1);
   kernels::set_corrections(1, &adamw);

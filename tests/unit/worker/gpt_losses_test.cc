@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/reduce.h"
 #include "tests/paths.h"
 #include "tests/support/gpt_corpus.h"
 #include "worker/checkpoint/tensors.h"
@@ -42,6 +43,7 @@ Outcome train(const GptConfig& c, unsigned threads, size_t steps) {
   auto model = GptModel::create(c);
   const size_t count = model->parameters(), stride = kLength + 1;
   std::vector<float> weights(count), gradient(count), m(count), v(count);
+  std::vector<double> sums((count + kernels::kBlock - 1) / kernels::kBlock);
   std::vector<uint16_t> rounded(count);
   model->initialise(1, weights.data());
   ThreadPool pool(threads);
@@ -71,7 +73,8 @@ Outcome train(const GptConfig& c, unsigned threads, size_t steps) {
     adamw.learning_rate = 3e-3F;
     adamw.weight_decay = 0.1F;
     adamw.beta2 = 0.95F;
-    adamw.gradient_scale = clipping_factor(gradient_norm(count, gradient.data(), &pool), 1);
+    block_sums_of_squares(count, gradient.data(), sums.data(), &pool);
+    adamw.gradient_scale = clipping_factor(norm_of(sums), 1);
     kernels::set_corrections(step + 1, &adamw);
     update_weights(adamw, count, gradient.data(), weights.data(), m.data(), v.data(), rounded.data(), &pool);
   }
