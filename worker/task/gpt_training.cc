@@ -38,7 +38,8 @@ class GptTraining final : public Training {
   }
 
   Result<std::unique_ptr<Objective>> objective(const TrainOptions& options, unsigned threads) override {
-    ASSIGN_OR_RETURN(auto made, GptObjective::create(model_, tokens_, options.micro_batch_rows, options.seed, threads));
+    ASSIGN_OR_RETURN(auto made, GptObjective::create(model_, tokens_, model_.config().context, options.micro_batch_rows,
+                                                     options.seed, threads));
     return std::unique_ptr<Objective>(std::make_unique<GptObjective>(std::move(made)));
   }
 

@@ -37,6 +37,12 @@ float clipping_factor(double norm, double clip_norm) {
   return clip_norm > 0 && norm > clip_norm ? static_cast<float>(clip_norm / norm) : 1.0F;
 }
 
+void round_weights(size_t count, const float* weights, uint16_t* rounded, ThreadPool* pool) {
+  for_each_piece(count, pool, [&](size_t begin, size_t end) {
+    kernels::to_bfloat16(1, end - begin, end - begin, weights + begin, rounded + begin);
+  });
+}
+
 void update_weights(const kernels::AdamWStep& step, size_t count, const float* gradient, float* weights, float* m,
                     float* v, uint16_t* rounded, ThreadPool* pool) {
   for_each_piece(count, pool, [&](size_t begin, size_t end) {

@@ -21,6 +21,9 @@ double norm_of(std::span<const double> block_sums);
 // The factor that takes a gradient of this norm to at most `clip_norm`; 1 without one (0).
 float clipping_factor(double norm, double clip_norm);
 
+// The weights as bfloat16.
+void round_weights(size_t count, const float* weights, uint16_t* rounded, ThreadPool* pool);
+
 // kernels::adamw over all elements; `rounded` may be null.
 void update_weights(const kernels::AdamWStep& step, size_t count, const float* gradient, float* weights, float* m,
                     float* v, uint16_t* rounded, ThreadPool* pool);

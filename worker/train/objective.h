@@ -14,8 +14,9 @@ namespace freshet::worker {
 // The examples of one forward and backward pass.
 struct MicroBatch {
   std::span<const uint32_t> examples;
-  uint64_t step = 0;   // of the training, from 1
-  uint64_t first = 0;  // where its first example stands in the step's global batch
+  uint64_t step = 0;           // of the training, from 1
+  uint64_t first = 0;          // where its first example stands in the step's global batch
+  ThreadPool* pool = nullptr;  // nobody else's meanwhile: one thread, or all where the objective uses_pool()
 };
 
 class Objective {
@@ -25,8 +26,13 @@ class Objective {
   virtual size_t parameters() const = 0;
   virtual size_t examples() const = 0;
 
-  // Before the micro-batches of a step.
-  virtual Status begin_step(const float* parameters, ThreadPool* pool) = 0;
+  // Whether one micro-batch can be worked on by several threads. Those get the micro-batches that are too few to keep
+  // each thread busy with one of its own.
+  virtual bool uses_pool() const { return false; }
+
+  // Memory for the parameters as bfloat16, which the trainer keeps equal to the rounded parameters; empty when the
+  // objective does not compute with them.
+  virtual std::span<uint16_t> rounded() { return {}; }
 
   // The SUM of the loss over these examples, and in `gradient` (as long as the parameters, overwritten) the gradient of
   // that sum times `scale`. `thread` is not used by two calls at a time. The bits depend on the micro-batch and the

@@ -18,7 +18,6 @@ class TabularObjective final : public Objective {
 
   size_t parameters() const override { return model_.parameters(); }
   size_t examples() const override { return rows_.rows; }
-  Status begin_step(const float*, ThreadPool*) override { return Status::ok(); }
   Result<double> forward_backward(const MicroBatch& batch, float scale, const float* parameters, float* gradient,
                                   unsigned thread) override;
 

@@ -39,7 +39,10 @@ Trainer::Trainer(Objective* objective, const TrainOptions& options, Communicator
       micro_batches_(share_of(options.micro_batches, comm->size(), comm->rank())),
       indices_(pool->threads()),
       losses_(options.micro_batches),
-      block_sums_((parameters_.size() + kernels::kBlock - 1) / kernels::kBlock) {}
+      block_sums_((parameters_.size() + kernels::kBlock - 1) / kernels::kBlock) {
+  for (unsigned thread = 0; thread < pool->threads(); ++thread) alone_.push_back(std::make_unique<ThreadPool>(1));
+  round_parameters({0, parameters_.size()});
+}
 
 uint64_t Trainer::steps_of(const TrainOptions& options, size_t examples) {
   return options.epochs * ((examples + options.batch_rows() - 1) / options.batch_rows());
@@ -87,6 +90,7 @@ Status Trainer::resume(const TrainHooks& hooks, bool may_start_over) {
     std::fill(v_.begin(), v_.end(), 0.0F);
     guards_.restore({}, {});
   }
+  round_parameters({0, parameters_.size()});
   return Status::ok();
 }
 
@@ -100,7 +104,6 @@ Status Trainer::run_step(const TrainHooks& hooks) {
   size_t leaves = (result.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
 
   SubtreeSums sums(leaves, micro_batches_.begin, micro_batches_.end, buffers_.get());
-  RETURN_IF_ERROR(objective_->begin_step(parameters_.data(), pool_));
   RETURN_IF_ERROR(sum_micro_batches(pass, cursor, result.rows, &sums));
   ASSIGN_OR_RETURN(const float* gradient, reducer_.reduce(leaves, sums.sums()));
   ASSIGN_OR_RETURN(BatchNumbers numbers, share_numbers(gradient));
@@ -123,7 +126,7 @@ Status Trainer::take(Guards::Action action, const std::string& trouble, const fl
     case Guards::Action::kGoOn:
       if (hooks.checkpoints) hooks.checkpoints->wait_until_copied();
       update(gradient, result.gradient_norm);
-      RETURN_IF_ERROR(reducer_.all_gather(parameters_.data()));
+      RETURN_IF_ERROR(share_parameters());
       ++step_;
       return hooks.on_step(result);
     case Guards::Action::kRollBack:
@@ -145,14 +148,14 @@ Status Trainer::sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_r
   size_t micro = options_.micro_batch_rows;
   size_t end = std::min(micro_batches_.end, (batch_rows + micro - 1) / micro);
   size_t count = end > micro_batches_.begin ? end - micro_batches_.begin : 0;
-  return pool_->run(count, [&](size_t job, unsigned thread) {
-    size_t leaf = micro_batches_.begin + job;
+  auto work_on = [&](size_t leaf, ThreadPool* pool, unsigned thread) {
     size_t first = leaf * micro, last = std::min(first + micro, batch_rows);
     auto& indices = indices_[thread];
     indices.clear();
     for (size_t i = first; i < last; ++i) indices.push_back(static_cast<uint32_t>(order.at(cursor + i)));
     float* gradient = buffers_->take();
-    auto loss = objective_->forward_backward({indices, step_ + 1, first}, scale, parameters_.data(), gradient, thread);
+    auto loss =
+        objective_->forward_backward({indices, step_ + 1, first, pool}, scale, parameters_.data(), gradient, thread);
     if (!loss.is_ok()) {
       buffers_->give(gradient);
       return loss.status();
@@ -160,7 +163,16 @@ Status Trainer::sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_r
     losses_[leaf] = *loss;
     sums->add_leaf(leaf, gradient);
     return Status::ok();
-  });
+  };
+  // Side by side, each on one thread, as long as there is one for every thread; the last ones by all threads together.
+  size_t together = objective_->uses_pool() ? count % pool_->threads() : 0;
+  RETURN_IF_ERROR(pool_->run(count - together, [&](size_t job, unsigned thread) {
+    return work_on(micro_batches_.begin + job, alone_[thread].get(), thread);
+  }));
+  for (size_t job = count - together; job < count; ++job) {
+    RETURN_IF_ERROR(work_on(micro_batches_.begin + job, pool_, 0));
+  }
+  return Status::ok();
 }
 
 // The micro-batches' losses and the blocks' sums of squares reach every rank, which adds them up in their order.
@@ -198,7 +210,24 @@ void Trainer::update(const float* gradient, double norm) {
   step.gradient_scale = clipping_factor(norm, options_.clip_norm);
   kernels::set_corrections(step_ + 1, &step);
   const Range mine = reducer_.segment();
-  update_weights(step, mine.size(), gradient, parameters_.data() + mine.begin, m_.data(), v_.data(), nullptr, pool_);
+  const auto rounded = objective_->rounded();
+  update_weights(step, mine.size(), gradient, parameters_.data() + mine.begin, m_.data(), v_.data(),
+                 rounded.empty() ? nullptr : rounded.data() + mine.begin, pool_);
+}
+
+// After an update, in which each rank moved and rounded its own.
+Status Trainer::share_parameters() {
+  RETURN_IF_ERROR(reducer_.all_gather(parameters_.data()));
+  const Range mine = reducer_.segment();
+  round_parameters({0, mine.begin});
+  round_parameters({mine.end, parameters_.size()});
+  return Status::ok();
+}
+
+void Trainer::round_parameters(Range range) {
+  const auto rounded = objective_->rounded();
+  if (rounded.empty()) return;
+  round_weights(range.size(), parameters_.data() + range.begin, rounded.data() + range.begin, pool_);
 }
 
 Result<Trainer::OptimizerState> Trainer::gather_optimizer_state() {

@@ -87,6 +87,8 @@ class Trainer {
   TrainingMemory memory();
   Progress progress() const;
   Status sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_rows, SubtreeSums* sums);
+  void round_parameters(Range range);
+  Status share_parameters();
   Result<BatchNumbers> share_numbers(const float* gradient);
   void update(const float* gradient, double norm);
 
@@ -102,9 +104,10 @@ class Trainer {
   uint64_t batches_a_pass_ = 0;
   uint64_t steps_ = 0;
   Guards guards_;
-  Range micro_batches_;                         // those of this rank
-  std::vector<std::vector<uint32_t>> indices_;  // one a thread
-  std::vector<double> losses_, block_sums_;     // of the whole batch and all parameters
+  Range micro_batches_;                             // those of this rank
+  std::vector<std::vector<uint32_t>> indices_;      // one a thread
+  std::vector<std::unique_ptr<ThreadPool>> alone_;  // of one thread, one for each
+  std::vector<double> losses_, block_sums_;         // of the whole batch and all parameters
 };
 
 }  // namespace freshet::worker

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "tests/unit/worker/shared_floats.h"
+#include "tests/unit/worker/temp_dir.h"
 #include "worker/comm/local.h"
 #include "worker/train/gpt_objective.h"
 #include "worker/train/trainer.h"
@@ -57,7 +58,8 @@ Result<std::vector<float>> train(Communicator* comm, unsigned threads, const Gpt
   std::vector<float> parameters(model.parameters());
   model.initialise(o.seed, parameters.data());
   ThreadPool pool(threads);
-  ASSIGN_OR_RETURN(auto objective, GptObjective::create(model, tokens, o.micro_batch_rows, o.seed, pool.threads()));
+  ASSIGN_OR_RETURN(auto objective,
+                   GptObjective::create(model, tokens, shape.context, o.micro_batch_rows, o.seed, pool.threads()));
   ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, o, comm, &pool, std::move(parameters)));
   std::vector<float> losses;
   RETURN_IF_ERROR(trainer.run([&](const StepResult& step) {
@@ -77,7 +79,8 @@ TEST_P(GptTrainingBits, DoNotDependOnRanksAndThreads) {
   const auto tokens = text();
   SingleCommunicator alone;
   const auto expected = train(&alone, 1, shape, options(), tokens).value();
-  for (auto [ranks, threads] : {std::pair{1, 3U}, {2, 1U}, {3, 2U}, {4, 1U}, {8, 1U}}) {
+  // Where a rank has more threads than micro-batches, or a rest of them, several threads work on one.
+  for (auto [ranks, threads] : {std::pair{1, 3U}, {1, 12U}, {2, 1U}, {3, 2U}, {4, 1U}, {4, 3U}, {8, 1U}, {8, 2U}}) {
     SharedFloats result(expected.size());
     result.clear();
     Status status = run_local_gang(ranks, [&, threads = threads](Communicator& comm) -> Status {
@@ -95,6 +98,43 @@ INSTANTIATE_TEST_SUITE_P(Shapes, GptTrainingBits,
                                           testing::Values(GptConfig::Compute::kFloat32,
                                                           GptConfig::Compute::kBfloat16)));
 
+// The rounded copy of the weights is no part of a checkpoint.
+TEST_P(GptTrainingBits, AreThoseOfATrainingThatDidNotStop) {
+  const GptConfig shape = config(std::get<0>(GetParam()), std::get<1>(GetParam()));
+  const auto tokens = text();
+  const auto o = options();
+  SingleCommunicator comm;
+  auto expected = train(&comm, 1, shape, o, tokens).value();
+
+  auto model = GptModel::create(shape).value();
+  expected.resize(model.parameters());
+  TempDir directory;
+  uint64_t resumed_from = 0;
+  auto run = [&](uint64_t stop_at) -> Result<std::vector<float>> {
+    std::vector<float> parameters(model.parameters());
+    model.initialise(o.seed, parameters.data());
+    ThreadPool pool(2);
+    ASSIGN_OR_RETURN(auto objective, GptObjective::create(model, tokens, shape.context, o.micro_batch_rows, o.seed, 2));
+    ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, o, &comm, &pool, std::move(parameters)));
+    CheckpointOptions wanted;
+    wanted.directory = directory.path();
+    wanted.every_steps = 3;
+    Checkpointer checkpoints(wanted, model.tensors(), &comm, {});
+    TrainHooks hooks;
+    hooks.checkpoints = &checkpoints;
+    hooks.on_resume = [&](uint64_t step) { resumed_from = step; };
+    hooks.on_step = [&](const StepResult& step) -> Status {
+      RETURN_IF_ERROR(checkpoints.finish());
+      return step.step == stop_at ? cancelled("stopped") : Status::ok();
+    };
+    RETURN_IF_ERROR(trainer.run(hooks));
+    return trainer.parameters();
+  };
+  EXPECT_EQ(run(8).status().message(), "stopped");
+  EXPECT_TRUE(run(0).value() == expected);
+  EXPECT_EQ(resumed_from, 6u);
+}
+
 TEST(GptTraining, Learns) {
   auto o = options();
   o.epochs = 12;
@@ -111,8 +151,8 @@ TEST(GptTraining, Learns) {
 TEST(GptTraining, NeedsAWholeSequence) {
   auto model = GptModel::create(config(GptConfig::Style::kGpt2, GptConfig::Compute::kFloat32)).value();
   const std::vector<Token> eleven(12, 1), thirteen(13, 1);
-  EXPECT_THAT(GptObjective::create(model, eleven, 1, 1, 1).status().message(), testing::HasSubstr("has 12 tokens"));
-  EXPECT_EQ(GptObjective::create(model, thirteen, 1, 1, 1).value().examples(), 1u);
+  EXPECT_THAT(GptObjective::create(model, eleven, 12, 1, 1, 1).status().message(), testing::HasSubstr("has 12 tokens"));
+  EXPECT_EQ(GptObjective::create(model, thirteen, 12, 1, 1, 1).value().examples(), 1u);
 }
 
 }  // namespace
