@@ -29,8 +29,14 @@ LOSS_TOLERANCE = {False: 1e-3, True: 1e-2}
 
 
 class Case:
+    WARM_UP_STEPS = 2
+
     def __init__(self, name, config, bfloat16, steps, rounds):
         self.name, self.config, self.bfloat16, self.steps, self.rounds = name, config, bfloat16, steps, rounds
+
+    @property
+    def steps_in_all(self):
+        return self.WARM_UP_STEPS + max(2, self.steps) * max(1, self.rounds)
 
     @property
     def tokens(self):
@@ -115,7 +121,7 @@ def our_command(options, case, directory, threads):
 
 def torch_command(case, directory, threads, compiled):
     return [TORCH / "bin/python", ROOT / "bench/cpu/torch_gpt.py", "--config", json.dumps(case.config), "--weights",
-            directory / "weights", "--tokens", directory / "tokens", "--threads", threads,
+            directory / "weights", "--batches", directory / "batches", "--threads", threads,
             *(["--bf16"] if case.bfloat16 else []), *(["--compile"] if compiled else [])]
 
 
@@ -133,7 +139,7 @@ def fastest_torch(options, case, directory):
     for name, threads, compiled in torch_variants(options, case):
         trainee = Trainee(name, torch_command(case, directory, threads, compiled), threads)
         try:
-            trainee.steps(2)
+            trainee.steps(case.WARM_UP_STEPS)
             trainee.steps(max(2, case.steps))
             seconds[name] = trainee.seconds()
         finally:
@@ -155,7 +161,8 @@ def check_losses(case, ours, theirs):
 
 
 def measure(options, case, directory, rows):
-    subprocess.run([str(part) for part in our_command(options, case, directory, 1)] + ["--prepare"], check=True)
+    subprocess.run([str(part) for part in our_command(options, case, directory, 1)]
+                   + ["--prepare", "--batches", str(directory / "batches"), "--steps", str(case.steps_in_all)], check=True)
     variant = None if options.smoke else fastest_torch(options, case, directory)
     threads = os.cpu_count()
     ours = Trainee("Freshet", our_command(options, case, directory, threads), threads)
@@ -164,7 +171,7 @@ def measure(options, case, directory, rows):
         if variant:
             trainees.append(Trainee(variant[0], torch_command(case, directory, variant[1], variant[2]), variant[1]))
         for trainee in trainees:
-            trainee.steps(2)
+            trainee.steps(case.WARM_UP_STEPS)
         for _ in range(case.rounds):
             for trainee in trainees:
                 trainee.steps(case.steps)

@@ -19,11 +19,11 @@ CONFIG = dict(layers=2, heads=4, width=32, context=32, vocabulary=65, batch=4, l
 
 def main():
     with tempfile.TemporaryDirectory() as directory:
-        weights, tokens = f"{directory}/weights", f"{directory}/tokens"
+        weights, tokens, batches = (f"{directory}/{name}" for name in ("weights", "tokens", "batches"))
         flags = [str(part) for key, value in CONFIG.items() for part in (f"--{key}", value)]
-        subprocess.run([ROOT / "build/cpu/bin/gpt_train", "--prepare", "--batches", str(STEPS), "--weights", weights, "--tokens",
-                        tokens, *flags], check=True)
-        training = torch_gpt.Training(types.SimpleNamespace(config=json.dumps(CONFIG), weights=weights, tokens=tokens, threads=1,
+        subprocess.run([ROOT / "build/cpu/bin/gpt_train", "--prepare", "--steps", str(STEPS), "--weights", weights, "--tokens",
+                        tokens, "--batches", batches, *flags], check=True)
+        training = torch_gpt.Training(types.SimpleNamespace(config=json.dumps(CONFIG), weights=weights, batches=batches, threads=1,
                                                             bf16=False, compile=False))
         losses = training.steps(STEPS)["losses"]
     header = f"torch {torch.__version__}\n" + " ".join(f"{key}={value:g}" for key, value in CONFIG.items()) + "\n"

@@ -82,12 +82,12 @@ class Training:
         self.model, self.parameters, self.clip = model, list(model.parameters()), config["clip_norm"]
         if options.compile:
             self.model = torch.compile(model)
-        tokens = numpy.fromfile(options.tokens, dtype=numpy.int32).astype(numpy.int64)
+        tokens = numpy.fromfile(options.batches, dtype=numpy.int32).astype(numpy.int64)
         self.batches = torch.from_numpy(tokens).view(-1, config["batch"], config["length"] + 1)
         self.next = 0
 
     def step(self):
-        batch = self.batches[self.next % len(self.batches)]
+        batch = self.batches[self.next]
         self.next += 1
         with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
             loss = self.model(batch[:, :-1], batch[:, 1:])
@@ -112,7 +112,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="JSON")
     parser.add_argument("--weights", required=True, help="safetensors")
-    parser.add_argument("--tokens", required=True, help="int32, batch * (length + 1) for each step")
+    parser.add_argument("--batches", required=True, help="int32, [step][batch][length + 1]")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true", help="autocast")
     parser.add_argument("--compile", action="store_true")

@@ -5,7 +5,6 @@
 
 #include "base/file.h"
 #include "worker/checkpoint/fingerprint.h"
-#include "worker/checkpoint/safetensors.h"
 
 namespace freshet::worker {
 namespace {
@@ -25,7 +24,14 @@ std::string optimizer_bytes(const std::vector<TensorView>& tensors, const std::v
   return write_safetensors(moments, values.data());
 }
 
-// The file's values in the model's order.
+}  // namespace
+
+std::string shape_text(const std::vector<uint64_t>& shape) {
+  std::string text;
+  for (uint64_t dimension : shape) text += (text.empty() ? "" : ", ") + std::to_string(dimension);
+  return "[" + text + "]";
+}
+
 Result<std::vector<float>> arrange(const std::vector<TensorView>& tensors, const Safetensors& file) {
   std::map<std::string, const TensorView*> by_name;
   for (const auto& tensor : file.tensors) by_name[tensor.name] = &tensor;
@@ -42,14 +48,6 @@ Result<std::vector<float>> arrange(const std::vector<TensorView>& tensors, const
   }
   if (by_name.size() != tensors.size()) return corrupt("the weights hold tensors that the model does not have");
   return parameters;
-}
-
-}  // namespace
-
-std::string shape_text(const std::vector<uint64_t>& shape) {
-  std::string text;
-  for (uint64_t dimension : shape) text += (text.empty() ? "" : ", ") + std::to_string(dimension);
-  return "[" + text + "]";
 }
 
 Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights& weights, const std::string& family,

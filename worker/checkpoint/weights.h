@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "proto/artifact.pb.h"
 #include "worker/checkpoint/artifact_writer.h"
+#include "worker/checkpoint/safetensors.h"
 #include "worker/checkpoint/tensors.h"
 
 namespace freshet::worker {
@@ -28,6 +29,9 @@ Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights&
 // one of `files`.
 Result<v1::ArtifactManifest> verify_model(const std::filesystem::path& directory, const std::string& family,
                                           const std::vector<std::string>& files);
+
+// A file's values as `tensors` lay them out. corrupt when it lacks one of them, has it in another shape, or holds more.
+Result<std::vector<float>> arrange(const std::vector<TensorView>& tensors, const Safetensors& file);
 
 // The parameters as `tensors` lay them out. corrupt when the file holds other tensors, or not the weights that the
 // manifest names.

@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "kernels/reduce.h"
 #include "tests/paths.h"
 #include "tests/support/gpt_corpus.h"
 #include "worker/checkpoint/tensors.h"
 #include "worker/model/gpt.h"
-#include "worker/train/flat_update.h"
+#include "worker/train/gpt_objective.h"
+#include "worker/train/trainer.h"
 
 namespace freshet::worker {
 namespace {
@@ -41,44 +41,29 @@ struct Outcome {
 
 Outcome train(const GptConfig& c, unsigned threads, size_t steps) {
   auto model = GptModel::create(c);
-  const size_t count = model->parameters(), stride = kLength + 1;
-  std::vector<float> weights(count), gradient(count), m(count), v(count);
-  std::vector<double> sums((count + kernels::kBlock - 1) / kernels::kBlock);
-  std::vector<uint16_t> rounded(count);
-  model->initialise(1, weights.data());
+  TrainOptions options;
+  options.seed = 1;
+  options.micro_batch_rows = kSequences;
+  options.micro_batches = 1;
+  options.learning_rate = 3e-3;
+  options.weight_decay = 0.1;
+  options.beta2 = 0.95;
+  options.clip_norm = 1;
+  std::vector<float> weights(model->parameters());
+  model->initialise(options.seed, weights.data());
+  const auto corpus = gpt_corpus(kSteps * kSequences * kLength + 1, c.vocabulary);
+  const std::vector<Token> tokens(corpus.begin(), corpus.end());
+  SingleCommunicator comm;
   ThreadPool pool(threads);
-  model->round_parameters(weights.data(), rounded.data(), &pool);
-  GptModel::Workspace workspace(*model, kSequences * kLength, true);
-  auto corpus = gpt_corpus(kSteps * kSequences * stride, c.vocabulary);
+  auto objective = GptObjective::create(*model, tokens, kLength, kSequences, options.seed, threads);
+  auto trainer = Trainer::create(&*objective, options, &comm, &pool, std::move(weights));
   Outcome outcome;
-  for (size_t step = 0; step < steps; ++step) {
-    std::vector<int32_t> tokens, targets;
-    for (size_t s = 0; s < kSequences; ++s) {
-      auto from = corpus.begin() + static_cast<ptrdiff_t>((step * kSequences + s) * stride);
-      tokens.insert(tokens.end(), from, from + kLength);
-      targets.insert(targets.end(), from + 1, from + stride);
-    }
-    GptBatch batch;
-    batch.sequences = kSequences;
-    batch.length = kLength;
-    batch.tokens = tokens.data();
-    batch.targets = targets.data();
-    batch.dropout_step = step;
-    auto loss = model->forward_backward(batch, 1.0F / (kSequences * kLength), {weights.data(), rounded.data()},
-                                        gradient.data(), &pool, &workspace);
-    EXPECT_TRUE(loss.is_ok()) << loss.status().to_string();
-    if (!loss.is_ok()) return outcome;
-    outcome.losses.push_back(*loss / (kSequences * kLength));
-    kernels::AdamWStep adamw;
-    adamw.learning_rate = 3e-3F;
-    adamw.weight_decay = 0.1F;
-    adamw.beta2 = 0.95F;
-    block_sums_of_squares(count, gradient.data(), sums.data(), &pool);
-    adamw.gradient_scale = clipping_factor(norm_of(sums), 1);
-    kernels::set_corrections(step + 1, &adamw);
-    update_weights(adamw, count, gradient.data(), weights.data(), m.data(), v.data(), rounded.data(), &pool);
-  }
-  outcome.digest = weights_digest(model->tensors(), weights.data());
+  Status status = trainer->run([&](const StepResult& step) {
+    outcome.losses.push_back(step.loss);
+    return step.step == steps ? cancelled("enough") : Status::ok();
+  });
+  EXPECT_EQ(status.code(), Code::kCancelled) << status.to_string();
+  outcome.digest = weights_digest(model->tensors(), trainer->parameters().data());
   return outcome;
 }
 
