@@ -17,11 +17,13 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TORCH = pathlib.Path(os.environ["FRESHET_DEPS_DIR"]) / "torch"
 
-GPT2 = dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257, batch=4, length=64, learning_rate=1e-4,
+# micro_batches: into how many Freshet divides the batch. One is spread over all threads, a tile of a product each; two small
+# ones go side by side, a thread each.
+GPT2 = dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257, batch=4, micro_batches=1, length=64, learning_rate=1e-4,
             weight_decay=0.1, clip_norm=1.0)
-CHAR = dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12, length=64, learning_rate=1e-3,
+CHAR = dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12, micro_batches=2, length=64, learning_rate=1e-3,
             weight_decay=0.1, clip_norm=1.0)
-TINY = dict(layers=2, heads=2, width=32, context=32, vocabulary=65, batch=2, length=32, learning_rate=1e-3,
+TINY = dict(layers=2, heads=2, width=32, context=32, vocabulary=65, batch=2, micro_batches=2, length=32, learning_rate=1e-3,
             weight_decay=0.1, clip_norm=1.0)
 
 # How far a loss may be from PyTorch's, relatively: the sums are made in another order, or from rounded operands.
