@@ -10,10 +10,7 @@
 namespace freshet::worker {
 namespace {
 
-constexpr std::string_view kEndOfText = "<|endoftext|>";
 constexpr std::string_view kVersionLine = "#version: 0.2";
-
-uint64_t key_of(Token left, Token right) { return uint64_t{left} << 32 | right; }
 
 // The tokens as encoder.json has them: written in the byte alphabet, by their number.
 Result<std::vector<std::string>> read_vocabulary(std::string_view encoder_json) {

@@ -14,6 +14,8 @@ namespace freshet::worker {
 class Bpe final : public Tokenizer {
  public:
   using Pair = std::pair<Token, Token>;
+  // Both tokens as one number, for tables.
+  static uint64_t key_of(Token left, Token right) { return uint64_t{left} << 32 | right; }
 
   // GPT-2's files. invalid_argument says what is wrong: not JSON, tokens that are not 0 .. n - 1, a byte or
   // <|endoftext|> that has no token, a merge of or into what is no token.

@@ -13,8 +13,6 @@ namespace {
 constexpr size_t kBytes = 256;
 constexpr int64_t kOccurrencesMin = 2;
 
-uint64_t key_of(Token left, Token right) { return uint64_t{left} << 32 | right; }
-
 struct Word {
   std::vector<Token> tokens;
   int64_t count = 0;  // of its occurrences in the text
@@ -49,7 +47,7 @@ class Merger {
   }
 
   void merge(Bpe::Pair pair, Token merged) {
-    const std::vector<uint32_t> where = std::move(neighbours_[key_of(pair.first, pair.second)].words);
+    const std::vector<uint32_t> where = std::move(neighbours_[Bpe::key_of(pair.first, pair.second)].words);
     for (uint32_t index : where) {
       Word& word = words_[index];
       note_neighbours(word, -1);
@@ -64,7 +62,7 @@ class Merger {
       note_neighbours(word, +1);
       apply_changes(index);
     }
-    neighbours_.erase(key_of(pair.first, pair.second));
+    neighbours_.erase(Bpe::key_of(pair.first, pair.second));
     push_changed();
   }
 
@@ -83,7 +81,7 @@ class Merger {
 
   void note_neighbours(const Word& word, int sign) {
     for (size_t i = 0; i + 1 < word.tokens.size(); ++i) {
-      changes_.push_back({key_of(word.tokens[i], word.tokens[i + 1]), sign});
+      changes_.push_back({Bpe::key_of(word.tokens[i], word.tokens[i + 1]), sign});
     }
   }
 

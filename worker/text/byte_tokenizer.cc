@@ -3,7 +3,7 @@
 namespace freshet::worker {
 namespace {
 
-constexpr Token kEndOfText = 256;
+constexpr Token kEndToken = 256;
 
 class ByteTokenizer final : public Tokenizer {
  public:
@@ -15,11 +15,11 @@ class ByteTokenizer final : public Tokenizer {
   Result<std::string> decode(std::span<const Token> tokens) const override {
     std::string text;
     for (Token token : tokens) {
-      if (token > kEndOfText) {
+      if (token > kEndToken) {
         return invalid_argument("token " + std::to_string(token) + " is none of the 257 of the byte tokenizer");
       }
-      if (token == kEndOfText) {
-        text += "<|endoftext|>";
+      if (token == kEndToken) {
+        text += kEndOfText;
       } else {
         text += static_cast<char>(token);
       }
@@ -27,8 +27,8 @@ class ByteTokenizer final : public Tokenizer {
     return text;
   }
 
-  size_t vocabulary_size() const override { return kEndOfText + 1; }
-  Token end_of_text() const override { return kEndOfText; }
+  size_t vocabulary_size() const override { return kEndToken + 1; }
+  Token end_of_text() const override { return kEndToken; }
 };
 
 }  // namespace

@@ -16,6 +16,9 @@ namespace freshet::worker {
 
 using Token = uint32_t;
 
+// How the token that stands between documents is written.
+inline constexpr std::string_view kEndOfText = "<|endoftext|>";
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
