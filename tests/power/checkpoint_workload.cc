@@ -3,6 +3,7 @@
 #include "base/sha256.h"
 #include "tests/power/workload.h"
 #include "worker/checkpoint/artifact_writer.h"
+#include "worker/checkpoint/manifest.h"
 
 namespace freshet::power {
 namespace {

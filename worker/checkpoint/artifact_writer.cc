@@ -5,25 +5,18 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
 #include <system_error>
 
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "proto/json.h"
+#include "worker/checkpoint/manifest.h"
 
 namespace freshet::worker {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kManifest = "manifest.json";
-
-bool is_file_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
-         name.find('\0') == std::string::npos;
-}
 
 Status write_new_file(const fs::path& path, std::string_view bytes) {
   Fd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
@@ -88,33 +81,6 @@ Result<v1::ProducedOutput> ArtifactWriter::seal() {
   output.set_path(path.string());
   output.set_digest(Sha256::hex_of(manifest));
   return output;
-}
-
-Result<v1::ArtifactManifest> read_manifest(const fs::path& directory) {
-  ASSIGN_OR_RETURN(std::string text, read_file(directory / kManifest));
-  v1::ArtifactManifest manifest;
-  if (Status status = from_json(text, &manifest); !status.is_ok()) {
-    return corrupt((directory / kManifest).string() + ": " + status.message());
-  }
-  return manifest;
-}
-
-Result<v1::ArtifactManifest> verify_artifact(const fs::path& directory) {
-  ASSIGN_OR_RETURN(v1::ArtifactManifest manifest, read_manifest(directory));
-  std::set<std::string> names;
-  for (const auto& file : manifest.files()) {
-    if (!is_file_name(file.name()) || !names.insert(file.name()).second) {
-      return corrupt((directory / kManifest).string() + " lists the file name \"" + file.name() + "\"");
-    }
-    fs::path path = directory / file.name();
-    auto found = digest_file(path);
-    if (!found.is_ok()) return corrupt(found.status().message());
-    if (found->size != file.size() || found->sha256 != file.sha256()) {
-      return corrupt(path.string() + " is not what its manifest says (" + std::to_string(found->size) + " bytes, " +
-                     std::to_string(file.size()) + " expected, or another content)");
-    }
-  }
-  return manifest;
 }
 
 }  // namespace freshet::worker

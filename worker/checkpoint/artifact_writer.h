@@ -32,11 +32,4 @@ class ArtifactWriter {
   v1::ArtifactManifest manifest_;
 };
 
-// What the manifest of an artifact's directory says; its files are not looked at.
-Result<v1::ArtifactManifest> read_manifest(const std::filesystem::path& directory);
-
-// The manifest of an artifact's directory after all its files were compared with it (size and SHA-256, nothing
-// missing). kCorrupt names the file.
-Result<v1::ArtifactManifest> verify_artifact(const std::filesystem::path& directory);
-
 }  // namespace freshet::worker

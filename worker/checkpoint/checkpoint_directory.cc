@@ -1,28 +1,23 @@
 #include "worker/checkpoint/checkpoint_directory.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <system_error>
 
 #include "base/crash_point.h"
 #include "base/file.h"
+#include "base/parse_number.h"
 #include "proto/digest.h"
 #include "proto/json.h"
+#include "worker/checkpoint/manifest.h"
 
 namespace freshet::worker {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kManifest = "manifest.json";
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kUnfinished = ".tmp.";
-
-bool parse_number(std::string_view text, uint64_t* number) {
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *number);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty();
-}
 
 std::string step_name(uint64_t step) {
   char name[40];
@@ -44,14 +39,10 @@ Status rename_path(const fs::path& from, const fs::path& to) {
   return error ? unavailable("rename " + from.string() + ": " + error.message()) : Status::ok();
 }
 
-Result<v1::ArtifactManifest> read_manifest(const fs::path& path) {
-  auto text = read_file(path);
-  if (!text.is_ok()) return corrupt(text.status().message());
-  v1::ArtifactManifest manifest;
-  if (Status status = from_json(*text, &manifest); !status.is_ok()) {
-    return corrupt(path.string() + ": " + status.message());
-  }
-  return manifest;
+// Also of a manifest that is missing: a directory that looks sealed has one.
+Result<v1::ArtifactManifest> read_checkpoint_manifest(const fs::path& path) {
+  auto manifest = read_manifest(path);
+  return manifest.is_ok() ? std::move(manifest) : corrupt(manifest.status().message());
 }
 
 }  // namespace
@@ -91,7 +82,7 @@ Result<uint64_t> CheckpointDirectory::seal(uint64_t step, int ranks, const v1::C
   *manifest.mutable_checkpoint() = info;
   uint64_t bytes = 0;
   for (int rank = 0; rank < ranks; ++rank) {
-    ASSIGN_OR_RETURN(auto note, read_manifest(open_path / note_name(rank)));
+    ASSIGN_OR_RETURN(auto note, read_checkpoint_manifest(open_path / note_name(rank)));
     for (const auto& file : note.files()) {
       bytes += file.size();
       *manifest.add_files() = file;
@@ -149,25 +140,14 @@ Status CheckpointDirectory::remove_all_unfinished() const {
 }
 
 Result<v1::ArtifactManifest> verify_checkpoint(const fs::path& directory, size_t part, size_t parts) {
-  ASSIGN_OR_RETURN(auto manifest, read_manifest(directory / kManifest));
+  ASSIGN_OR_RETURN(auto manifest, read_checkpoint_manifest(directory / kManifest));
   v1::ArtifactManifest rest = manifest;
   rest.clear_self_sha256();
   if (manifest.type() != "checkpoint" || manifest.self_sha256() != message_digest(rest)) {
     return corrupt((directory / kManifest).string() + " is not what was written");
   }
   for (int i = 0; i < manifest.files_size(); ++i) {
-    const auto& file = manifest.files(i);
-    if (fs::path(file.name()).filename() != file.name()) {
-      return corrupt((directory / kManifest).string() + " lists the file name \"" + file.name() + "\"");
-    }
-    if (static_cast<size_t>(i) % parts != part) continue;
-    auto found = digest_file(directory / file.name());
-    if (!found.is_ok()) return corrupt(found.status().message());
-    if (found->size != file.size() || found->sha256 != file.sha256()) {
-      return corrupt((directory / file.name()).string() + " is not what its manifest says (" +
-                     std::to_string(found->size) + " bytes, " + std::to_string(file.size()) +
-                     " expected, or another content)");
-    }
+    if (static_cast<size_t>(i) % parts == part) RETURN_IF_ERROR(verify_file(directory, manifest.files(i)));
   }
   return manifest;
 }

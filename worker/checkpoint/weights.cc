@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "worker/checkpoint/fingerprint.h"
+#include "worker/checkpoint/manifest.h"
 
 namespace freshet::worker {
 namespace {

@@ -5,6 +5,7 @@
 #include "proto/json.h"
 #include "worker/checkpoint/artifact_writer.h"
 #include "worker/checkpoint/gpt_artifact.h"
+#include "worker/checkpoint/manifest.h"
 #include "worker/model/predict.h"
 #include "worker/task/evaluate.h"
 #include "worker/task/inspect.h"
@@ -39,7 +40,7 @@ const Model* address_of(const std::optional<Model>& model) {
 
 // A champion of another family is refused by whoever loads it.
 Result<v1::EvaluationReport> evaluate_any(const v1::EvaluateTask& task, unsigned threads) {
-  ASSIGN_OR_RETURN(const auto manifest, read_manifest(task.candidate().path()));
+  ASSIGN_OR_RETURN(const auto manifest, read_manifest(std::filesystem::path(task.candidate().path()) / kManifest));
   if (manifest.checkpoint().family() == kGptFamily) {
     ASSIGN_OR_RETURN(const auto candidate, load_gpt(task.candidate().path()));
     ASSIGN_OR_RETURN(const auto champion, load_gpt_if_any(task.champion()));

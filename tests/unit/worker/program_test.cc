@@ -20,7 +20,7 @@
 #include "tests/paths.h"
 #include "tests/unit/worker/command.h"
 #include "tests/unit/worker/temp_dir.h"
-#include "worker/checkpoint/artifact_writer.h"
+#include "worker/checkpoint/manifest.h"
 
 namespace freshet::worker {
 namespace {
