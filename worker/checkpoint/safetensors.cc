@@ -8,9 +8,6 @@
 namespace freshet::worker {
 namespace {
 
-constexpr uint64_t kHeaderBytesMax = 64u << 20;
-constexpr size_t kPrefixBytes = 8;
-
 Status bad(const std::string& what) { return corrupt("not a valid safetensors file: " + what); }
 
 // The product of the shape in bytes.
@@ -46,13 +43,8 @@ std::string write_safetensors(const std::vector<TensorView>& tensors, const floa
     header.push_back({tensor->name, "F32", tensor->shape, at, end});
     at = end;
   }
-  std::string text = write_header(header);
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // the data is aligned
-  uint64_t length = text.size();
-  std::string bytes(kPrefixBytes, '\0');
-  std::memcpy(bytes.data(), &length, kPrefixBytes);
-  bytes.reserve(kPrefixBytes + text.size() + at);
-  bytes += text;
+  std::string bytes = write_header(header);
+  bytes.reserve(bytes.size() + at);
   for (const auto* tensor : sorted) {
     bytes.append(reinterpret_cast<const char*>(values + tensor->offset), tensor->size * sizeof(float));
   }
@@ -60,17 +52,10 @@ std::string write_safetensors(const std::vector<TensorView>& tensors, const floa
 }
 
 Result<Safetensors> parse_safetensors(std::string_view bytes) {
-  if (bytes.size() < kPrefixBytes) return bad("it has " + std::to_string(bytes.size()) + " bytes");
-  uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), kPrefixBytes);
-  if (length > kHeaderBytesMax) return bad("its header claims " + std::to_string(length) + " bytes");
-  if (length > bytes.size() - kPrefixBytes) return bad("it ends inside its header");
-  std::vector<HeaderTensor> header;
-  if (Status status = parse_header(bytes.substr(kPrefixBytes, length), &header); !status.is_ok()) {
-    return bad(status.message());
-  }
-
-  std::string_view data = bytes.substr(kPrefixBytes + length);
+  auto parts = read_header(bytes);
+  if (!parts.is_ok()) return bad(parts.status().message());
+  auto& header = parts->tensors;
+  const std::string_view data = parts->data;
   std::stable_sort(header.begin(), header.end(),
                    [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   Safetensors file;

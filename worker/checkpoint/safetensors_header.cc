@@ -2,12 +2,15 @@
 
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <set>
 
 namespace freshet::worker {
 namespace {
 
 constexpr size_t kDimensionsMax = 64;
+constexpr uint64_t kHeaderBytesMax = uint64_t{64} << 20;
+constexpr size_t kPrefixBytes = 8;
 
 void write_string(const std::string& text, std::string* out) {
   *out += '"';
@@ -212,9 +215,24 @@ std::string write_header(const std::vector<HeaderTensor>& tensors) {
     }
     text += "],\"data_offsets\":[" + std::to_string(tensor.begin) + "," + std::to_string(tensor.end) + "]}";
   }
-  return text + "}";
+  text += '}';
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = text.size();
+  std::string bytes(kPrefixBytes, '\0');
+  std::memcpy(bytes.data(), &length, kPrefixBytes);
+  return bytes + text;
 }
 
-Status parse_header(std::string_view text, std::vector<HeaderTensor>* tensors) { return Parser(text).parse(tensors); }
+Result<SafetensorsParts> read_header(std::string_view file) {
+  uint64_t length = 0;
+  if (file.size() < kPrefixBytes) return corrupt("it has " + std::to_string(file.size()) + " bytes");
+  std::memcpy(&length, file.data(), kPrefixBytes);
+  if (length > kHeaderBytesMax) return corrupt("its header claims " + std::to_string(length) + " bytes");
+  if (length > file.size() - kPrefixBytes) return corrupt("it ends inside its header");
+  SafetensorsParts parts;
+  RETURN_IF_ERROR(Parser(file.substr(kPrefixBytes, length)).parse(&parts.tensors));
+  parts.data = file.substr(kPrefixBytes + length);
+  return parts;
+}
 
 }  // namespace freshet::worker

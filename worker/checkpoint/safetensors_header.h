@@ -1,6 +1,6 @@
-// The JSON header of a safetensors file, both ways. A parser of its own because the format's rules are about what
-// general parsers forgive: keys given twice, numbers that do not fit, unknown fields. It knows nothing of the data
-// behind.
+// The start of a safetensors file, both ways: the length of its JSON header, and that. A parser of its own because the
+// format's rules are about what general parsers forgive: keys given twice, numbers that do not fit, unknown fields. It
+// knows nothing of the data behind.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,15 @@ struct HeaderTensor {
   uint64_t end = 0;
 };
 
+// Length, header, and spaces to a multiple of 8 bytes, so that the data behind is aligned.
 std::string write_header(const std::vector<HeaderTensor>& tensors);
 
-// In the order of the text; "__metadata__" is checked and left out. kCorrupt says what is wrong and at which byte.
-Status parse_header(std::string_view text, std::vector<HeaderTensor>* tensors);
+struct SafetensorsParts {
+  std::vector<HeaderTensor> tensors;  // in the order of the text; "__metadata__" is checked and left out
+  std::string_view data;              // all that follows the header
+};
+
+// kCorrupt says what is wrong, of the header's text at which byte. Whether the data fits is not looked at.
+Result<SafetensorsParts> read_header(std::string_view file);
 
 }  // namespace freshet::worker

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 
 #include "base/crash_point.h"
 #include "base/file.h"
+#include "base/parse_number.h"
 #include "base/sha256.h"
 #include "worker/checkpoint/safetensors_header.h"
 
@@ -20,8 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kPieceBytes = size_t{4} << 20;
-constexpr uint64_t kHeaderBytesMax = uint64_t{64} << 20;
-constexpr size_t kPrefixBytes = 8;
 
 // Weights keep their names, so that any reader of safetensors finds them.
 constexpr const char* kPrefixes[] = {"", "optim.m.", "optim.v."};
@@ -42,12 +40,7 @@ std::string header_of(const std::vector<TensorView>& tensors, Range range) {
       header.push_back(std::move(slice));
     }
   }
-  std::string text = write_header(header);
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // the data is aligned
-  uint64_t length = text.size();
-  std::string bytes(kPrefixBytes, '\0');
-  std::memcpy(bytes.data(), &length, kPrefixBytes);
-  return bytes + text;
+  return write_header(header);
 }
 
 // A file that is hashed as it is written. Each piece is on its way to the disk while the next is hashed.
@@ -88,11 +81,6 @@ class HashedFile {
   Sha256 hash_;
   uint64_t size_ = 0;
 };
-
-bool parse_number(std::string_view text, uint64_t* number) {
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *number);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty();
-}
 
 }  // namespace
 
@@ -152,18 +140,11 @@ Result<Range> ShardTarget::place_of(const std::string& name, const std::vector<u
 Status ShardTarget::read(const fs::path& path) {
   auto file = read_file(path);
   RETURN_IF_ERROR(file.status());
-  std::string_view bytes = *file;
   auto bad = [&](const std::string& what) { return corrupt(path.string() + ": " + what); };
-  uint64_t length = 0;
-  if (bytes.size() < kPrefixBytes) return bad("it has " + std::to_string(bytes.size()) + " bytes");
-  std::memcpy(&length, bytes.data(), kPrefixBytes);
-  if (length > kHeaderBytesMax || length > bytes.size() - kPrefixBytes) return bad("it ends inside its header");
-  std::vector<HeaderTensor> header;
-  if (Status status = parse_header(bytes.substr(kPrefixBytes, length), &header); !status.is_ok()) {
-    return bad(status.message());
-  }
-  std::string_view data = bytes.substr(kPrefixBytes + length);
-  for (const auto& tensor : header) {
+  auto parts = read_header(*file);
+  if (!parts.is_ok()) return bad(parts.status().message());
+  const std::string_view data = parts->data;
+  for (const auto& tensor : parts->tensors) {
     // The longest prefix first: that of the weights is empty.
     auto kind =
         std::find_if(kinds_.rbegin(), kinds_.rend(), [&](const Kind& k) { return tensor.name.starts_with(k.prefix); });
