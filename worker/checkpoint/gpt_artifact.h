@@ -43,9 +43,10 @@ struct GptArtifact {
 // The recipe's model with a vocabulary of this size; invalid_argument when it does not fit together.
 Result<GptModel> make_gpt(const v1::GptModel& wanted, size_t vocabulary_size);
 
+// As output_dir/name.
 Result<v1::ProducedOutput> save_gpt(const std::filesystem::path& output_dir, const GptTokenizer& tokenizer,
-                                    const GptModel& model, const TrainedWeights& weights,
-                                    v1::CheckpointInfo checkpoint);
+                                    const GptModel& model, const TrainedWeights& weights, v1::CheckpointInfo checkpoint,
+                                    const std::string& name = "model");
 
 // Verifies every file against the manifest, the tensors against the configuration, and the weights' digest.
 Result<GptArtifact> load_gpt(const std::filesystem::path& directory);

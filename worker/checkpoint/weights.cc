@@ -54,7 +54,9 @@ Result<std::vector<float>> arrange(const std::vector<TensorView>& tensors, const
 Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights& weights, const std::string& family,
                    v1::CheckpointInfo checkpoint, ArtifactWriter* writer) {
   RETURN_IF_ERROR(writer->add_file(kWeights, write_safetensors(tensors, weights.parameters.data())));
-  RETURN_IF_ERROR(writer->add_file(kOptimizer, optimizer_bytes(tensors, weights.m, weights.v)));
+  if (!weights.m.empty()) {
+    RETURN_IF_ERROR(writer->add_file(kOptimizer, optimizer_bytes(tensors, weights.m, weights.v)));
+  }
   ASSIGN_OR_RETURN(*checkpoint.mutable_numerics(), numerics_fingerprint());
   checkpoint.set_family(family);
   checkpoint.set_weights_digest(weights_digest(tensors, weights.parameters.data()));

@@ -14,14 +14,15 @@
 
 namespace freshet::worker {
 
-// What a training ends with: flat arrays of one length, laid out by the model's tensors.
+// What a training ends with: flat arrays of one length, laid out by the model's tensors. A model that was not trained
+// here has no moments.
 struct TrainedWeights {
   const std::vector<float>& parameters;
   const std::vector<float>& m;
   const std::vector<float>& v;
 };
 
-// Adds both files, and to `checkpoint` the family, the weights' digest and the numerics fingerprint.
+// Adds the files, and to `checkpoint` the family, the weights' digest and the numerics fingerprint.
 Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights& weights, const std::string& family,
                    v1::CheckpointInfo checkpoint, ArtifactWriter* writer);
 

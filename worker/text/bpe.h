@@ -1,6 +1,6 @@
 // Byte-pair encoding as GPT-2 has it: a word's bytes are tokens, and of two tokens side by side those that come first
 // in a list of merges become one, until none can. Immutable; any thread. It reads and writes the texts of GPT-2's two
-// files (encoder.json and vocab.bpe; elsewhere called vocab.json and merges.txt) and no file itself.
+// files (encoder.json and vocab.bpe; elsewhere called vocab.json and merges.txt) and, but for read_bpe(), no file.
 #pragma once
 
 #include <array>
@@ -51,5 +51,9 @@ class Bpe final : public Tokenizer {
   std::unordered_map<uint64_t, Merge> merge_of_;  // by both tokens
   Token end_of_text_ = 0;
 };
+
+// Of a directory that holds encoder.json and vocab.bpe, or vocab.json and merges.txt, which are the same under other
+// names. Blocking.
+Result<Bpe> read_bpe(const std::filesystem::path& directory);
 
 }  // namespace freshet::worker

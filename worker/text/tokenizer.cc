@@ -5,7 +5,7 @@
 
 namespace freshet::worker {
 
-Result<std::unique_ptr<Tokenizer>> read_tokenizer(const std::filesystem::path& directory) {
+Result<Bpe> read_bpe(const std::filesystem::path& directory) {
   auto vocabulary = read_file(directory / "encoder.json");
   auto merges = read_file(directory / "vocab.bpe");
   if (vocabulary.status().code() == Code::kNotFound) {
@@ -14,9 +14,12 @@ Result<std::unique_ptr<Tokenizer>> read_tokenizer(const std::filesystem::path& d
   }
   RETURN_IF_ERROR(vocabulary.status());
   RETURN_IF_ERROR(merges.status());
-  auto bpe = Bpe::parse(*vocabulary, *merges).with_context(directory.string());
-  if (!bpe.is_ok()) return bpe.status();
-  return std::unique_ptr<Tokenizer>(std::make_unique<Bpe>(*std::move(bpe)));
+  return Bpe::parse(*vocabulary, *merges).with_context(directory.string());
+}
+
+Result<std::unique_ptr<Tokenizer>> read_tokenizer(const std::filesystem::path& directory) {
+  ASSIGN_OR_RETURN(Bpe bpe, read_bpe(directory));
+  return std::unique_ptr<Tokenizer>(std::make_unique<Bpe>(std::move(bpe)));
 }
 
 }  // namespace freshet::worker

@@ -102,6 +102,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "lacks dtype, shape or data_offsets"},
         BadFile{"metadata_number", file("{\"__metadata__\":{\"a\":1}}"), "expected \""},
         BadFile{"other_dtype", one("\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[0,2]", 2), "only F32"},
+        BadFile{"unknown_dtype", one("\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]", 4), "unknown dtype F33"},
         BadFile{"negative", one("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]", 4), "whole number"},
         BadFile{"fraction", one("\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]", 4), "expected ]"},
         BadFile{"leading_zero", one("\"dtype\":\"F32\",\"shape\":[01],\"data_offsets\":[0,4]", 4), "whole number"},
