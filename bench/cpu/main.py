@@ -69,7 +69,7 @@ def parse():
 def install_torch():
     if not (TORCH / "bin/python").exists():
         subprocess.run([sys.executable, "-m", "venv", TORCH], check=True)
-    subprocess.run([TORCH / "bin/pip", "install", "--quiet", "--upgrade", "torch", "numpy"], check=True)
+    subprocess.run([TORCH / "bin/pip", "install", "--quiet", "--upgrade", "torch", "numpy", "transformers", "onnxruntime"], check=True)
 
 
 class Trainee:

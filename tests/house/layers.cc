@@ -91,6 +91,7 @@ const std::vector<Library>& libraries() {
       {"nccl.h", {"worker/", "tests/", "bench/"}},
       {"cuda", {"kernels/", "worker/", "tests/", "bench/"}},
       {"cublas", {"kernels/", "worker/", "tests/", "bench/"}},
+      {"onnx/", {"worker/formats/", "tests/"}},
       {"dnnl", {"kernels/", "worker/", "tests/", "bench/"}},
       {"oneapi/", {"kernels/", "worker/", "tests/", "bench/"}},
       {"CLI/", {"cli/", "agent/", "worker/", "daemon/", "tests/", "bench/"}},
