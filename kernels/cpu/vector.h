@@ -47,6 +47,25 @@ FRESHET_INLINE F16 first_lanes(F16 v, size_t count, float rest) {
   return some;
 }
 
+// rows[i][j] <-> rows[j][i]: for each bit of the index, the halves that differ in it change places.
+FRESHET_INLINE void transpose(F16 rows[kLanes]) {
+  for (size_t half = 1; half < kLanes; half *= 2) {
+    I16 upper_mask{}, lower_mask{};
+    for (int32_t l = 0; l < static_cast<int32_t>(kLanes); ++l) {
+      const bool is_upper = (static_cast<size_t>(l) & half) != 0;
+      const auto h = static_cast<int32_t>(half), other = static_cast<int32_t>(kLanes);
+      upper_mask[l] = is_upper ? other + l - h : l;
+      lower_mask[l] = is_upper ? other + l : l + h;
+    }
+    for (size_t i = 0; i < kLanes; ++i) {
+      if ((i & half) != 0) continue;
+      const F16 a = rows[i], b = rows[i + half];
+      rows[i] = __builtin_shuffle(a, b, upper_mask);
+      rows[i + half] = __builtin_shuffle(a, b, lower_mask);
+    }
+  }
+}
+
 // ((0 + 8) + (4 + 12)) + ... : halves are added to each other until one is left.
 FRESHET_INLINE float sum_of(F16 v) {
   float lane[kLanes];

@@ -201,8 +201,8 @@ Result<double> TabularModel::forward_backward(const EncodedRows& rows, std::span
 
   for (size_t r = 0; r < count; ++r) workspace->label[r] = rows.label[indices[r]];
   auto loss = shape_.binary ? kernels::bce_with_logits : kernels::squared_error;
-  double sum =
-      loss(count, workspace->activation.back().data(), workspace->label.data(), scale, workspace->gradient.data());
+  double sum = loss(count, workspace->activation.back().data(), workspace->label.data(), nullptr, scale,
+                    workspace->gradient.data());
 
   for (size_t i = layers_.size(); i-- > 0;) {
     const Layer& layer = layers_[i];
