@@ -1,7 +1,7 @@
-// The dot products of all pairs of a row's vectors, and their gradient (the interaction of Naumov et al., "Deep learning
-// recommendation model for personalization and recommendation systems", 2019). x[rows][vectors][dim] in rows of
-// `x_stride` floats; out[rows][pairs] in rows of `out_stride`, where the pair of i and j < i stands at i (i - 1) / 2 + j.
-// What lies between the rows stays as it is. No overlap. Each sum is made in one order for a shape. Any thread.
+// The dot products of all pairs of a row's vectors, and their gradient (the interaction of Naumov et al., "Deep
+// learning recommendation model for personalization and recommendation systems", 2019). x[rows][vectors][dim] in rows
+// of `x_stride` floats; out[rows][pairs] in rows of `out_stride`, where the pair of i and j < i stands at i (i - 1) / 2
+// + j. What lies between the rows stays as it is. No overlap. Each sum is made in one order for a shape. Any thread.
 #pragma once
 
 #include <cstddef>

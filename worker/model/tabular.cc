@@ -1,3 +1,4 @@
+// The architecture: tensors, initial weights, and which rows fit.
 #include "worker/model/tabular.h"
 
 #include <algorithm>
@@ -5,13 +6,12 @@
 #include <set>
 
 #include "base/random.h"
-#include "kernels/bias_relu.h"
-#include "kernels/embedding.h"
-#include "kernels/linear.h"
-#include "kernels/loss.h"
+#include "kernels/dot_interaction.h"
 
 namespace freshet::worker {
 namespace {
+
+using Interaction = TabularShape::Interaction;
 
 // A flat array of more would not fit a machine that runs this engine; it keeps products of sizes from overflowing.
 constexpr uint64_t kParametersMax = uint64_t{1} << 34;
@@ -19,56 +19,41 @@ constexpr uint64_t kParametersMax = uint64_t{1} << 34;
 // Embeddings start small: a category seen rarely then says little, instead of adding noise to the first layer.
 constexpr double kEmbeddingBound = 0.1;
 
-std::string feature_name(const v1::Feature& feature) {
-  switch (feature.derive()) {
-    case v1::Feature::HOUR_OF_DAY:
-      return feature.column() + ".hour_of_day";
-    case v1::Feature::DAY_OF_WEEK:
-      return feature.column() + ".day_of_week";
-    default:
-      return feature.column();
+Status check_dot(const TabularShape& shape) {
+  if (shape.categorical.empty()) return invalid_argument("interaction DOT needs categorical features");
+  const uint32_t dim = shape.categorical[0].dim;
+  for (const auto& feature : shape.categorical) {
+    if (feature.dim != dim) {
+      return invalid_argument("interaction DOT needs one embedding_dim: feature " + feature.name + " has " +
+                              std::to_string(feature.dim) + ", not " + std::to_string(dim));
+    }
   }
-}
-
-}  // namespace
-
-TabularShape TabularShape::of(const Transform& transform) {
-  TabularShape shape;
-  auto codes = transform.cardinalities();
-  auto dims = transform.embedding_dims();
-  for (const auto& feature : transform.model().features()) {
-    if (feature.kind() != v1::Feature::CATEGORICAL) continue;
-    size_t i = shape.categorical.size();
-    shape.categorical.push_back({feature_name(feature), codes.at(i), dims.at(i)});
+  if (shape.numeric > 0 && (shape.numeric_layers.empty() || shape.numeric_layers.back() != dim)) {
+    return invalid_argument("interaction DOT needs numeric_layers that end with the embeddings' width, " +
+                            std::to_string(dim));
   }
-  shape.numeric = transform.numeric_features();
-  shape.hidden.assign(transform.model().hidden_layers().begin(), transform.model().hidden_layers().end());
-  shape.binary = transform.model().label().task() == v1::Label::BINARY;
-  return shape;
-}
-
-TabularModel::Workspace::Workspace(const TabularModel& model, size_t rows_max) : codes(rows_max), label(rows_max) {
-  size_t widest = model.input_width_;
-  activation.emplace_back(rows_max * model.input_width_);
-  for (const auto& layer : model.layers_) {
-    activation.emplace_back(rows_max * layer.outputs);
-    widest = std::max(widest, layer.outputs);
+  if (shape.categorical.size() + 1 > kernels::kInteractionVectorsMax) {
+    return invalid_argument("interaction DOT takes fewer than " + std::to_string(kernels::kInteractionVectorsMax) +
+                            " categorical features");
   }
-  gradient.resize(rows_max * widest);
-  gradient_below.resize(rows_max * widest);
+  return Status::ok();
 }
 
-void TabularModel::add_tensor(const std::string& name, std::vector<uint64_t> shape) {
-  size_t size = 1;
-  for (uint64_t dimension : shape) size *= dimension;
-  tensors_.push_back({name, std::move(shape), parameters_, size});
-  parameters_ += size;
-}
-
-Result<TabularModel> TabularModel::create(const TabularShape& shape) {
-  TabularModel model;
-  model.shape_ = shape;
+// Widths of the features and of their layers; the number of parameters, which may be too large to be true.
+Status check_shape(const TabularShape& shape) {
   uint64_t width = shape.numeric, parameters = 0;
+  auto add_layers = [&parameters](uint64_t inputs, const std::vector<uint32_t>& widths, const char* name) {
+    for (uint32_t outputs : widths) {
+      if (outputs == 0) return Result<uint64_t>(invalid_argument(std::string(name) + " holds a width of 0"));
+      parameters += (inputs + 1) * outputs;
+      inputs = outputs;
+    }
+    return Result<uint64_t>(inputs);
+  };
+  if (!shape.numeric_layers.empty()) {
+    if (shape.numeric == 0) return invalid_argument("numeric_layers are for numeric features, and there are none");
+    ASSIGN_OR_RETURN(width, add_layers(width, shape.numeric_layers, "numeric_layers"));
+  }
   std::set<std::string> names;
   for (const auto& feature : shape.categorical) {
     if (!names.insert(feature.name).second) return invalid_argument("feature " + feature.name + " is given twice");
@@ -79,33 +64,80 @@ Result<TabularModel> TabularModel::create(const TabularShape& shape) {
     parameters += uint64_t{feature.codes} * feature.dim;
   }
   if (width == 0) return invalid_argument("the model has no features");
-  uint64_t inputs = width;
-  for (uint32_t hidden : shape.hidden) {
-    if (hidden == 0) return invalid_argument("hidden_layers holds a width of 0");
-    parameters += (inputs + 1) * hidden;
-    inputs = hidden;
+  if (shape.interaction == Interaction::kCross) {
+    if (shape.cross_layers == 0) return invalid_argument("interaction CROSS needs cross_layers");
+    parameters += shape.cross_layers * width * (shape.cross_rank == 0 ? width : 2 * uint64_t{shape.cross_rank});
   }
+  if (shape.interaction == Interaction::kDot) RETURN_IF_ERROR(check_dot(shape));
+  RETURN_IF_ERROR(add_layers(width, shape.hidden, "hidden_layers").status());
   if (parameters > kParametersMax) {
     return invalid_argument("the model would have more than " + std::to_string(kParametersMax) +
                             " parameters: use smaller hidden_layers or embedding_dim");
   }
+  return Status::ok();
+}
 
-  model.input_width_ = width;
-  for (const auto& feature : shape.categorical) {
-    model.embedding_.push_back(model.parameters_);
-    model.add_tensor("embedding." + feature.name + ".weight", {feature.codes, feature.dim});
+}  // namespace
+
+size_t TabularModel::add_tensor(const std::string& name, std::vector<uint64_t> shape) {
+  size_t size = 1, offset = parameters_;
+  for (uint64_t dimension : shape) size *= dimension;
+  tensors_.push_back({name, std::move(shape), offset, size});
+  parameters_ += size;
+  return offset - dense_begin_;
+}
+
+void TabularModel::add_layers(const std::string& name, size_t* width, const std::vector<uint32_t>& outputs,
+                              std::vector<Layer>* layers) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const std::string own = name + (name == "output" ? "" : "." + std::to_string(i));
+    Layer layer{*width, outputs[i], 0, 0};
+    layer.weight = add_tensor(own + ".weight", {outputs[i], *width});
+    layer.bias = add_tensor(own + ".bias", {outputs[i]});
+    layers->push_back(layer);
+    *width = outputs[i];
   }
-  inputs = width;
-  auto add_layer = [&](const std::string& name, uint64_t outputs) {
-    Layer layer{inputs, outputs, model.parameters_, 0};
-    model.add_tensor(name + ".weight", {outputs, inputs});
-    layer.bias = model.parameters_;
-    model.add_tensor(name + ".bias", {outputs});
-    model.layers_.push_back(layer);
-    inputs = outputs;
-  };
-  for (size_t i = 0; i < shape.hidden.size(); ++i) add_layer("layers." + std::to_string(i), shape.hidden[i]);
-  add_layer("output", 1);
+}
+
+void TabularModel::add_cross_layers() {
+  for (uint32_t i = 0; i < shape_.cross_layers; ++i) {
+    const std::string name = "cross." + std::to_string(i);
+    CrossLayer layer;
+    if (shape_.cross_rank == 0) {
+      layer.weight = add_tensor(name + ".weight", {feature_width_, feature_width_});
+    } else {
+      layer.down = add_tensor(name + ".down.weight", {shape_.cross_rank, feature_width_});
+      layer.up = add_tensor(name + ".up.weight", {feature_width_, shape_.cross_rank});
+    }
+    layer.bias = add_tensor(name + ".bias", {feature_width_});
+    cross_layers_.push_back(layer);
+  }
+}
+
+size_t TabularModel::vectors() const { return shape_.categorical.size() + (numeric_width_ > 0 ? 1 : 0); }
+
+Result<TabularModel> TabularModel::create(const TabularShape& shape) {
+  RETURN_IF_ERROR(check_shape(shape));
+  TabularModel model;
+  model.shape_ = shape;
+  for (const auto& feature : shape.categorical) {
+    model.add_tensor("embedding." + feature.name + ".weight", {feature.codes, feature.dim});
+    model.column_.push_back(model.feature_width_);
+    model.feature_width_ += feature.dim;
+  }
+  model.dense_begin_ = model.parameters_;
+  model.numeric_width_ = shape.numeric;
+  model.add_layers("numeric", &model.numeric_width_, shape.numeric_layers, &model.numeric_layers_);
+  model.feature_width_ += model.numeric_width_;
+  size_t width = model.feature_width_;
+  if (shape.interaction == Interaction::kCross) model.add_cross_layers();
+  if (shape.interaction == Interaction::kDot) {
+    width = model.numeric_width_ + kernels::DotShape{0, model.vectors()}.pairs();
+    if (width == 0) return invalid_argument("interaction DOT needs two features or more");
+  }
+  model.hidden_inputs_ = width;
+  model.add_layers("layers", &width, shape.hidden, &model.hidden_layers_);
+  model.add_layers("output", &width, {static_cast<uint32_t>(shape.outputs())}, &model.hidden_layers_);
   return model;
 }
 
@@ -133,12 +165,26 @@ Status TabularModel::check_rows(const EncodedRows& rows, bool with_label) const 
   }
   if (rows.rows > UINT32_MAX) return invalid_argument("more than 2^32 rows: train on a smaller window");
   if (with_label && rows.label.size() != rows.rows) return invalid_argument("the rows have no label");
+  if (!rows.weight.empty() && rows.weight.size() != rows.rows) return internal("there is another number of weights");
+  for (float label : rows.label) {
+    if (shape_.classes != 0 && !(label >= 0 && label < static_cast<float>(shape_.classes))) {
+      return invalid_argument("a row is of a class that its model lacks");
+    }
+  }
   for (const auto& column : rows.numeric) {
     if (column.size() != rows.rows) return internal("a numeric feature has another number of rows");
   }
   for (size_t f = 0; f < rows.categorical.size(); ++f) {
     const auto& codes = rows.categorical[f];
-    if (codes.size() != rows.rows) return internal("a categorical feature has another number of rows");
+    size_t count = rows.rows;
+    if (shape_.categorical[f].multi_valued) {
+      if (f >= rows.ends.size() || rows.ends[f].size() != rows.rows ||
+          !std::is_sorted(rows.ends[f].begin(), rows.ends[f].end())) {
+        return internal("a multi-valued feature has another number of rows");
+      }
+      count = rows.ends[f].empty() ? 0 : rows.ends[f].back();
+    }
+    if (codes.size() != count) return internal("a categorical feature has another number of rows");
     auto limit = static_cast<int64_t>(shape_.categorical[f].codes);
     bool in_range =
         std::all_of(codes.begin(), codes.end(), [limit](int32_t code) { return code >= 0 && code < limit; });
@@ -148,96 +194,33 @@ Status TabularModel::check_rows(const EncodedRows& rows, bool with_label) const 
   return Status::ok();
 }
 
-void TabularModel::gather_input(const EncodedRows& rows, std::span<const uint32_t> indices, const float* parameters,
-                                Workspace* workspace) const {
-  size_t count = indices.size();
-  float* input = workspace->activation[0].data();
-  size_t column = 0;
-  for (size_t f = 0; f < shape_.categorical.size(); ++f) {
-    const int32_t* codes = rows.categorical[f].data();
-    for (size_t r = 0; r < count; ++r) workspace->codes[r] = codes[indices[r]];
-    size_t dim = shape_.categorical[f].dim;
-    kernels::embedding_forward(count, dim, workspace->codes.data(), parameters + embedding_[f], input + column,
-                               input_width_);
-    column += dim;
-  }
-  for (const auto& values : rows.numeric) {
-    for (size_t r = 0; r < count; ++r) input[r * input_width_ + column] = values[indices[r]];
-    ++column;
-  }
+TabularWeights TabularModel::weights_of(const float* parameters) const {
+  TabularWeights weights;
+  weights.dense = parameters + dense_begin_;
+  for (size_t f = 0; f < column_.size(); ++f) weights.tables.push_back(parameters + table_begin(f));
+  return weights;
 }
 
-Status TabularModel::run_layers(size_t rows, const float* parameters, Workspace* workspace) const {
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    float* out = workspace->activation[i + 1].data();
-    RETURN_IF_ERROR(kernels::linear_forward({rows, layer.inputs, layer.outputs}, workspace->activation[i].data(),
-                                            parameters + layer.weight, out));
-    if (i + 1 == layers_.size()) {
-      kernels::bias_forward(rows, layer.outputs, parameters + layer.bias, out);
-    } else {
-      kernels::bias_relu_forward(rows, layer.outputs, parameters + layer.bias, out);
+TabularModel::Workspace::Workspace(const TabularModel& model, size_t rows)
+    : rows_max(rows), buffer(model.shape_, rows), features(rows * model.feature_width_), target(rows) {
+  size_t widest = std::max(model.feature_width_, model.hidden_inputs_);
+  auto add_outputs = [&](const std::vector<Layer>& layers, Buffers* outputs) {
+    for (const auto& layer : layers) {
+      outputs->emplace_back(rows * layer.outputs);
+      widest = std::max({widest, layer.inputs, layer.outputs});
     }
-  }
-  return Status::ok();
-}
-
-Status TabularModel::forward(const EncodedRows& rows, std::span<const uint32_t> indices, const float* parameters,
-                             Workspace* workspace, float* output) const {
-  CHECK(indices.size() <= workspace->codes.size());
-  gather_input(rows, indices, parameters, workspace);
-  RETURN_IF_ERROR(run_layers(indices.size(), parameters, workspace));
-  const auto& last = workspace->activation.back();
-  std::copy(last.begin(), last.begin() + static_cast<ptrdiff_t>(indices.size()), output);
-  return Status::ok();
-}
-
-Result<double> TabularModel::forward_backward(const EncodedRows& rows, std::span<const uint32_t> indices, float scale,
-                                              const float* parameters, float* gradient, Workspace* workspace) const {
-  size_t count = indices.size();
-  CHECK(count <= workspace->codes.size());
-  gather_input(rows, indices, parameters, workspace);
-  RETURN_IF_ERROR(run_layers(count, parameters, workspace));
-
-  for (size_t r = 0; r < count; ++r) workspace->label[r] = rows.label[indices[r]];
-  auto loss = shape_.binary ? kernels::bce_with_logits : kernels::squared_error;
-  double sum = loss(count, workspace->activation.back().data(), workspace->label.data(), nullptr, scale,
-                    workspace->gradient.data());
-
-  for (size_t i = layers_.size(); i-- > 0;) {
-    const Layer& layer = layers_[i];
-    kernels::LinearShape shape{count, layer.inputs, layer.outputs};
-    float* dz = workspace->gradient.data();
-    if (i + 1 == layers_.size()) {
-      kernels::bias_gradient(count, layer.outputs, dz, gradient + layer.bias);
-    } else {
-      kernels::bias_relu_gradient(count, layer.outputs, workspace->activation[i + 1].data(), dz, gradient + layer.bias);
-    }
-    RETURN_IF_ERROR(
-        kernels::linear_weight_gradient(shape, dz, workspace->activation[i].data(), gradient + layer.weight));
-    if (i > 0 || !embedding_.empty()) {
-      RETURN_IF_ERROR(
-          kernels::linear_input_gradient(shape, dz, parameters + layer.weight, workspace->gradient_below.data()));
-      std::swap(workspace->gradient, workspace->gradient_below);
-    }
-  }
-  embedding_gradients(rows, indices, workspace->gradient.data(), gradient, workspace);
-  return sum;
-}
-
-void TabularModel::embedding_gradients(const EncodedRows& rows, std::span<const uint32_t> indices,
-                                       const float* input_gradient, float* gradient, Workspace* workspace) const {
-  size_t column = 0;
-  for (size_t f = 0; f < shape_.categorical.size(); ++f) {
-    const auto& feature = shape_.categorical[f];
-    const int32_t* codes = rows.categorical[f].data();
-    for (size_t r = 0; r < indices.size(); ++r) workspace->codes[r] = codes[indices[r]];
-    float* table = gradient + embedding_[f];
-    std::fill(table, table + size_t{feature.codes} * feature.dim, 0.0F);
-    kernels::embedding_gradient(indices.size(), feature.dim, workspace->codes.data(), input_gradient + column,
-                                input_width_, table);
-    column += feature.dim;
-  }
+  };
+  add_outputs(model.numeric_layers_, &numeric);
+  add_outputs(model.hidden_layers_, &hidden);
+  const size_t layers = model.cross_layers_.size();
+  cross.assign(layers, std::vector<float>(rows * model.feature_width_));
+  cross_map.assign(layers, std::vector<float>(rows * model.feature_width_));
+  cross_low.assign(layers, std::vector<float>(rows * model.shape_.cross_rank));
+  widest = std::max<size_t>(widest, model.shape_.cross_rank);
+  if (model.shape_.interaction == Interaction::kDot) interaction.resize(rows * model.hidden_inputs_);
+  gradient.resize(rows * widest);
+  gradient_below.resize(rows * widest);
+  feature_gradient.resize(rows * model.feature_width_);
 }
 
 }  // namespace freshet::worker

@@ -15,7 +15,8 @@ class CrossLayer : public testing::TestWithParam<Shape> {
  protected:
   const Shape s_ = GetParam();
   const size_t count_ = s_.rows * s_.width;
-  std::vector<float> x0_ = random_values(count_, "x0"), x_ = random_values(count_, "x"), wx_ = random_values(count_, "wx");
+  std::vector<float> x0_ = random_values(count_, "x0"), x_ = random_values(count_, "x"),
+                     wx_ = random_values(count_, "wx");
   std::vector<float> bias_ = random_values(s_.width, "bias"), dy_ = random_values(count_, "dy");
 };
 

@@ -57,9 +57,10 @@ TEST_P(DotInteraction, GradientAgreesWithFiniteDifferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, DotInteraction,
-                         testing::Values(DotShape{1, 2, 1, 2, 1}, DotShape{5, 3, 7, 21, 3}, DotShape{9, 27, 16, 435, 370},
-                                         DotShape{3, 17, 16, 272, 136}, DotShape{3, 18, 33, 600, 153},
-                                         DotShape{2, 128, 5, 640, 8128}, DotShape{4, 33, 40, 1320, 528}));
+                         testing::Values(DotShape{1, 2, 1, 2, 1}, DotShape{5, 3, 7, 21, 3},
+                                         DotShape{9, 27, 16, 435, 370}, DotShape{3, 17, 16, 272, 136},
+                                         DotShape{3, 18, 33, 600, 153}, DotShape{2, 128, 5, 640, 8128},
+                                         DotShape{4, 33, 40, 1320, 528}));
 
 TEST(DotInteractionEdges, FewerThanTwoVectorsHaveNoPair) {
   std::vector<float> x = {1, 2}, out = {-7}, dx = {-7, -7};
