@@ -1,6 +1,9 @@
 #include "worker/data/arrow_column.h"
 
+#include <algorithm>
 #include <charconv>
+#include <functional>
+#include <iterator>
 #include <string_view>
 #include <unordered_map>
 
@@ -324,30 +327,115 @@ Status append_any(const arrow::Array& array, Filler<ColumnType>* filler) {
   return out_of_range ? corrupt("has a dictionary index out of range") : Status::ok();
 }
 
+// Calls append(chunk) for each chunk. A column without chunks still has a type to be judged.
+template <class Append>
+Status for_each_chunk(const arrow::ChunkedArray& array, Append append) {
+  if (array.num_chunks() == 0) {
+    auto empty = arrow::MakeEmptyArray(array.type());
+    if (!empty.ok()) return internal(empty.status().ToString());
+    return append(**empty);
+  }
+  for (const auto& chunk : array.chunks()) RETURN_IF_ERROR(append(*chunk));
+  return Status::ok();
+}
+
 template <class ColumnType>
 Result<Column> convert_values(const arrow::ChunkedArray& array) {
   ColumnType column;
   Filler<ColumnType> filler(&column, static_cast<size_t>(array.length()));
-  // A column without chunks still has a type to be judged.
-  if (array.num_chunks() == 0) {
-    auto empty = arrow::MakeEmptyArray(array.type());
-    if (!empty.ok()) return internal(empty.status().ToString());
-    RETURN_IF_ERROR(append_any(**empty, &filler));
-  }
-  for (const auto& chunk : array.chunks()) RETURN_IF_ERROR(append_any(*chunk, &filler));
+  RETURN_IF_ERROR(for_each_chunk(array, [&](const arrow::Array& chunk) { return append_any(chunk, &filler); }));
   return Column(std::move(column));
 }
 
-Result<Column> convert_text(const arrow::ChunkedArray& array) {
+// The values of a list column, and where those of each row lie in them.
+struct ListSpan {
+  std::shared_ptr<arrow::Array> values;
+  std::function<int64_t(int64_t)> first, length;
+};
+
+template <class ListType>
+ListSpan span_of(const arrow::Array& array) {
+  const auto& lists = static_cast<const ListType&>(array);
+  const int64_t base = lists.value_offset(0), end = lists.value_offset(lists.length());
+  return {lists.values()->Slice(base, end - base),
+          [&lists, base](int64_t row) { return lists.value_offset(row) - base; },
+          [&lists](int64_t row) { return static_cast<int64_t>(lists.value_length(row)); }};
+}
+
+Result<ListSpan> span_of(const arrow::Array& array, std::string_view needed) {
+  switch (array.type_id()) {
+    case arrow::Type::LIST:
+      return span_of<arrow::ListArray>(array);
+    case arrow::Type::LARGE_LIST:
+      return span_of<arrow::LargeListArray>(array);
+    case arrow::Type::FIXED_SIZE_LIST:
+      return span_of<arrow::FixedSizeListArray>(array);
+    case arrow::Type::NA:
+      return ListSpan{arrow::MakeEmptyArray(arrow::null()).ValueOrDie(), [](int64_t) { return int64_t{0}; },
+                      [](int64_t) { return int64_t{0}; }};
+    default:
+      return wrong_type(*array.type(), needed);
+  }
+}
+
+Status append_text_lists(const arrow::Array& array, Interner* interner, TextColumn* column) {
+  ASSIGN_OR_RETURN(const auto lists, span_of(array, "lists of categories are"));
+  std::vector<int32_t> codes;
+  RETURN_IF_ERROR(append_text(*lists.values, interner, &codes));
+  for (int64_t row = 0; row < array.length(); ++row) {
+    if (!array.IsNull(row)) {
+      const auto first = codes.begin() + lists.first(row);
+      std::copy_if(first, first + lists.length(row), std::back_inserter(column->codes),
+                   [](int32_t code) { return code != kMissing; });
+    }
+    if (column->codes.size() > UINT32_MAX) return invalid_argument("holds more values than a batch can count");
+    column->ends.push_back(static_cast<uint32_t>(column->codes.size()));
+  }
+  return Status::ok();
+}
+
+Status append_number_lists(const arrow::Array& array, uint32_t length, NumberColumn* column) {
+  ASSIGN_OR_RETURN(const auto lists, span_of(array, "lists of numbers are"));
+  NumberColumn elements;
+  Filler<NumberColumn> filler(&elements, static_cast<size_t>(lists.values->length()));
+  RETURN_IF_ERROR(append_any(*lists.values, &filler));
+  for (int64_t row = 0; row < array.length(); ++row) {
+    const bool valid = !array.IsNull(row);
+    column->valid.push_back(valid ? 1 : 0);
+    if (!valid) {
+      column->values.resize(column->values.size() + length);
+      continue;
+    }
+    if (lists.length(row) != int64_t{length}) {
+      return invalid_argument("has a list of " + std::to_string(lists.length(row)) + " numbers where the recipe says " +
+                              std::to_string(length));
+    }
+    const auto first = static_cast<size_t>(lists.first(row));
+    for (size_t at = first; at < first + length; ++at) {
+      if (!elements.is_valid(at)) return invalid_argument("has a list with a number missing in it");
+    }
+    const auto from = elements.values.begin() + static_cast<ptrdiff_t>(first);
+    column->values.insert(column->values.end(), from, from + length);
+  }
+  return Status::ok();
+}
+
+Result<Column> convert_number_lists(const arrow::ChunkedArray& array, uint32_t length) {
+  NumberColumn column;
+  column.values.reserve(static_cast<size_t>(array.length()) * length);
+  RETURN_IF_ERROR(
+      for_each_chunk(array, [&](const arrow::Array& chunk) { return append_number_lists(chunk, length, &column); }));
+  if (std::find(column.valid.begin(), column.valid.end(), 0) == column.valid.end()) column.valid.clear();
+  return Column(std::move(column));
+}
+
+Result<Column> convert_text(const arrow::ChunkedArray& array, bool lists) {
   TextColumn column;
   Interner interner(&column);
   column.codes.reserve(static_cast<size_t>(array.length()));
-  if (array.num_chunks() == 0) {
-    auto empty = arrow::MakeEmptyArray(array.type());
-    if (!empty.ok()) return internal(empty.status().ToString());
-    RETURN_IF_ERROR(append_text(**empty, &interner, &column.codes));
-  }
-  for (const auto& chunk : array.chunks()) RETURN_IF_ERROR(append_text(*chunk, &interner, &column.codes));
+  RETURN_IF_ERROR(for_each_chunk(array, [&](const arrow::Array& chunk) {
+    return lists ? append_text_lists(chunk, &interner, &column) : append_text(chunk, &interner, &column.codes);
+  }));
   // Arrow asks for this once before the first validation.
   [[maybe_unused]] static const bool ready = (arrow::util::InitializeUTF8(), true);
   for (const auto& value : column.values) {
@@ -358,10 +446,14 @@ Result<Column> convert_text(const arrow::ChunkedArray& array) {
 
 }  // namespace
 
-Result<Column> convert_column(const arrow::ChunkedArray& array, ColumnUse use) {
-  switch (use) {
+Result<Column> convert_column(const arrow::ChunkedArray& array, const ColumnRequest& request) {
+  switch (request.use) {
     case ColumnUse::kText:
-      return convert_text(array);
+      return convert_text(array, false);
+    case ColumnUse::kTextList:
+      return convert_text(array, true);
+    case ColumnUse::kNumberList:
+      return convert_number_lists(array, request.length);
     case ColumnUse::kNumber:
       return convert_values<NumberColumn>(array);
     case ColumnUse::kTime:

@@ -12,7 +12,7 @@
 
 namespace freshet::worker {
 
-Result<Column> convert_column(const arrow::ChunkedArray& array, ColumnUse use);
+Result<Column> convert_column(const arrow::ChunkedArray& array, const ColumnRequest& request);
 
 // Arrow's name of the type; every encoding of text is "string", and a dictionary is named by its values.
 std::string column_type_name(const arrow::DataType& type);

@@ -13,14 +13,17 @@ namespace freshet::worker {
 
 // What a column is needed as. The same column may be needed in several ways.
 enum class ColumnUse {
-  kText,    // categories: strings, integers (as their decimal text) and booleans ("true", "false")
-  kNumber,  // integers, floats, decimals, and booleans as 0 and 1
-  kTime,    // timestamps and dates; a timestamp without a zone is taken as UTC
+  kText,        // categories: strings, integers (as their decimal text) and booleans ("true", "false")
+  kNumber,      // integers, floats, decimals, and booleans as 0 and 1
+  kTime,        // timestamps and dates; a timestamp without a zone is taken as UTC
+  kTextList,    // lists of what kText is
+  kNumberList,  // lists of what kNumber is, each of the request's length
 };
 
 struct ColumnRequest {
   std::string name;
   ColumnUse use = ColumnUse::kText;
+  uint32_t length = 0;  // kNumberList only
 
   auto operator<=>(const ColumnRequest&) const = default;
 };
@@ -28,10 +31,12 @@ struct ColumnRequest {
 struct TextColumn {
   std::vector<std::string> values;  // distinct, each used by at least one row, in order of first use
   std::vector<int32_t> codes;       // [row] index into `values`, -1: missing
+  // kTextList only: [row] where the row's codes end; they begin where the row before ends. Missing ones are left out.
+  std::vector<uint32_t> ends;
 };
 
 struct NumberColumn {
-  std::vector<double> values;  // [row] 0 where missing
+  std::vector<double> values;  // [row], kNumberList: [row][length]; 0 where missing
   std::vector<uint8_t> valid;  // [row] 0: missing; empty: no row is missing
 
   bool is_valid(size_t row) const { return valid.empty() || valid[row] != 0; }

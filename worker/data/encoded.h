@@ -25,7 +25,7 @@ struct EncodedRows {
   // Index into `entry_uris` per row.
   std::vector<uint32_t> entry;
   std::vector<std::string> entry_uris;
-  // Rows of the table that are left out because their label is missing.
+  // Rows of the table that are left out because their label is missing, or of a class that the model doesn't know.
   size_t dropped = 0;
 };
 

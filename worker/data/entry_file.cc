@@ -72,7 +72,7 @@ Result<std::shared_ptr<arrow::ChunkedArray>> EntryFile::raw(const ColumnRequest&
 
 Result<Column> EntryFile::read(const ColumnRequest& request) const {
   ASSIGN_OR_RETURN(const auto array, raw(request));
-  auto column = convert_column(*array, request.use);
+  auto column = convert_column(*array, request);
   if (column.is_ok()) return column;
   return Status(column.status().code(), "column '" + request.name + "' in " + uri_ + " " + column.status().message());
 }

@@ -10,14 +10,18 @@
 namespace freshet::worker {
 namespace {
 
-std::string use_name(ColumnUse use) {
-  switch (use) {
+std::string use_name(const ColumnRequest& request) {
+  switch (request.use) {
     case ColumnUse::kText:
       return "categories";
     case ColumnUse::kNumber:
       return "numbers";
     case ColumnUse::kTime:
       return "times";
+    case ColumnUse::kTextList:
+      return "lists of categories";
+    case ColumnUse::kNumberList:
+      return "lists of " + std::to_string(request.length) + " numbers";
   }
   return "";
 }
@@ -66,7 +70,7 @@ Result<Table> Table::read(const v1::DatasetVersion& data, const std::vector<Colu
 Result<size_t> Table::find(const ColumnRequest& request) const {
   auto found = std::find(requests_.begin(), requests_.end(), request);
   if (found != requests_.end()) return static_cast<size_t>(found - requests_.begin());
-  return invalid_argument("column '" + request.name + "' was not read as " + use_name(request.use));
+  return invalid_argument("column '" + request.name + "' was not read as " + use_name(request));
 }
 
 Table::Table(std::vector<ColumnRequest> requests, std::vector<Entry> entries)

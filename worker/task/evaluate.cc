@@ -31,7 +31,7 @@ struct Examined {
 };
 
 Result<Examined> examined_rows(const v1::Label& label, const Table& table) {
-  ASSIGN_OR_RETURN(const auto labels, read_labels(label, table));
+  ASSIGN_OR_RETURN(const auto labels, read_labels(label, table, nullptr));
   Examined examined;
   for (size_t row = 0; row < labels.values.size(); ++row) {
     if (!labels.valid[row]) continue;

@@ -123,7 +123,7 @@ Result<Scorable> prepare(const EntryFile& file, const Table& table, const Subjec
   const auto& transform = subject.champion->transform();
   Scorable scorable;
   ASSIGN_OR_RETURN(scorable.rows, transform.encode(table));
-  ASSIGN_OR_RETURN(const auto labels, read_labels(transform.model().label(), table));
+  ASSIGN_OR_RETURN(const auto labels, transform.labels(table));
   for (size_t row = 0; row < labels.values.size(); ++row) {
     if (labels.valid[row]) scorable.labels.push_back(labels.values[row]);
   }
@@ -145,7 +145,7 @@ Inspected inspect_entry(const std::filesystem::path& directory, const v1::Datase
   profile.set_rows(file->rows());
   const Table table = read_table(*file, entry.uri(), subject, &profile);
   if (!is_sound(*file, subject, profile)) return result;
-  auto labels = read_labels(subject.recipe->label(), table);
+  auto labels = read_labels(subject.recipe->label(), table, nullptr);
   if (!labels.is_ok()) {
     profile.set_error(labels.status().message());
     return result;

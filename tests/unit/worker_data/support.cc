@@ -20,6 +20,18 @@ Array built(Builder* builder, const Cells<T>& cells) {
   return builder->Finish().ValueOrDie();
 }
 
+template <class ValueBuilder, class T>
+Array lists(const Cells<Cells<T>>& rows) {
+  auto values = std::make_shared<ValueBuilder>();
+  arrow::ListBuilder builder(arrow::default_memory_pool(), values);
+  for (const auto& row : rows) {
+    EXPECT_TRUE((row ? builder.Append() : builder.AppendNull()).ok());
+    if (!row) continue;
+    for (const auto& cell : *row) EXPECT_TRUE((cell ? values->Append(*cell) : values->AppendNull()).ok());
+  }
+  return builder.Finish().ValueOrDie();
+}
+
 }  // namespace
 
 Array text_array(const Cells<std::string>& cells) {
@@ -68,6 +80,10 @@ Array list_array(size_t rows) {
   }
   return builder.Finish().ValueOrDie();
 }
+
+Array text_lists(const Cells<Cells<std::string>>& rows) { return lists<arrow::StringBuilder>(rows); }
+
+Array number_lists(const Cells<Cells<double>>& rows) { return lists<arrow::DoubleBuilder>(rows); }
 
 Array int_array(const Cells<int64_t>& cells) { return number_array<arrow::Int64Builder>(cells); }
 
@@ -144,6 +160,22 @@ RecipeBuilder& RecipeBuilder::binary(const std::string& column, std::optional<do
 RecipeBuilder& RecipeBuilder::regression(const std::string& column) {
   model_.mutable_label()->set_column(column);
   model_.mutable_label()->set_task(v1::Label::REGRESSION);
+  return *this;
+}
+
+RecipeBuilder& RecipeBuilder::multiclass(const std::string& column) {
+  model_.mutable_label()->set_column(column);
+  model_.mutable_label()->set_task(v1::Label::MULTICLASS);
+  return *this;
+}
+
+RecipeBuilder& RecipeBuilder::weighted(const std::string& column) {
+  model_.set_weight_column(column);
+  return *this;
+}
+
+RecipeBuilder& RecipeBuilder::with(const std::function<void(v1::Feature*)>& change) {
+  change(model_.mutable_features(model_.features_size() - 1));
   return *this;
 }
 

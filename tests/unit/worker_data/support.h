@@ -38,8 +38,11 @@ Array time_array(arrow::TimeUnit::type unit, const Cells<int64_t>& cells, const 
 Array date_array(const Cells<int32_t>& days);
 // A dictionary array over these words.
 Array dictionary_array(const Array& words, const Cells<int32_t>& indices);
-// The number of a row as a list column, which no use allows.
+// The number of a row as a list column of one number.
 Array list_array(size_t rows);
+// Lists, of which a row may have none.
+Array text_lists(const Cells<Cells<std::string>>& rows);
+Array number_lists(const Cells<Cells<double>>& rows);
 
 // Builder: arrow::Int64Builder and the like.
 template <class Builder, class T>
@@ -83,6 +86,10 @@ class RecipeBuilder {
                              uint32_t embedding_dim = 0);
   RecipeBuilder& binary(const std::string& column, std::optional<double> positive_above = {});
   RecipeBuilder& regression(const std::string& column);
+  RecipeBuilder& multiclass(const std::string& column);
+  RecipeBuilder& weighted(const std::string& column);
+  // The feature that was added last, to say more about it.
+  RecipeBuilder& with(const std::function<void(v1::Feature*)>& change);
   operator v1::TabularModel() const { return model_; }  // NOLINT(google-explicit-constructor): a builder
 
  private:

@@ -97,9 +97,9 @@ TEST_F(TableTest, reads_every_type_of_category) {
 // Parquet can't hold a missing word, other readers of Arrow's arrays can give one.
 TEST(ArrowColumnTest, a_missing_word_of_a_dictionary_is_a_missing_value) {
   const arrow::ChunkedArray texts(dictionary_array(text_array({"x", kNone}), {1, 0, kNone}));
-  EXPECT_THAT(words(*convert_column(texts, ColumnUse::kText)), ElementsAre("<missing>", "x", "<missing>"));
+  EXPECT_THAT(words(*convert_column(texts, text(""))), ElementsAre("<missing>", "x", "<missing>"));
   const arrow::ChunkedArray reals(dictionary_array(real_array({7, kNone}), {1, 0, kNone}));
-  EXPECT_EQ(numbers(*convert_column(reals, ColumnUse::kNumber)), (Cells<double>{kNone, 7, kNone}));
+  EXPECT_EQ(numbers(*convert_column(reals, number(""))), (Cells<double>{kNone, 7, kNone}));
 }
 
 TEST_F(TableTest, a_category_that_no_row_uses_is_left_out) {
