@@ -44,9 +44,10 @@ Result<std::vector<float>> warm_start(const TabularModel& model, std::vector<flo
     auto found = old.find(tensor.name);
     if (found == old.end()) return invalid_argument("the warm start's model lacks " + tensor.name);
     const TensorView& source = *found->second;
-    // Only a table of embeddings may have grown, by rows at its end.
-    bool grown = tensor.name.starts_with("embedding.") && source.shape.size() == 2 &&
-                 source.shape[1] == tensor.shape[1] && source.shape[0] <= tensor.shape[0];
+    // Only a table of embeddings may have grown, by rows at its end, and what there is of each class.
+    bool may_grow = tensor.name.starts_with("embedding.") || tensor.name.starts_with("output.");
+    bool grown = may_grow && source.shape.size() == tensor.shape.size() && source.shape[0] <= tensor.shape[0] &&
+                 std::equal(source.shape.begin() + 1, source.shape.end(), tensor.shape.begin() + 1);
     if (source.shape != tensor.shape && !grown) {
       return invalid_argument("the warm start's " + tensor.name + " has the shape " + shape_text(source.shape) +
                               ", not " + shape_text(tensor.shape));

@@ -30,8 +30,8 @@ Result<v1::ProducedOutput> save_model(const std::filesystem::path& output_dir, c
 // Verifies every file against the manifest, the tensors against the transform, and the weights' digest.
 Result<ModelArtifact> load_model(const std::filesystem::path& directory);
 
-// The starting weights of `model`, whose features are those of `from` and whose vocabularies begin with those of
-// `from`: its weights, and for categories that it does not have, what `initial` holds. invalid_argument when a tensor
+// The starting weights of `model`, whose features are those of `from` and whose vocabularies and classes begin with
+// those of `from`: its weights, and for categories and classes that it does not have, what `initial` holds. invalid_argument when a tensor
 // does not fit.
 Result<std::vector<float>> warm_start(const TabularModel& model, std::vector<float> initial, const ModelArtifact& from);
 

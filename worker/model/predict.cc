@@ -21,7 +21,8 @@ class TabularPredictor final : public Predictor {
   Result<std::vector<float>> predict(const EncodedRows& rows, unsigned threads) const override {
     const TabularModel& model = artifact_.model;
     RETURN_IF_ERROR(model.check_rows(rows, false));
-    std::vector<float> output(rows.rows);
+    const size_t outputs = model.shape().outputs();
+    std::vector<float> output(rows.rows * outputs);
     ThreadPool pool(std::max(threads, 1U));
     std::vector<TabularModel::Workspace> workspaces(pool.threads(), TabularModel::Workspace(model, kTileRows));
     std::vector<std::vector<uint32_t>> indices(pool.threads());
@@ -30,9 +31,9 @@ class TabularPredictor final : public Predictor {
       indices[thread].resize(count);
       std::iota(indices[thread].begin(), indices[thread].end(), static_cast<uint32_t>(first));
       return model.forward(rows, indices[thread], artifact_.parameters.data(), &workspaces[thread],
-                           output.data() + first);
+                           output.data() + first * outputs);
     }));
-    if (!model.shape().binary) {
+    if (!model.shape().binary && model.shape().classes == 0) {
       double mean = artifact_.transform.label_mean(), scale = artifact_.transform.label_scale();
       for (float& value : output) value = static_cast<float>(static_cast<double>(value) * scale + mean);
     }

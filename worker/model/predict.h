@@ -16,7 +16,8 @@ class Predictor {
   virtual ~Predictor() = default;
   // The model's own transform (data scored by it must be encoded by it).
   virtual const Transform& transform() const = 0;
-  // One value a row: BINARY: the logit. REGRESSION: the prediction in raw units. Same bits for any `threads`.
+  // BINARY: a row's logit. REGRESSION: the prediction in raw units. MULTICLASS: a logit for each class, row after row.
+  // Same bits for any `threads`.
   virtual Result<std::vector<float>> predict(const EncodedRows& rows, unsigned threads) const = 0;
 };
 

@@ -44,6 +44,7 @@ TabularShape TabularShape::of(const Transform& transform) {
   shape.cross_rank = model.cross_rank();
   shape.hidden.assign(model.hidden_layers().begin(), model.hidden_layers().end());
   shape.binary = model.label().task() == v1::Label::BINARY;
+  shape.classes = static_cast<uint32_t>(transform.classes());
   return shape;
 }
 

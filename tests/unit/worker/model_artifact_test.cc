@@ -189,6 +189,28 @@ TEST(WarmStart, KeepsTheOldRowsAndDrawsNewOnesAfresh) {
   }
 }
 
+// A class more is a row more of the output layer.
+TEST(WarmStart, KeepsTheOldClasses) {
+  TempDir dir;
+  save(dir.path(), transform_of({"blue", "red"}), 1);
+  auto old = load_model(dir.path() / "model");
+  ASSERT_TRUE(old.is_ok());
+  auto shape = old->model.shape();
+  shape.classes = 3;
+  auto grown = TabularModel::create(shape);
+  ASSERT_TRUE(grown.is_ok());
+  auto initial = start_of(*grown, 2);
+  auto started = warm_start(*grown, initial, *old);
+  ASSERT_TRUE(started.is_ok()) << started.status().to_string();
+  const auto& weight = *(grown->tensors().end() - 2);
+  const auto& source = *(old->model.tensors().end() - 2);
+  ASSERT_EQ(weight.name, "output.weight");
+  for (size_t i = 0; i < weight.size; ++i) {
+    EXPECT_EQ((*started)[weight.offset + i],
+              i < source.size ? old->parameters[source.offset + i] : initial[weight.offset + i]);
+  }
+}
+
 TEST(WarmStart, RefusesAnotherArchitecture) {
   TempDir dir;
   save(dir.path(), transform_of({"blue", "red"}));
