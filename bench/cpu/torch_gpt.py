@@ -77,8 +77,11 @@ class Training:
         torch.set_num_threads(options.threads)
         model = Gpt(config)
         load_weights(model, options.weights)
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=config["learning_rate"], betas=(0.9, 0.95), eps=1e-8,
-                                           weight_decay=config["weight_decay"], fused=True)
+        matrices = [values for values in model.parameters() if values.dim() > 1]
+        others = [values for values in model.parameters() if values.dim() <= 1]  # biases and norms
+        self.optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=config["weight_decay"]),
+                                            dict(params=others, weight_decay=0.0)],
+                                           lr=config["learning_rate"], betas=(0.9, 0.95), eps=1e-8, fused=True)
         self.model, self.parameters, self.clip = model, list(model.parameters()), config["clip_norm"]
         if options.compile:
             self.model = torch.compile(model)

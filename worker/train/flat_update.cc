@@ -43,15 +43,40 @@ void round_weights(size_t count, const float* weights, uint16_t* rounded, Thread
   });
 }
 
-void update_weights(const kernels::AdamWStep& step, size_t count, const float* gradient, float* weights, float* m,
-                    float* v, uint16_t* rounded, ThreadPool* pool) {
-  for_each_piece(count, pool, [&](size_t begin, size_t end) {
-    if (rounded == nullptr) {
-      kernels::adamw(step, end - begin, gradient + begin, weights + begin, m + begin, v + begin);
+std::vector<Range> decayed_ranges(const std::vector<TensorView>& tensors) {
+  std::vector<Range> ranges;
+  for (const auto& tensor : tensors) {
+    if (tensor.shape.size() < 2) continue;
+    ranges.push_back({tensor.offset, tensor.offset + tensor.size});
+  }
+  std::sort(ranges.begin(), ranges.end(), [](Range a, Range b) { return a.begin < b.begin; });
+  return ranges;
+}
+
+void update_weights(const kernels::AdamWStep& step, const OwnedSegment& segment, const std::vector<Range>& decayed,
+                    ThreadPool* pool) {
+  kernels::AdamWStep without_decay = step;
+  without_decay.weight_decay = 0;
+  auto update = [&](Range part, bool decays) {
+    const size_t at = part.begin - segment.range.begin;
+    const auto& s = decays ? step : without_decay;
+    float *w = segment.weights + at, *m = segment.m + at, *v = segment.v + at;
+    if (segment.rounded == nullptr) {
+      kernels::adamw(s, part.size(), segment.gradient + at, w, m, v);
     } else {
-      kernels::adamw_and_round(step, end - begin, gradient + begin, weights + begin, m + begin, v + begin,
-                               rounded + begin);
+      kernels::adamw_and_round(s, part.size(), segment.gradient + at, w, m, v, segment.rounded + at);
     }
+  };
+  for_each_piece(segment.range.size(), pool, [&](size_t begin, size_t end) {
+    Range rest{segment.range.begin + begin, segment.range.begin + end};
+    auto next = std::partition_point(decayed.begin(), decayed.end(), [&](Range r) { return r.end <= rest.begin; });
+    for (; next != decayed.end() && next->begin < rest.end; ++next) {
+      const Range inside{std::max(next->begin, rest.begin), std::min(next->end, rest.end)};
+      if (rest.begin < inside.begin) update({rest.begin, inside.begin}, false);
+      update(inside, true);
+      rest.begin = inside.end;
+    }
+    if (rest.begin < rest.end) update(rest, false);
   });
 }
 

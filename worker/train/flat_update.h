@@ -6,8 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/adamw.h"
+#include "worker/checkpoint/tensors.h"
+#include "worker/comm/reduce.h"
 #include "worker/train/thread_pool.h"
 
 namespace freshet::worker {
@@ -24,8 +27,22 @@ float clipping_factor(double norm, double clip_norm);
 // The weights as bfloat16.
 void round_weights(size_t count, const float* weights, uint16_t* rounded, ThreadPool* pool);
 
-// kernels::adamw over all elements; `rounded` may be null.
-void update_weights(const kernels::AdamWStep& step, size_t count, const float* gradient, float* weights, float* m,
-                    float* v, uint16_t* rounded, ThreadPool* pool);
+// The elements that weight decay pulls at: those of tensors of two dimensions or more, not of biases and norms (as
+// GPT-2 and everything since is trained). Ascending.
+std::vector<Range> decayed_ranges(const std::vector<TensorView>& tensors);
+
+// A part of the parameters with what the optimizer keeps for it: arrays of `range.size()` elements.
+struct OwnedSegment {
+  Range range;  // among all parameters
+  const float* gradient = nullptr;
+  float* weights = nullptr;
+  float* m = nullptr;
+  float* v = nullptr;
+  uint16_t* rounded = nullptr;  // receives the new weights as bfloat16; may be null
+};
+
+// kernels::adamw over a segment; its weight decay within `decayed` only.
+void update_weights(const kernels::AdamWStep& step, const OwnedSegment& segment, const std::vector<Range>& decayed,
+                    ThreadPool* pool);
 
 }  // namespace freshet::worker

@@ -20,6 +20,7 @@ class GptObjective final : public Objective {
                                      size_t micro_batch_rows, uint64_t seed, unsigned threads);
 
   size_t parameters() const override { return model_.parameters(); }
+  const std::vector<TensorView>& tensors() const override { return model_.tensors(); }
   size_t examples() const override { return (tokens_.size() - 1) / length_; }
   bool uses_pool() const override { return true; }
   std::span<uint16_t> rounded() override { return rounded_; }

@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
+#include "worker/checkpoint/tensors.h"
 #include "worker/train/thread_pool.h"
 
 namespace freshet::worker {
@@ -25,6 +27,8 @@ class Objective {
 
   virtual size_t parameters() const = 0;
   virtual size_t examples() const = 0;
+  // What the parameters are.
+  virtual const std::vector<TensorView>& tensors() const = 0;
 
   // Whether one micro-batch can be worked on by several threads. Those get the micro-batches that are too few to keep
   // each thread busy with one of its own.

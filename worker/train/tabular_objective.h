@@ -17,6 +17,7 @@ class TabularObjective final : public Objective {
                                          unsigned threads);
 
   size_t parameters() const override { return model_.parameters(); }
+  const std::vector<TensorView>& tensors() const override { return model_.tensors(); }
   size_t examples() const override { return rows_.rows; }
   Result<double> forward_backward(const MicroBatch& batch, float scale, const float* parameters, float* gradient,
                                   unsigned thread) override;

@@ -33,6 +33,7 @@ Trainer::Trainer(Objective* objective, const TrainOptions& options, Communicator
       parameters_(std::move(parameters)),
       buffers_(std::make_unique<BufferPool>(parameters_.size())),
       reducer_(comm, parameters_.size(), options.micro_batches),
+      decayed_(decayed_ranges(objective->tensors())),
       m_(reducer_.segment().size()),
       v_(reducer_.segment().size()),
       guards_(options.guards),
@@ -211,8 +212,10 @@ void Trainer::update(const float* gradient, double norm) {
   kernels::set_corrections(step_ + 1, &step);
   const Range mine = reducer_.segment();
   const auto rounded = objective_->rounded();
-  update_weights(step, mine.size(), gradient, parameters_.data() + mine.begin, m_.data(), v_.data(),
-                 rounded.empty() ? nullptr : rounded.data() + mine.begin, pool_);
+  update_weights(step,
+                 {mine, gradient, parameters_.data() + mine.begin, m_.data(), v_.data(),
+                  rounded.empty() ? nullptr : rounded.data() + mine.begin},
+                 decayed_, pool_);
 }
 
 // After an update, in which each rank moved and rounded its own.

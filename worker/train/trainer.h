@@ -99,7 +99,8 @@ class Trainer {
   std::vector<float> parameters_;
   std::unique_ptr<BufferPool> buffers_;
   TreeReducer reducer_;
-  std::vector<float> m_, v_;  // of the own segment
+  const std::vector<Range> decayed_;  // of all parameters
+  std::vector<float> m_, v_;          // of the own segment
   uint64_t step_ = 0;
   uint64_t batches_a_pass_ = 0;
   uint64_t steps_ = 0;

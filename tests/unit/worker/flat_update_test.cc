@@ -27,7 +27,8 @@ struct State {
   bool operator==(const State&) const = default;
 };
 
-State step(unsigned threads, bool round) {
+// Of one matrix, unless a test says otherwise.
+State step(unsigned threads, bool round, const std::vector<Range>& decayed = {{0, kCount}}, Range range = {0, kCount}) {
   ThreadPool pool(threads);
   State state;
   auto gradient = values("gradient");
@@ -37,8 +38,11 @@ State step(unsigned threads, bool round) {
   kernels::AdamWStep adamw;
   adamw.gradient_scale = clipping_factor(state.norm, 1);
   kernels::set_corrections(1, &adamw);
-  update_weights(adamw, kCount, gradient.data(), state.w.data(), state.m.data(), state.v.data(),
-                 round ? state.rounded.data() : nullptr, &pool);
+  adamw.weight_decay = 0.25F;
+  update_weights(adamw,
+                 {range, gradient.data() + range.begin, state.w.data() + range.begin, state.m.data() + range.begin,
+                  state.v.data() + range.begin, round ? state.rounded.data() + range.begin : nullptr},
+                 decayed, &pool);
   return state;
 }
 
@@ -51,6 +55,7 @@ TEST(FlatUpdate, IsAdamWOfTheClippedGradient) {
   State expected;
   kernels::AdamWStep adamw;
   adamw.gradient_scale = static_cast<float>(1 / state.norm);
+  adamw.weight_decay = 0.25F;
   kernels::set_corrections(1, &adamw);
   kernels::adamw(adamw, kCount, gradient.data(), expected.w.data(), expected.m.data(), expected.v.data());
   EXPECT_EQ(state.w, expected.w);
@@ -64,6 +69,25 @@ TEST(FlatUpdate, GivesTheSameBitsOnAnyThreads) {
     auto expected = step(1, round);
     for (unsigned threads : {2, 3, 4, 8}) EXPECT_EQ(step(threads, round), expected) << threads;
   }
+}
+
+// Whatever the borders of pieces, and of the segment that a rank owns.
+TEST(FlatUpdate, DecaysMatricesAndNothingElse) {
+  const std::vector<Range> decayed = decayed_ranges({{"norm", {7}, 90'000, 7},
+                                                     {"first", {3, 5}, 10, 15},
+                                                     {"second", {100, 700}, 20'000, 70'000},
+                                                     {"b", {10}, 0, 10}});
+  ASSERT_EQ(decayed.size(), 2u);
+  const auto all = step(2, false), none = step(2, false, {}), some = step(2, false, decayed);
+  const Range owned{64 * kernels::kBlock, 128 * kernels::kBlock};
+  const auto part = step(2, true, decayed, owned);
+  const auto start = values("w");
+  for (size_t i = 0; i < kCount; ++i) {
+    const bool decays = (i >= 10 && i < 25) || (i >= 20'000 && i < 90'000);
+    ASSERT_EQ(some.w[i], decays ? all.w[i] : none.w[i]) << i;
+    ASSERT_EQ(part.w[i], i >= owned.begin && i < owned.end ? some.w[i] : start[i]) << i;
+  }
+  EXPECT_NE(all.w, none.w);
 }
 
 TEST(FlatUpdate, ClipsOnlyWhatIsTooLong) {
