@@ -64,6 +64,14 @@ void check_gpt(const v1::GptModel& model, const std::string& path, Mistakes* mis
   mistakes->require(model.heads() == 0 || model.width() % model.heads() == 0, path + ".width",
                     std::to_string(model.width()) + " can't be shared by " + std::to_string(model.heads()) +
                         " heads; use a multiple");
+  mistakes->require(model.width() % 4 == 0, path + ".width",
+                    std::to_string(model.width()) + " is no multiple of 4; use one");
+  mistakes->require(model.style() != v1::GptModel::LLAMA || model.heads() == 0 || model.width() % model.heads() != 0 ||
+                        model.width() / model.heads() % 2 == 0,
+                    path + ".width",
+                    std::to_string(model.width()) +
+                        " makes heads of an odd size, which rotary positions can't turn; "
+                        "use a multiple of twice the heads");
   mistakes->require(model.heads() == 0 || (model.kv_heads() > 0 && model.heads() % model.kv_heads() == 0),
                     path + ".kv_heads",
                     std::to_string(model.heads()) + " heads can't share " + std::to_string(model.kv_heads()) +

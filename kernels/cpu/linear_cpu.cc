@@ -5,6 +5,7 @@
 #include "kernels/matmul.h"
 
 namespace freshet::kernels {
+
 Status linear_forward(const LinearShape& shape, const float* x, const float* w, float* y) {
   return matmul({shape.rows, shape.outputs, shape.inputs}, {x, shape.inputs}, {w, shape.inputs, true}, y,
                 shape.outputs);
