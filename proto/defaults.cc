@@ -20,6 +20,15 @@ void fill_header(DocumentType* document, const char* kind) {
   if (document->metadata().project().empty()) document->mutable_metadata()->set_project("default");
 }
 
+void fill_schedule(v1::Schedule* schedule) {
+  using v1::Schedule;
+  if (schedule->kind() == Schedule::CONSTANT) return;
+  if (!schedule->has_final_ratio()) schedule->set_final_ratio(schedule->kind() == Schedule::COSINE ? 0.1 : 0);
+  if (schedule->kind() == Schedule::WSD) {
+    fill(schedule, &Schedule::decay_fraction, &Schedule::set_decay_fraction, 0.2);
+  }
+}
+
 void fill_train(v1::TrainStep* train) {
   using v1::Batch;
   using v1::Optimizer;
@@ -28,6 +37,7 @@ void fill_train(v1::TrainStep* train) {
   fill(optimizer, &Optimizer::beta1, &Optimizer::set_beta1, 0.9);
   fill(optimizer, &Optimizer::beta2, &Optimizer::set_beta2, 0.999);
   fill(optimizer, &Optimizer::epsilon, &Optimizer::set_epsilon, 1e-8);
+  if (optimizer->has_schedule()) fill_schedule(optimizer->mutable_schedule());
   Batch* batch = train->mutable_batch();
   fill(batch, &Batch::micro_batch_rows, &Batch::set_micro_batch_rows, train->has_gpt() ? 4u : 512u);
   fill(batch, &Batch::micro_batches, &Batch::set_micro_batches, 8u);

@@ -86,6 +86,21 @@ void check_gpt(const v1::GptModel& model, const std::string& path, Mistakes* mis
                         " is out of range; use at least 257 (the bytes and the end of text), or 0 for bytes");
 }
 
+void check_schedule(const v1::Schedule& schedule, const std::string& path, Mistakes* mistakes) {
+  if (schedule.kind() == v1::Schedule::CONSTANT) {
+    mistakes->require(!schedule.has_final_ratio(), path + ".final_ratio",
+                      "belongs to COSINE and WSD; remove it or change the kind");
+  } else {
+    mistakes->range(schedule.final_ratio(), 0.0, 1.0, path + ".final_ratio");
+  }
+  if (schedule.kind() == v1::Schedule::WSD) {
+    mistakes->range(schedule.decay_fraction(), 0.0, 1.0, path + ".decay_fraction");
+  } else {
+    mistakes->require(schedule.decay_fraction() == 0, path + ".decay_fraction",
+                      "belongs to WSD; remove it or change the kind");
+  }
+}
+
 void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* mistakes) {
   mistakes->require(train.family_case() != v1::TrainStep::FAMILY_NOT_SET, path,
                     "names no model family; add `tabular:` or `gpt:`");
@@ -101,6 +116,7 @@ void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* 
   }
   mistakes->positive(optimizer.epsilon(), where + ".epsilon");
   mistakes->not_negative(optimizer.clip_norm(), where + ".clip_norm");
+  if (optimizer.has_schedule()) check_schedule(optimizer.schedule(), where + ".schedule", mistakes);
   mistakes->range(uint64_t{train.batch().micro_batch_rows()}, 1, 1u << 20, path + ".batch.micro_batch_rows");
   mistakes->range(uint64_t{train.batch().micro_batches()}, 1, kMicroBatchesMax, path + ".batch.micro_batches");
   mistakes->range(uint64_t{train.epochs()}, 1, 100'000, path + ".epochs");

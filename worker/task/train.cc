@@ -51,8 +51,7 @@ std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, cons
 // Turns steps into metrics, a limited number a second; the first and the last step are always among them.
 class StepMetrics {
  public:
-  StepMetrics(Reporter* reporter, double learning_rate)
-      : reporter_(*reporter), learning_rate_(learning_rate), last_(clock_.monotonic()) {}
+  explicit StepMetrics(Reporter* reporter) : reporter_(*reporter), last_(clock_.monotonic()) {}
 
   void on_step(const StepResult& step) {
     rows_ += step.rows;
@@ -64,7 +63,7 @@ class StepMetrics {
     double seconds = passed.to_seconds();
     reporter_.metric("loss", step.loss, at);
     reporter_.metric("gradient_norm", step.gradient_norm, at);
-    reporter_.metric("learning_rate", learning_rate_, at);
+    reporter_.metric("learning_rate", step.learning_rate, at);
     reporter_.metric("step_seconds", seconds / static_cast<double>(steps_), at);
     if (seconds > 0) reporter_.metric("examples_per_second", static_cast<double>(rows_) / seconds, at);
     last_ = now;
@@ -75,7 +74,6 @@ class StepMetrics {
  private:
   SystemClock clock_;
   Reporter& reporter_;
-  const double learning_rate_;
   Time last_;
   size_t rows_ = 0, steps_ = 0;
 };
@@ -139,7 +137,7 @@ Status run_train(const TaskContext& context) {
     context.reporter.metric("total_steps", static_cast<double>(Trainer::steps_of(options, (*objective)->examples())),
                             0);
   }
-  StepMetrics metrics(&context.reporter, options.learning_rate);
+  StepMetrics metrics(&context.reporter);
   auto checkpoints = make_checkpointer(context, options, training, checkpoint);
   bool is_first_step = true;
   TrainHooks hooks;

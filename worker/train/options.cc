@@ -29,6 +29,7 @@ Result<TrainOptions> TrainOptions::of(const v1::TrainStep& step, uint64_t seed) 
   take(o.beta2(), &options.beta2);
   take(o.epsilon(), &options.epsilon);
   take(o.clip_norm(), &options.clip_norm);
+  ASSIGN_OR_RETURN(options.schedule, Schedule::of(o.schedule()));
   if (step.epochs() != 0) options.epochs = step.epochs();
   if (step.batch().micro_batch_rows() != 0) options.micro_batch_rows = step.batch().micro_batch_rows();
   if (step.batch().micro_batches() != 0) options.micro_batches = step.batch().micro_batches();

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "proto/recipe.pb.h"
 #include "worker/train/guards.h"
+#include "worker/train/schedule.h"
 
 namespace freshet::worker {
 
@@ -20,6 +21,7 @@ struct TrainOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double clip_norm = 0;  // 0: no clipping
+  Schedule schedule;
   GuardOptions guards;
   uint64_t checkpoint_every_steps = 0;    // 0: not by steps
   uint64_t checkpoint_every_seconds = 0;  // 0: not by time

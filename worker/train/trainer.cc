@@ -100,6 +100,7 @@ Status Trainer::run_step(const TrainHooks& hooks) {
   StepResult result;
   result.step = step_ + 1;
   result.steps = steps_;
+  result.learning_rate = options_.learning_rate * options_.schedule.factor(result.step, steps_);
   result.rows = std::min<size_t>(options_.batch_rows(), objective_->examples() - cursor);
   // The last batch of a pass fills its micro-batches from the front; those left empty are no leaves of its tree.
   size_t leaves = (result.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
@@ -126,7 +127,7 @@ Status Trainer::take(Guards::Action action, const std::string& trouble, const fl
   switch (action) {
     case Guards::Action::kGoOn:
       if (hooks.checkpoints) hooks.checkpoints->wait_until_copied();
-      update(gradient, result.gradient_norm);
+      update(gradient, result);
       RETURN_IF_ERROR(share_parameters());
       ++step_;
       return hooks.on_step(result);
@@ -201,15 +202,15 @@ Result<Trainer::BatchNumbers> Trainer::share_numbers(const float* gradient) {
   return numbers;
 }
 
-void Trainer::update(const float* gradient, double norm) {
+void Trainer::update(const float* gradient, const StepResult& result) {
   kernels::AdamWStep step;
-  step.learning_rate = static_cast<float>(options_.learning_rate);
+  step.learning_rate = static_cast<float>(result.learning_rate);
   step.weight_decay = static_cast<float>(options_.weight_decay);
   step.beta1 = static_cast<float>(options_.beta1);
   step.beta2 = static_cast<float>(options_.beta2);
   step.epsilon = static_cast<float>(options_.epsilon);
-  step.gradient_scale = clipping_factor(norm, options_.clip_norm);
-  kernels::set_corrections(step_ + 1, &step);
+  step.gradient_scale = clipping_factor(result.gradient_norm, options_.clip_norm);
+  kernels::set_corrections(result.step, &step);
   const Range mine = reducer_.segment();
   const auto rounded = objective_->rounded();
   update_weights(step,

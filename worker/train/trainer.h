@@ -27,6 +27,7 @@ struct StepResult {
   size_t rows = 0;           // of this global batch
   double loss = 0;           // mean over them, before the update
   double gradient_norm = 0;  // before clipping
+  double learning_rate = 0;  // of the update
 };
 
 // What surrounds a training. The callbacks are called on every rank.
@@ -90,7 +91,7 @@ class Trainer {
   void round_parameters(Range range);
   Status share_parameters();
   Result<BatchNumbers> share_numbers(const float* gradient);
-  void update(const float* gradient, double norm);
+  void update(const float* gradient, const StepResult& result);
 
   Objective* const objective_;
   const TrainOptions options_;

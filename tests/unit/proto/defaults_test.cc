@@ -50,6 +50,21 @@ TEST(Defaults, FillWhatIsLeftOut) {
         {"name": "evaluate", "evaluate": {"input": "data"}}]}}})")));
 }
 
+TEST(Defaults, OfASchedule) {
+  for (auto [given, filled] : {std::pair{"{}", "{}"},
+                               {R"({"kind": "COSINE"})", R"({"kind": "COSINE", "final_ratio": 0.1})"},
+                               {R"({"kind": "COSINE", "final_ratio": 0})", R"({"kind": "COSINE", "final_ratio": 0})"},
+                               {R"({"kind": "WSD"})", R"({"kind": "WSD", "final_ratio": 0, "decay_fraction": 0.2})"}}) {
+    v1::Recipe recipe;
+    auto* optimizer = recipe.add_steps()->mutable_train()->mutable_optimizer();
+    ASSERT_TRUE(from_json(given, optimizer->mutable_schedule()).is_ok());
+    apply_defaults(&recipe);
+    v1::Schedule expected;
+    ASSERT_TRUE(from_json(filled, &expected).is_ok());
+    EXPECT_EQ(to_canonical_json(optimizer->schedule()), to_canonical_json(expected));
+  }
+}
+
 TEST(Defaults, LeaveWhatIsSaidAndAreIdempotent) {
   auto text = read_file(FRESHET_TEST_DATA "/yaml/whole.good.yaml");
   ASSERT_TRUE(text.is_ok());

@@ -23,6 +23,7 @@ inline TrainOptions checkpointed_options() {
   options.learning_rate = 5e-3;
   options.weight_decay = 1e-3;
   options.clip_norm = 0.5;
+  options.schedule = {Schedule::Kind::kCosine, 5, 0.1, 0};
   options.checkpoint_every_steps = 3;
   return options;
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "tests/unit/worker/shared_floats.h"
@@ -25,6 +26,7 @@ TrainOptions options() {
   options.learning_rate = 5e-3;
   options.weight_decay = 1e-3;
   options.clip_norm = 0.5;
+  options.schedule = {Schedule::Kind::kCosine, 5, 0.1, 0};
   return options;
 }
 
@@ -101,6 +103,35 @@ TEST(Trainer, LearnsABinaryAndARegressionLabel) {
     EXPECT_GT(losses[0], binary ? 0.65F : 1.0F);
     EXPECT_LT(last, binary ? 0.55 : 0.25) << (binary ? "binary" : "regression");
   }
+}
+
+// Without decay and clipping AdamW's first step is as long as its learning rate.
+TEST(Trainer, FollowsTheSchedule) {
+  auto o = options();
+  o.weight_decay = 0;
+  o.clip_norm = 0;
+  o.schedule = {Schedule::Kind::kWarmupStableDecay, 4, 0.5, 0.5};
+  const auto rows = synthetic_rows(32 * 8 * 3);
+  auto model = TabularModel::create(synthetic_shape(true)).value();
+  std::vector<float> start(model.parameters());
+  model.initialise(o.seed, start.data());
+  SingleCommunicator comm;
+  ThreadPool pool(1);
+  auto objective = TabularObjective::create(model, rows, o.micro_batch_rows, 1).value();
+  auto trainer = Trainer::create(&objective, o, &comm, &pool, start).value();
+  std::vector<double> ratios;
+  Status status = trainer.run([&](const StepResult& step) {
+    ratios.push_back(step.learning_rate / o.learning_rate);
+    if (step.step > 1) return Status::ok();
+    float longest = 0;
+    for (size_t i = 0; i < start.size(); ++i) {
+      longest = std::max(longest, std::fabs(trainer.parameters()[i] - start[i]));
+    }
+    EXPECT_NEAR(longest / static_cast<float>(o.learning_rate), 0.25F, 1e-3F);
+    return Status::ok();
+  });
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(ratios, testing::Pointwise(testing::DoubleEq(), {0.25, 0.5, 0.75, 1.0, 0.75, 0.5}));
 }
 
 TEST(Trainer, SeedDecidesOrderAndStart) {
