@@ -22,6 +22,11 @@ GptTokenizer::GptTokenizer(std::optional<Bpe> vocabulary) {
   }
 }
 
+bool GptTokenizer::operator==(const GptTokenizer& other) const {
+  if (vocabulary_ == nullptr || other.vocabulary_ == nullptr) return vocabulary_ == other.vocabulary_;
+  return *vocabulary_ == *other.vocabulary_;
+}
+
 Result<GptModel> make_gpt(const v1::GptModel& wanted, size_t vocabulary_size) {
   GptConfig config;
   const bool is_llama = wanted.style() == v1::GptModel::LLAMA;

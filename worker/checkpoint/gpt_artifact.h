@@ -27,6 +27,8 @@ class GptTokenizer {
   explicit GptTokenizer(std::optional<Bpe> vocabulary);
   const Tokenizer& get() const { return *tokenizer_; }
   const Bpe* vocabulary() const { return vocabulary_.get(); }  // null: bytes
+  // The same tokens of any text.
+  bool operator==(const GptTokenizer& other) const;
 
  private:
   std::shared_ptr<const Bpe> vocabulary_;

@@ -16,9 +16,8 @@ struct Losses {
   TextLoss total;
 };
 
-Result<Losses> losses_of(const GptArtifact& model, const std::string& name, const v1::DatasetVersion& data,
+Result<Losses> losses_of(const GptArtifact& model, const std::string& name, const std::vector<EntryTokens>& texts,
                          unsigned threads) {
-  ASSIGN_OR_RETURN(const auto texts, read_tokens(data, model.tokenizer.get(), threads));
   Losses losses;
   for (const EntryTokens& text : texts) {
     ASSIGN_OR_RETURN(TextLoss loss, text_loss(model, text, threads));
@@ -68,14 +67,19 @@ Result<v1::EvaluationReport> evaluate_text(const v1::EvaluateTask& task, const G
     return invalid_argument("text has no columns to slice by: remove the slices gate from the pipeline");
   }
   ASSIGN_OR_RETURN(const auto holdout, holdout_of(task));
-  ASSIGN_OR_RETURN(const Losses candidates, losses_of(candidate, "the candidate", holdout, threads));
+  ASSIGN_OR_RETURN(auto texts, read_tokens(holdout, candidate.tokenizer.get(), threads));
+  ASSIGN_OR_RETURN(const Losses candidates, losses_of(candidate, "the candidate", texts, threads));
   v1::EvaluationReport report;
   report.set_loss("nats");
   report.set_rows(candidates.total.bytes);
   fill_scores(candidates, task.candidate().digest(), report.mutable_candidate());
   Losses champions;
   if (champion != nullptr) {
-    ASSIGN_OR_RETURN(champions, losses_of(*champion, "the champion " + task.champion_version(), holdout, threads));
+    // A candidate that went on from the champion has its vocabulary.
+    if (!(champion->tokenizer == candidate.tokenizer)) {
+      ASSIGN_OR_RETURN(texts, read_tokens(holdout, champion->tokenizer.get(), threads));
+    }
+    ASSIGN_OR_RETURN(champions, losses_of(*champion, "the champion " + task.champion_version(), texts, threads));
     fill_scores(champions, task.champion().digest(), report.mutable_champion());
     report.set_champion_version(task.champion_version());
   }

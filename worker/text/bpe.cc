@@ -112,6 +112,8 @@ Bpe Bpe::of(const std::vector<Pair>& merges) {
   return bpe;
 }
 
+bool Bpe::operator==(const Bpe& other) const { return bytes_of_ == other.bytes_of_ && merges_ == other.merges_; }
+
 std::string Bpe::encoder_json() const {
   boost::json::object root;
   for (Token token = 0; token < bytes_of_.size(); ++token) {

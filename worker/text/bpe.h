@@ -25,6 +25,9 @@ class Bpe final : public Tokenizer {
   // earlier one made; else a programmer's mistake.
   static Bpe of(const std::vector<Pair>& merges);
 
+  // The same tokens of any text.
+  bool operator==(const Bpe& other) const;
+
   std::string encoder_json() const;
   std::string vocab_bpe() const;
 

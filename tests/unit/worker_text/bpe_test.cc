@@ -179,6 +179,12 @@ TEST(Bpe, ItsFilesReadBackAreTheSame) {
   EXPECT_EQ(encode(again, "that cat sat"), encode(bpe, "that cat sat"));
 }
 
+TEST(Bpe, EqualOnesHaveTheSameMergesInTheSameOrder) {
+  EXPECT_TRUE(Bpe::of({{0, 1}, {2, 3}}) == Bpe::of({{0, 1}, {2, 3}}));
+  EXPECT_FALSE(Bpe::of({{0, 1}, {2, 3}}) == Bpe::of({{2, 3}, {0, 1}}));
+  EXPECT_FALSE(Bpe::of({{0, 1}}) == Bpe::of({}));
+}
+
 TEST(Bpe, RefusesFilesThatDoNotFit) {
   const Bpe bytes = Bpe::of({});
   const std::string vocabulary = bytes.encoder_json();
