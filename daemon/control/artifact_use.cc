@@ -16,6 +16,12 @@ void unmark(v1::ArtifactRecord* record) {
   record->clear_collected_reason();
 }
 
+Result<std::optional<Record<v1::ArtifactRecord>>> artifact_record(const Snapshot& snapshot, const std::string& digest) {
+  ASSIGN_OR_RETURN(auto record, get<v1::ArtifactRecord>(snapshot, keys::artifact(digest)));
+  if (!record) return get<v1::ArtifactRecord>(snapshot, keys::collected_artifact(digest));
+  return record;
+}
+
 Result<std::optional<Record<v1::ArtifactRecord>>> usable_artifact(const Snapshot& snapshot, const std::string& digest) {
   ASSIGN_OR_RETURN(auto record, get<v1::ArtifactRecord>(snapshot, keys::artifact(digest)));
   if (record && !is_usable(record->value)) record.reset();
@@ -55,10 +61,7 @@ std::vector<std::string> artifacts_of(const v1::AttemptSpec& spec) {
 }
 
 Status missing_artifact(const Snapshot& snapshot, const std::string& digest) {
-  ASSIGN_OR_RETURN(auto record, get<v1::ArtifactRecord>(snapshot, keys::artifact(digest)));
-  if (!record) {
-    ASSIGN_OR_RETURN(record, get<v1::ArtifactRecord>(snapshot, keys::collected_artifact(digest)));
-  }
+  ASSIGN_OR_RETURN(auto record, artifact_record(snapshot, digest));
   if (!record) return not_found("artifact " + digest + " does not exist");
   return not_found("artifact " + digest + " was collected at " + to_iso8601(Time{record->value.collected_us()}) + ": " +
                    record->value.collected_reason());

@@ -17,6 +17,8 @@ namespace freshet::control {
 bool is_usable(const v1::ArtifactRecord& record);
 // Takes the mark back.
 void unmark(v1::ArtifactRecord* record);
+// The artifact's record, also when its bytes were collected; nullopt: there has never been one.
+Result<std::optional<Record<v1::ArtifactRecord>>> artifact_record(const Snapshot& snapshot, const std::string& digest);
 // The artifact's record while it can be used; nullopt when it is not there, is being removed or was.
 Result<std::optional<Record<v1::ArtifactRecord>>> usable_artifact(const Snapshot& snapshot, const std::string& digest);
 

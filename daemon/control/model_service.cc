@@ -47,10 +47,7 @@ Status use_version(const Snapshot& snapshot, const v1::Alias& next, Change* chan
 
 // Says in the answer that the version's artifact is gone, where it is.
 Status add_collection(const Snapshot& snapshot, v1::ModelVersion* version) {
-  ASSIGN_OR_RETURN(auto record, get<v1::ArtifactRecord>(snapshot, keys::artifact(version->artifact_digest())));
-  if (!record) {
-    ASSIGN_OR_RETURN(record, get<v1::ArtifactRecord>(snapshot, keys::collected_artifact(version->artifact_digest())));
-  }
+  ASSIGN_OR_RETURN(auto record, artifact_record(snapshot, version->artifact_digest()));
   if (!record || is_usable(record->value)) return Status::ok();
   version->set_artifact_collected_us(record->value.collected_us());
   version->set_artifact_collected_reason(record->value.collected_reason());
