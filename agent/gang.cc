@@ -38,6 +38,11 @@ bool is_permanent(const Status& status) {
 // The artifacts a task needs on the node, to be filled in with their places.
 std::vector<v1::ArtifactRef*> artifacts_of(v1::AttemptSpec* attempt) {
   std::vector<v1::ArtifactRef*> artifacts;
+  if (attempt->has_replay()) {
+    v1::ReplayTask* replay = attempt->mutable_replay();
+    artifacts.push_back(replay->mutable_train()->mutable_warm_start());
+    artifacts.push_back(replay->mutable_model());
+  }
   if (attempt->has_train() && attempt->train().has_warm_start()) {
     artifacts.push_back(attempt->mutable_train()->mutable_warm_start());
   }
@@ -68,7 +73,9 @@ Gang::Gang(const GangContext& context, v1::AttemptSpec attempt)
   CHECK(wake_fd_.is_open() && inotify_.is_open());
   attempt_.set_output_dir(files_.output().string());
   attempt_.set_metric_ring(files_.ring().string());
-  if (attempt_.has_train()) attempt_.set_checkpoint_dir(checkpoint_dir(context_.agent_dir, attempt_.work()).string());
+  if (attempt_.has_train() || attempt_.has_replay()) {
+    attempt_.set_checkpoint_dir(checkpoint_dir(context_.agent_dir, attempt_.work()).string());
+  }
   for (v1::ArtifactRef* artifact : artifacts_of(&attempt_)) {
     artifact->set_path(context_.cache.path_of(artifact->digest()).string());
   }
@@ -451,7 +458,8 @@ Status Gang::remove_files() {
   RETURN_IF_ERROR(kill_gang(id()));
   v1::ExitRecord exit;
   const bool has_exit = read_message(files_.exit(), &exit).is_ok();
-  if (attempt_.has_train() && has_exit && exit.cause() == v1::ExitRecord::EXITED && exit.code() == 0) {
+  if ((attempt_.has_train() || attempt_.has_replay()) && has_exit && exit.cause() == v1::ExitRecord::EXITED &&
+      exit.code() == 0) {
     RETURN_IF_ERROR(remove_checkpoints(context_.agent_dir, attempt_.work()));
   }
   const fs::path logs = context_.agent_dir / "logs";

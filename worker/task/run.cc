@@ -15,13 +15,6 @@
 namespace freshet::worker {
 namespace {
 
-Status write_report(const TaskContext& context, const google::protobuf::Message& report) {
-  ASSIGN_OR_RETURN(auto writer, ArtifactWriter::create(context.attempt.output_dir(), "report", "report"));
-  RETURN_IF_ERROR(writer.add_file("report.json", to_canonical_json(report)));
-  ASSIGN_OR_RETURN(auto output, writer.seal());
-  return context.reporter.produced(output);
-}
-
 // Null when the reference names no artifact.
 Result<std::unique_ptr<Predictor>> load_if_any(const v1::ArtifactRef& reference) {
   if (reference.path().empty()) return std::unique_ptr<Predictor>();
@@ -68,11 +61,19 @@ Status one_rank_only(const TaskContext& context, const char* task) {
 
 }  // namespace
 
+Status write_report(const TaskContext& context, const google::protobuf::Message& report) {
+  ASSIGN_OR_RETURN(auto writer, ArtifactWriter::create(context.attempt.output_dir(), "report", "report"));
+  RETURN_IF_ERROR(writer.add_file("report.json", to_canonical_json(report)));
+  ASSIGN_OR_RETURN(auto output, writer.seal());
+  return context.reporter.produced(output);
+}
+
 Status run_evaluate(const TaskContext& context) {
   RETURN_IF_ERROR(one_rank_only(context, "evaluate"));
   const auto& task = context.attempt.evaluate();
   if (task.candidate().path().empty()) return invalid_argument("the evaluate task names no candidate");
   ASSIGN_OR_RETURN(auto report, evaluate_any(task, context.threads));
+  report.set_champion_version(task.champion_version());  // also of one that counts as none
   RETURN_IF_ERROR(context.reporter.milestone("evaluated"));
   return write_report(context, report);
 }
@@ -91,6 +92,8 @@ Status run_task(const TaskContext& context) {
       return run_evaluate(context);
     case v1::AttemptSpec::kInspect:
       return run_inspect(context);
+    case v1::AttemptSpec::kReplay:
+      return run_replay(context);
     default:
       return invalid_argument("the attempt holds no task that this worker can run");
   }

@@ -3,6 +3,8 @@
 // that comes back is the user's answer: it names what to change.
 #pragma once
 
+#include <google/protobuf/message.h>
+
 #include "base/status.h"
 #include "proto/attempt.pb.h"
 #include "worker/comm/communicator.h"
@@ -23,6 +25,12 @@ Status run_train(const TaskContext& context);
 Status run_evaluate(const TaskContext& context);
 // Output "report" (report.json: v1::InspectionReport). One rank.
 Status run_inspect(const TaskContext& context);
+
+// Output "report" (report.json: v1::ReplayReport), and "model" when the task keeps it. Ranks as in run_train.
+Status run_replay(const TaskContext& context);
+
+// As output "report", from the one rank that has it.
+Status write_report(const TaskContext& context, const google::protobuf::Message& report);
 
 // The one that the attempt asks for.
 Status run_task(const TaskContext& context);

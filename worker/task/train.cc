@@ -92,10 +92,11 @@ Result<std::unique_ptr<Training>> prepare_training(const TaskContext& context) {
   return invalid_argument("the train step has no model: set its `tabular` or `gpt`");
 }
 
-Status run_train(const TaskContext& context) {
+Status train_model(const TaskContext& context, const std::vector<uint64_t>& skipped_steps, const KeepTrained& keep) {
   const auto& attempt = context.attempt;
   bool first_rank = context.comm.rank() == 0;
   ASSIGN_OR_RETURN(TrainOptions options, TrainOptions::of(attempt.train().step(), attempt.seed()));
+  options.guards.skipped_steps = skipped_steps;
   if (options.has_checkpoints() && attempt.checkpoint_dir().empty()) {
     return invalid_argument(
         "the step wants checkpoints, but the attempt names no checkpoint_dir: use an agent of the "
@@ -169,8 +170,19 @@ Status run_train(const TaskContext& context) {
   checkpoint.set_epoch(options.epochs);  // all passes are done: the next would start at their first row
   checkpoint.set_cursor(0);
   for (uint64_t step : trainer.skipped_steps()) checkpoint.add_skipped_steps(step);
-  ASSIGN_OR_RETURN(auto output,
-                   training.save(attempt.output_dir(), {trainer.parameters(), optimizer.m, optimizer.v}, checkpoint));
+  return keep(training, {trainer.parameters(), optimizer.m, optimizer.v}, checkpoint);
+}
+
+Status run_train(const TaskContext& context) {
+  return train_model(
+      context, {}, [&](const Training& training, const TrainedWeights& weights, const v1::CheckpointInfo& checkpoint) {
+        return keep_model(context, training, weights, checkpoint);
+      });
+}
+
+Status keep_model(const TaskContext& context, const Training& training, const TrainedWeights& weights,
+                  const v1::CheckpointInfo& checkpoint) {
+  ASSIGN_OR_RETURN(auto output, training.save(context.attempt.output_dir(), weights, checkpoint));
   return context.reporter.produced(output);
 }
 

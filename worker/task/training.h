@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +37,18 @@ class Training {
   virtual Result<v1::ProducedOutput> save(const std::filesystem::path& output_dir, const TrainedWeights& weights,
                                           const v1::CheckpointInfo& checkpoint) const = 0;
 };
+
+// What becomes of a trained model. `checkpoint` lacks what saving it would fill in.
+using KeepTrained = std::function<Status(const Training& training, const TrainedWeights& weights,
+                                         const v1::CheckpointInfo& checkpoint)>;
+
+// The attempt's train task on all ranks of the gang, which it starts; then `keep` on rank 0. The batches of
+// `skipped_steps` are left out.
+Status train_model(const TaskContext& context, const std::vector<uint64_t>& skipped_steps, const KeepTrained& keep);
+
+// As the attempt's output "model".
+Status keep_model(const TaskContext& context, const Training& training, const TrainedWeights& weights,
+                  const v1::CheckpointInfo& checkpoint);
 
 // Reads the data. invalid_argument when the step names no family, or what in its data or model is wrong.
 Result<std::unique_ptr<Training>> prepare_training(const TaskContext& context);

@@ -15,6 +15,8 @@ struct GuardOptions {
   uint32_t rollbacks_max = 3;
   double loss_spike_ratio = 0;  // 0: off
   size_t loss_window = 50;
+  std::vector<uint64_t>
+      skipped_steps;  // left out from the start: the record of the training that is done again says so
 };
 
 class Guards {
@@ -31,7 +33,8 @@ class Guards {
     double loss = 0, gradient_norm = 0;
   };
 
-  explicit Guards(const GuardOptions& options) : options_(options) {}
+  explicit Guards(const GuardOptions& options)
+      : options_(options), skipped_(options.skipped_steps.begin(), options.skipped_steps.end()) {}
 
   // Before the step's update. `trouble` says what is wrong unless the answer is kGoOn. An error says why training
   // cannot go on; it names the step. `may_roll_back`: there are checkpoints to go back to.

@@ -17,6 +17,7 @@
 #include "proto/evaluation.pb.h"
 #include "proto/frame.h"
 #include "proto/json.h"
+#include "proto/replay.pb.h"
 #include "tests/paths.h"
 #include "tests/unit/worker/command.h"
 #include "tests/unit/worker/temp_dir.h"
@@ -91,6 +92,23 @@ class Program : public testing::Test {
     auto manifest = verify_artifact(dir_.path() / output / "model");
     EXPECT_TRUE(manifest.is_ok()) << manifest.status().to_string();
     return manifest.is_ok() ? manifest->checkpoint() : v1::CheckpointInfo();
+  }
+
+  // A replay of the training of `spec_`, which made the model in `output`.
+  v1::AttemptSpec replay_of(const std::string& output) {
+    v1::AttemptSpec replay;
+    replay.set_seed(spec_.seed());
+    *replay.mutable_replay()->mutable_train() = spec_.train();
+    *replay.mutable_replay()->mutable_expected() = checkpoint(output);
+    replay.mutable_replay()->mutable_model()->set_path((dir_.path() / output / "model").string());
+    return replay;
+  }
+
+  v1::ReplayReport replay_report(const std::string& output) {
+    v1::ReplayReport report;
+    auto text = read_file(dir_.path() / output / "report/report.json");
+    EXPECT_TRUE(text.is_ok() && from_json(*text, &report).is_ok());
+    return report;
   }
 
   TempDir dir_;
@@ -181,6 +199,71 @@ TEST_F(Program, StartsWarmFromAModel) {
   spec_.mutable_train()->clear_warm_start();
   ASSERT_EQ(run(spec_, "fourth").exit_code, 0);
   EXPECT_EQ(checkpoint("third").weights_digest(), checkpoint("fourth").weights_digest());
+}
+
+TEST_F(Program, ReplaysATrainingOnAnyRanks) {
+  ASSERT_EQ(run(spec_, "parent").exit_code, 0);
+  spec_.mutable_train()->mutable_warm_start()->set_path((dir_.path() / "parent/model").string());
+  ASSERT_EQ(run(spec_, "model").exit_code, 0);
+  auto replay = replay_of("model");
+  replay.mutable_replay()->set_version("sales/2");
+  replay.mutable_replay()->set_keep_model(true);
+  for (int ranks : {1, 3}) {
+    replay.set_ranks(static_cast<uint32_t>(ranks));
+    const std::string output = "replay-" + std::to_string(ranks);
+    auto result = run(replay, output, ranks);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_THAT(result.output, HasSubstr("metric replay_loss"));
+    EXPECT_THAT(result.output, testing::Not(HasSubstr("metric loss")));
+    auto report = replay_report(output);
+    EXPECT_EQ(report.version(), "sales/2");
+    EXPECT_TRUE(report.is_equal() && report.is_same_numerics());
+    EXPECT_EQ(report.weights_digest(), checkpoint("model").weights_digest());
+    EXPECT_EQ(report.replayed_weights_digest(), report.weights_digest());
+    EXPECT_EQ(report.numerics().engine_build(), report.replayed_numerics().engine_build());
+    EXPECT_EQ(report.differences_size(), 0);
+    // The model itself is the same artifact, so that another replay may start from it.
+    EXPECT_EQ(read_file(dir_.path() / output / "model/manifest.json").value(),
+              read_file(dir_.path() / "model/model/manifest.json").value());
+  }
+}
+
+TEST_F(Program, SaysHowFarAReplayIsOff) {
+  ASSERT_EQ(run(spec_, "model").exit_code, 0);
+  auto replay = replay_of("model");
+  replay.set_seed(6);
+  auto result = run(replay, "other");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  auto report = replay_report("other");
+  EXPECT_FALSE(report.is_equal());
+  EXPECT_TRUE(report.is_same_numerics());
+  EXPECT_NE(report.replayed_weights_digest(), report.weights_digest());
+  EXPECT_GT(report.differences_size(), 2);
+  EXPECT_GT(report.differences(0).largest_absolute(), 0);
+  EXPECT_FALSE(std::filesystem::exists(dir_.path() / "other/model"));
+
+  replay.mutable_replay()->clear_model();
+  replay.mutable_replay()->mutable_expected()->mutable_numerics()->set_engine_build("of another build");
+  ASSERT_EQ(run(replay, "collected").exit_code, 0);
+  report = replay_report("collected");
+  EXPECT_FALSE(report.is_same_numerics());
+  EXPECT_EQ(report.numerics().engine_build(), "of another build");
+  EXPECT_EQ(report.differences_size(), 0);
+  EXPECT_EQ(report.not_compared(), "the artifact of the version was collected");
+}
+
+// The record says which batches a guard left out; a replay leaves them out without being told so by its own losses.
+TEST_F(Program, ReplaysTheStepsThatWereLeftOut) {
+  ASSERT_EQ(run(spec_, "model").exit_code, 0);
+  auto replay = replay_of("model");
+  replay.mutable_replay()->mutable_expected()->add_skipped_steps(3);
+  replay.mutable_replay()->set_keep_model(true);
+  ASSERT_EQ(run(replay, "skipped").exit_code, 0);
+  EXPECT_FALSE(replay_report("skipped").is_equal());
+  EXPECT_THAT(checkpoint("skipped").skipped_steps(), testing::ElementsAre(3));
+  *replay.mutable_replay()->mutable_expected() = checkpoint("skipped");
+  ASSERT_EQ(run(replay, "again").exit_code, 0);
+  EXPECT_TRUE(replay_report("again").is_equal());
 }
 
 TEST_F(Program, EvaluatesAndInspects) {
