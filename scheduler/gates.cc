@@ -30,6 +30,11 @@ std::string champion_name(const v1::EvaluationReport& report) {
   return report.champion_version().empty() ? "the champion" : "champion " + report.champion_version();
 }
 
+std::string no_champion(const v1::EvaluationReport& report) {
+  if (report.champion_version().empty()) return "there is no champion to compare with";
+  return "champion " + report.champion_version() + " is a model of another family, which can't be compared with";
+}
+
 std::string better_by(double difference) {
   return (difference < 0 ? "worse by " : "better by ") + rounded(std::abs(difference));
 }
@@ -73,7 +78,7 @@ void judge_absolute(const v1::AbsoluteGate& gate, const v1::EvaluationReport& re
 }
 
 void judge_relative(const v1::RelativeGate& gate, const v1::EvaluationReport& report, v1::GateResult* result) {
-  if (!report.has_champion()) return decide(result, true, "there is no champion to compare with");
+  if (!report.has_champion()) return decide(result, true, no_champion(report));
   double confidence = gate.confidence() == 0 ? kConfidenceDefault : gate.confidence();
   uint32_t resamples = gate.resamples() == 0 ? kResamplesDefault : gate.resamples();
   if (!(confidence > 0 && confidence < 1)) {
@@ -122,7 +127,7 @@ void judge_relative(const v1::RelativeGate& gate, const v1::EvaluationReport& re
 }
 
 void judge_slices(const v1::SliceGate& gate, const v1::EvaluationReport& report, v1::GateResult* result) {
-  if (!report.has_champion()) return decide(result, true, "there is no champion to compare with");
+  if (!report.has_champion()) return decide(result, true, no_champion(report));
   std::vector<const v1::SliceScores*> slices;
   for (const auto& slice : report.slices()) {
     if (slice.column() == gate.column() && slice.rows() > 0) slices.push_back(&slice);

@@ -10,7 +10,6 @@
 namespace freshet::worker {
 namespace {
 
-constexpr const char* kFamily = "tabular";
 constexpr const char* kTransform = "transform.json";
 
 }  // namespace
@@ -21,12 +20,12 @@ Result<v1::ProducedOutput> save_model(const std::filesystem::path& output_dir, c
                                       v1::CheckpointInfo checkpoint) {
   ASSIGN_OR_RETURN(auto writer, ArtifactWriter::create(output_dir, "model", "model"));
   RETURN_IF_ERROR(writer.add_file(kTransform, transform.to_json()));
-  RETURN_IF_ERROR(add_weights(model.tensors(), {parameters, m, v}, kFamily, std::move(checkpoint), &writer));
+  RETURN_IF_ERROR(add_weights(model.tensors(), {parameters, m, v}, kTabularFamily, std::move(checkpoint), &writer));
   return writer.seal();
 }
 
 Result<ModelArtifact> load_model(const std::filesystem::path& directory) {
-  ASSIGN_OR_RETURN(auto manifest, verify_model(directory, kFamily, {kTransform}));
+  ASSIGN_OR_RETURN(auto manifest, verify_model(directory, kTabularFamily, {kTransform}));
   ASSIGN_OR_RETURN(std::string json, read_file(directory / kTransform));
   ASSIGN_OR_RETURN(Transform transform, Transform::from_json(json));
   ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(transform)));

@@ -14,6 +14,8 @@
 
 namespace freshet::worker {
 
+inline constexpr char kTabularFamily[] = "tabular";
+
 struct ModelArtifact {
   Transform transform;
   TabularModel model;
@@ -31,8 +33,8 @@ Result<v1::ProducedOutput> save_model(const std::filesystem::path& output_dir, c
 Result<ModelArtifact> load_model(const std::filesystem::path& directory);
 
 // The starting weights of `model`, whose features are those of `from` and whose vocabularies and classes begin with
-// those of `from`: its weights, and for categories and classes that it does not have, what `initial` holds. invalid_argument when a tensor
-// does not fit.
+// those of `from`: its weights, and for categories and classes that it does not have, what `initial` holds.
+// invalid_argument when a tensor does not fit.
 Result<std::vector<float>> warm_start(const TabularModel& model, std::vector<float> initial, const ModelArtifact& from);
 
 }  // namespace freshet::worker

@@ -24,8 +24,7 @@ double softmax_loss(const TabularBatch& batch, size_t classes, float scale, std:
   std::vector<float> logit(batch.rows), log_sum(batch.rows);
   const kernels::LogitBlock block{batch.rows, 0, classes, classes};
   kernels::softmax_parts(block, logits, target->data(), parts.data(), logit.data());
-  double sum =
-      kernels::join_softmax_parts(batch.rows, 1, parts.data(), target->data(), logit.data(), log_sum.data());
+  double sum = kernels::join_softmax_parts(batch.rows, 1, parts.data(), target->data(), logit.data(), log_sum.data());
   kernels::cross_entropy_gradient(block, target->data(), log_sum.data(), scale, logits);
   if (batch.weight == nullptr) return sum;
   sum = 0;
@@ -47,8 +46,8 @@ Result<double> TabularModel::forward_backward(const EncodedRows& rows, std::span
 Result<double> TabularModel::forward_backward(const TabularBatch& batch, float scale, const float* parameters,
                                               float* gradient, Workspace* workspace) const {
   float* features = workspace->feature_gradient.data();
-  ASSIGN_OR_RETURN(double sum, forward_backward(batch, scale, weights_of(parameters), gradient + dense_begin_,
-                                                features, workspace));
+  ASSIGN_OR_RETURN(
+      double sum, forward_backward(batch, scale, weights_of(parameters), gradient + dense_begin_, features, workspace));
   std::fill(gradient, gradient + dense_begin_, 0.0F);
   for (size_t f = 0; f < column_.size(); ++f) {
     const auto& codes = batch.categorical[f];
@@ -118,8 +117,7 @@ Status TabularModel::layers_backward(const std::vector<Layer>& layers, size_t ro
     const float* below = i == 0 ? input : outputs[i - 1].data();
     RETURN_IF_ERROR(kernels::linear_weight_gradient(shape, dz, below, gradient + layer.weight));
     if (i == 0 && !want_input) break;
-    RETURN_IF_ERROR(
-        kernels::linear_input_gradient(shape, dz, dense + layer.weight, workspace->gradient_below.data()));
+    RETURN_IF_ERROR(kernels::linear_input_gradient(shape, dz, dense + layer.weight, workspace->gradient_below.data()));
     std::swap(workspace->gradient, workspace->gradient_below);
   }
   return Status::ok();

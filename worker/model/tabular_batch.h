@@ -18,10 +18,10 @@ struct TabularBatch {
     const uint32_t* offsets = nullptr;  // null: a code a row; else the codes of row r are [offsets[r], offsets[r + 1])
   };
   size_t rows = 0;
-  std::vector<Codes> categorical;   // [feature]
-  const float* numeric = nullptr;   // [row][feature]
-  const float* label = nullptr;     // [row]; null for scoring
-  const float* weight = nullptr;    // [row]; null: all count the same
+  std::vector<Codes> categorical;  // [feature]
+  const float* numeric = nullptr;  // [row][feature]
+  const float* label = nullptr;    // [row]; null for scoring
+  const float* weight = nullptr;   // [row]; null: all count the same
 };
 
 class TabularBuffer {
@@ -74,8 +74,8 @@ class PackedRows {
   bool has_weight_;
   std::vector<size_t> single_valued_, multi_valued_;  // features
   size_t stride_ = 0;
-  std::vector<float> packed_;  // [row]: numeric features, label, weight, then codes by their bits
-  std::vector<std::vector<int32_t>> bag_codes_;      // [feature], as in EncodedRows
+  std::vector<float> packed_;                    // [row]: numeric features, label, weight, then codes by their bits
+  std::vector<std::vector<int32_t>> bag_codes_;  // [feature], as in EncodedRows
   std::vector<std::vector<uint32_t>> bag_ends_;
 };
 

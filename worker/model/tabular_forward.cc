@@ -65,8 +65,7 @@ Status TabularModel::gather_features(const TabularBatch& batch, const TabularWei
   }
   const float* numeric = batch.numeric;
   if (!numeric_layers_.empty()) {
-    RETURN_IF_ERROR(
-        layers_forward(numeric_layers_, batch.rows, false, numeric, weights.dense, &workspace->numeric));
+    RETURN_IF_ERROR(layers_forward(numeric_layers_, batch.rows, false, numeric, weights.dense, &workspace->numeric));
     numeric = workspace->numeric.back().data();
   }
   for (size_t r = 0; r < batch.rows; ++r) {

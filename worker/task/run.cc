@@ -2,10 +2,12 @@
 #include <memory>
 #include <optional>
 
+#include "base/log.h"
 #include "proto/json.h"
 #include "worker/checkpoint/artifact_writer.h"
 #include "worker/checkpoint/gpt_artifact.h"
 #include "worker/checkpoint/manifest.h"
+#include "worker/checkpoint/model_artifact.h"
 #include "worker/model/predict.h"
 #include "worker/task/evaluate.h"
 #include "worker/task/inspect.h"
@@ -31,9 +33,22 @@ const Model* address_of(const std::optional<Model>& model) {
   return model ? &*model : nullptr;
 }
 
-// A champion of another family is refused by whoever loads it.
-Result<v1::EvaluationReport> evaluate_any(const v1::EvaluateTask& task, unsigned threads) {
-  ASSIGN_OR_RETURN(const auto manifest, read_manifest(std::filesystem::path(task.candidate().path()) / kManifest));
+// A pipeline may change its family while a champion of the old one is in use: there is nothing to compare with it, so
+// it counts as none.
+template <class Task>
+Result<Task> without_other_family(Task task, const std::string& family) {
+  if (task.champion().path().empty()) return task;
+  ASSIGN_OR_RETURN(const auto manifest, read_manifest(std::filesystem::path(task.champion().path()) / kManifest));
+  if (manifest.checkpoint().family() == family) return task;
+  log_info("task", "the champion " + task.champion_version() + " is of the family " + manifest.checkpoint().family() +
+                       ", not " + family + ": it counts as none");
+  task.clear_champion();
+  return task;
+}
+
+Result<v1::EvaluationReport> evaluate_any(const v1::EvaluateTask& given, unsigned threads) {
+  ASSIGN_OR_RETURN(const auto manifest, read_manifest(std::filesystem::path(given.candidate().path()) / kManifest));
+  ASSIGN_OR_RETURN(const auto task, without_other_family(given, manifest.checkpoint().family()));
   if (manifest.checkpoint().family() == kGptFamily) {
     ASSIGN_OR_RETURN(const auto candidate, load_gpt(task.candidate().path()));
     ASSIGN_OR_RETURN(const auto champion, load_gpt_if_any(task.champion()));
@@ -44,7 +59,8 @@ Result<v1::EvaluationReport> evaluate_any(const v1::EvaluateTask& task, unsigned
   return evaluate(task, *candidate, champion.get(), threads);
 }
 
-Result<v1::InspectionReport> inspect_any(const v1::InspectTask& task, unsigned threads) {
+Result<v1::InspectionReport> inspect_any(const v1::InspectTask& given, unsigned threads) {
+  ASSIGN_OR_RETURN(const auto task, without_other_family(given, given.step().has_gpt() ? kGptFamily : kTabularFamily));
   if (task.step().has_gpt()) {
     ASSIGN_OR_RETURN(const auto champion, load_gpt_if_any(task.champion()));
     return inspect_text(task, address_of(champion), threads);

@@ -22,7 +22,7 @@ class TabularTraining final : public Training {
         model_(std::move(model)),
         rows_(std::move(rows)) {}
 
-  std::string family() const override { return "tabular"; }
+  std::string family() const override { return kTabularFamily; }
   const std::vector<TensorView>& tensors() const override { return model_.tensors(); }
 
   Result<std::vector<float>> initial_parameters() override {

@@ -230,6 +230,8 @@ TEST(RelativeGate, TheSameReportGivesTheSameVerdictToTheByte) {
 TEST(RelativeGate, WithoutAChampionItPasses) {
   EXPECT_EQ(said("relative { margin: 0 }", kScores), "pass: there is no champion to compare with");
   EXPECT_EQ(said("slices { column: 'origin' }", kScores), "pass: there is no champion to compare with");
+  EXPECT_EQ(said("relative { margin: 0 }", kScores + "champion_version: 'flights/3'"),
+            "pass: champion flights/3 is a model of another family, which can't be compared with");
 }
 
 TEST(RelativeGate, WhatIsMissingOrNotFiniteFails) {

@@ -292,6 +292,45 @@ TEST_F(Program, EvaluatesAndInspects) {
   EXPECT_EQ(inspection.profiles(1).rows(), 900U);
 }
 
+// The pipeline has changed its family while the old champion is in use.
+TEST_F(Program, TakesAChampionOfAnotherFamilyForNone) {
+  ASSERT_EQ(run(spec_, "first").exit_code, 0);
+  std::filesystem::create_directory(dir_.path() / "champion");
+  v1::ArtifactManifest manifest;
+  manifest.set_type("model");
+  manifest.mutable_checkpoint()->set_family("gpt");
+  std::ofstream(dir_.path() / "champion/manifest.json") << to_canonical_json(manifest);
+
+  v1::AttemptSpec evaluate;
+  auto* task = evaluate.mutable_evaluate();
+  *task->mutable_step() = spec_.train().step();
+  *task->mutable_data() = data_;
+  task->add_holdout("part-3.csv");
+  task->mutable_candidate()->set_path((dir_.path() / "first/model").string());
+  task->mutable_champion()->set_path((dir_.path() / "champion").string());
+  task->set_champion_version("sales/1");
+  auto result = run(evaluate, "evaluated");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("the champion sales/1 is of the family gpt, not tabular: it counts as none"));
+  v1::EvaluationReport report;
+  ASSERT_TRUE(from_json(read_file(dir_.path() / "evaluated/report/report.json").value(), &report).is_ok());
+  EXPECT_EQ(report.rows(), 300U);
+  EXPECT_FALSE(report.has_champion());
+  EXPECT_EQ(report.champion_version(), "sales/1");
+
+  v1::AttemptSpec inspect;
+  *inspect.mutable_inspect()->mutable_step() = spec_.train().step();
+  *inspect.mutable_inspect()->mutable_data() = data_;
+  *inspect.mutable_inspect()->mutable_champion() = task->champion();
+  inspect.mutable_inspect()->set_champion_version("sales/1");
+  result = run(inspect, "inspected");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  v1::InspectionReport inspection;
+  ASSERT_TRUE(from_json(read_file(dir_.path() / "inspected/report/report.json").value(), &inspection).is_ok());
+  EXPECT_EQ(inspection.profiles(0).error(), "");
+  EXPECT_EQ(inspection.profiles(0).champion_version(), "");
+}
+
 TEST_F(Program, EndsWithOneClearLineWhenTheRecipeIsWrong) {
   spec_.mutable_train()->mutable_step()->mutable_tabular()->mutable_features(1)->set_column("weight");
   auto result = run(spec_, "out");

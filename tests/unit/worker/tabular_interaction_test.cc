@@ -86,10 +86,9 @@ TEST(TabularInteraction, NamesItsTensors) {
                                                  "cross.0.bias", "cross.1.weight", "cross.1.bias", "layers.0.weight",
                                                  "layers.0.bias", "output.weight", "output.bias"));
   shape = recommender_shapes().at("dot with numeric features");
-  EXPECT_THAT(names(shape),
-              testing::ElementsAre("embedding.user.weight", "embedding.tags.weight", "numeric.0.weight",
-                                   "numeric.0.bias", "numeric.1.weight", "numeric.1.bias", "layers.0.weight",
-                                   "layers.0.bias", "output.weight", "output.bias"));
+  EXPECT_THAT(names(shape), testing::ElementsAre("embedding.user.weight", "embedding.tags.weight", "numeric.0.weight",
+                                                 "numeric.0.bias", "numeric.1.weight", "numeric.1.bias",
+                                                 "layers.0.weight", "layers.0.bias", "output.weight", "output.bias"));
 }
 
 // A row of weight 2 is two rows; one of weight 0 is none.
@@ -139,8 +138,8 @@ TEST(TabularInteraction, PackedRowsAreTheRows) {
     EXPECT_EQ(gradient, expected);
     // The last four as a batch of their own.
     auto part = model.forward_backward(buffer.batch(3, 4), 1, parameters.data(), gradient.data(), &workspace);
-    auto part_expected = model.forward_backward(rows, std::span(indices).subspan(3), 1, parameters.data(),
-                                                expected.data(), &workspace);
+    auto part_expected =
+        model.forward_backward(rows, std::span(indices).subspan(3), 1, parameters.data(), expected.data(), &workspace);
     ASSERT_TRUE(part.is_ok() && part_expected.is_ok());
     EXPECT_NEAR(*part, *part_expected, 1e-5);
     EXPECT_EQ(gradient, expected);

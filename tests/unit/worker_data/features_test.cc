@@ -77,10 +77,9 @@ TEST_F(FeaturesTest, hashed_categories_need_no_vocabulary) {
 }
 
 TEST_F(FeaturesTest, lists_have_any_number_of_values) {
-  add_parquet("a.parquet",
-              {{"tags", text_lists({Cells<std::string>{"b", "a"}, Cells<std::string>{}, kNone,
-                                    Cells<std::string>{"a", kNone, "c", "a"}})},
-               {"y", int_array({0, 1, 0, 1})}});
+  add_parquet("a.parquet", {{"tags", text_lists({Cells<std::string>{"b", "a"}, Cells<std::string>{}, kNone,
+                                                 Cells<std::string>{"a", kNone, "c", "a"}})},
+                            {"y", int_array({0, 1, 0, 1})}});
   add_parquet("b.parquet", {{"tags", text_lists({Cells<std::string>{"never"}, Cells<std::string>{"c"}})},
                             {"y", int_array({kNone, 1})}});
   const auto rows = fitted(RecipeBuilder().categorical("tags").with(multi_valued).binary("y"));
@@ -105,9 +104,10 @@ TEST_F(FeaturesTest, a_list_where_one_value_is_expected_and_the_other_way_are_na
   add_parquet("a.parquet", {{"list", text_lists({Cells<std::string>{"b"}, kNone})},
                             {"one", text_array({"b", "c"})},
                             {"y", int_array({0, 1})}});
-  EXPECT_EQ(error_of(RecipeBuilder().categorical("list").binary("y")),
-            "column 'list' in a.parquet has the type list<element: string>, but categories (text, integers or booleans) "
-            "are needed");
+  EXPECT_EQ(
+      error_of(RecipeBuilder().categorical("list").binary("y")),
+      "column 'list' in a.parquet has the type list<element: string>, but categories (text, integers or booleans) "
+      "are needed");
   EXPECT_EQ(error_of(RecipeBuilder().categorical("one").with(multi_valued).binary("y")),
             "column 'one' in a.parquet has the type string, but lists of categories are needed");
 }
