@@ -43,6 +43,7 @@ void add_commands(CLI::App& app, Session& session) {
   add_runs(app, session);
   add_logs(app, session);
   add_models(app, session);
+  add_replay(app, session);
   add_lineage(app, session);
   add_gc(app, session);
   add_triggers(app, session);

@@ -8,6 +8,9 @@
 
 namespace freshet {
 
+// The step that is added to a recipe for a gate on a replay, and the last one of a run that replays a version.
+inline constexpr char kReplayStepName[] = "replay";
+
 void apply_defaults(v1::Pipeline* pipeline);
 // Of the pipeline's spec, whose gates say by which metric versions are ranked.
 void apply_defaults(v1::Retention* retention, const v1::PipelineSpec& spec);

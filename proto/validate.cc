@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "proto/defaults.h"
 #include "proto/validate_rules.h"
 
 namespace freshet {
@@ -137,6 +138,7 @@ void check_resources(const v1::StepResources& resources, const v1::Recipe* recip
     names.push_back(candidate.name());
     if (candidate.name() == resources.step()) step = &candidate;
   }
+  if (step == nullptr && resources.step() == kReplayStepName) return;  // of `freshet replay`
   if (step == nullptr) {
     mistakes->add(path + ".step", "there is no step '" + resources.step() + "'; the steps are " + listed(names));
     return;

@@ -162,6 +162,7 @@ bool makes_model(const v1::Step& step) {
 void check_needs(const v1::Step& step, const Steps& steps, const std::string& path, Mistakes* mistakes) {
   std::set<std::string> seen;
   int models = 0;
+  int trainings = 0;
   int evaluations = 0;
   for (int i = 0; i < step.needs_size(); ++i) {
     const std::string& need = step.needs(i);
@@ -176,11 +177,18 @@ void check_needs(const v1::Step& step, const Steps& steps, const std::string& pa
     mistakes->require(need != step.name(), here, "a step can't need itself");
     mistakes->require(seen.insert(need).second, here, "'" + need + "' is named twice");
     models += makes_model(*found->second) ? 1 : 0;
+    trainings += found->second->has_train() ? 1 : 0;
     evaluations += found->second->has_evaluate() ? 1 : 0;
   }
   if (step.has_evaluate()) {
     mistakes->require(models == 1, path + ".needs",
                       "an evaluate step scores the model of exactly one step; name the train step in it");
+  }
+  if (step.has_replay()) {
+    mistakes->require(trainings == 1, path + ".needs",
+                      "a replay step does one training again; name the train step in it");
+    mistakes->require(step.replay().version().empty() && !step.replay().keep_model(), path + ".replay",
+                      "takes nothing; `freshet replay` trains a registered version again");
   }
   if (step.has_promote()) {
     mistakes->require(evaluations == 1, path + ".needs",
@@ -250,7 +258,7 @@ std::vector<Mistake> mistakes_of(const v1::Recipe& recipe, const std::string& pa
     }
     if (step.has_command()) check_command(step.command(), here + ".command", &mistakes);
     mistakes.require(step.action_case() != v1::Step::ACTION_NOT_SET, here,
-                     "says nothing to do; add one of train, evaluate, promote, command");
+                     "says nothing to do; add one of train, evaluate, promote, command, replay");
   }
   for (int i = 0; i < recipe.steps_size(); ++i) {
     check_needs(recipe.steps(i), steps, at(path + ".steps", i), &mistakes);

@@ -15,6 +15,7 @@ void add_apply(CLI::App& app, Session& session);  // apply, diff, pipelines
 void add_runs(CLI::App& app, Session& session);   // submit, runs
 void add_logs(CLI::App& app, Session& session);
 void add_models(CLI::App& app, Session& session);  // models, promote, rollback
+void add_replay(CLI::App& app, Session& session);
 void add_gc(CLI::App& app, Session& session);
 void add_lineage(CLI::App& app, Session& session);
 void add_triggers(CLI::App& app, Session& session);  // triggers, sources

@@ -24,15 +24,6 @@ std::string data_text(const v1::ModelVersion& version) {
   return text;
 }
 
-std::string numerics_text(const v1::NumericsFingerprint& numerics) {
-  std::vector<std::string> parts;
-  if (!numerics.engine_build().empty()) parts.push_back("engine " + short_id(numerics.engine_build()));
-  if (!numerics.instruction_set().empty()) parts.push_back(numerics.instruction_set());
-  if (!numerics.device().empty()) parts.push_back(numerics.device());
-  parts.insert(parts.end(), numerics.libraries().begin(), numerics.libraries().end());
-  return joined(parts);
-}
-
 // The first and the last of the names, as they sort.
 std::string span_of(std::vector<std::string> names) {
   if (names.empty()) return "";
@@ -93,6 +84,15 @@ std::vector<std::pair<std::string, Cell>> facts_of(const LineageLink& link, cons
 }
 
 }  // namespace
+
+std::string numerics_text(const v1::NumericsFingerprint& numerics) {
+  std::vector<std::string> parts;
+  if (!numerics.engine_build().empty()) parts.push_back("engine " + short_id(numerics.engine_build()));
+  if (!numerics.instruction_set().empty()) parts.push_back(numerics.instruction_set());
+  if (!numerics.device().empty()) parts.push_back(numerics.device());
+  parts.insert(parts.end(), numerics.libraries().begin(), numerics.libraries().end());
+  return joined(parts);
+}
 
 std::vector<std::string> aliases_of(const google::protobuf::RepeatedPtrField<v1::Alias>& aliases, uint64_t version) {
   std::vector<std::string> names;

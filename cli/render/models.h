@@ -34,4 +34,7 @@ std::string render_lineage(const std::vector<LineageLink>& links, const RenderOp
 
 std::vector<std::string> aliases_of(const google::protobuf::RepeatedPtrField<v1::Alias>& aliases, uint64_t version);
 
+// "engine 4f2a91c0, avx512, cpu, glibc 2.36".
+std::string numerics_text(const v1::NumericsFingerprint& numerics);
+
 }  // namespace freshet::cli

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cli/render/format.h"
+#include "cli/render/models.h"
 
 namespace freshet::cli {
 namespace {
@@ -179,6 +180,29 @@ std::string cut(const std::string& text, size_t columns) {
   return text.substr(0, end);
 }
 
+// What the replay of each version (or of the run's candidate) found, one line a tensor that differs.
+std::string render_replays(const v1::Run& run, const RenderOptions& options) {
+  std::string text;
+  for (const auto& replay : run.replays()) {
+    Details details;
+    details.add("Replay of", replay.version().empty() ? "the candidate" : replay.version());
+    details.add("Weights", replay.is_equal() ? Cell("equal", Style::kGood) : Cell("different", Style::kBad));
+    details.add("Recorded", replay.weights_digest());
+    details.add("Replayed", replay.replayed_weights_digest());
+    details.add("Numerics",
+                numerics_text(replay.numerics()) +
+                    (replay.is_same_numerics() ? "" : "; replayed by " + numerics_text(replay.replayed_numerics())));
+    details.add("Not compared", replay.not_compared());
+    Table table({"TENSOR", "DIFFERENT", "OF", "LARGEST", "RELATIVE"});
+    for (const auto& tensor : replay.differences()) {
+      table.add({tensor.name(), std::to_string(tensor.different()), std::to_string(tensor.elements()),
+                 number(tensor.largest_absolute()), number(tensor.largest_relative())});
+    }
+    text += "\n" + details.render(options) + (table.is_empty() ? "" : table.render(options, 2));
+  }
+  return text;
+}
+
 }  // namespace
 
 bool is_ended(const v1::Run& run) {
@@ -235,7 +259,7 @@ std::string render_run(const v1::RunView& view, const RenderOptions& options) {
   return details.render(options) + section("Steps", steps_table(run, options.now), options) +
          section("Attempts", attempts_table(view, options.now), options) +
          section("Timeline", timeline_table(run), options) + section("Metrics", metrics_table(view), options) +
-         render_verdict(run.verdict(), options);
+         render_replays(run, options) + render_verdict(run.verdict(), options);
 }
 
 std::string render_progress(const Progress& progress, const RenderOptions& options, size_t columns) {

@@ -66,6 +66,16 @@ void add_model_routes(http::Router& router, const Services& services) {
             return models.promote(caller, project_of(request), request.param("model"), body);
           }),
       {.query = {"project"}});
+  router.mutation<Permission::kSubmit>(
+      "/api/v1/models/{model}/versions/{version}/replay",
+      mutation<v1::ReplayRequest>(services.answers,
+                                  [&models](const control::Caller& caller, const Request& request,
+                                            const v1::ReplayRequest& body) -> Result<v1::Run> {
+                                    ASSIGN_OR_RETURN(uint64_t version, version_param(request));
+                                    return models.replay(caller, project_of(request), request.param("model"), version,
+                                                         body);
+                                  }),
+      {.query = {"project"}});
   router.mutation<Permission::kPromote>(
       "/api/v1/models/{model}/rollback",
       mutation<v1::RollbackRequest>(

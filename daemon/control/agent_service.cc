@@ -41,7 +41,7 @@ v1::Attempt::State state_after(const v1::ExitRecord& exit) {
 // What the task must have left behind when it says that it succeeded.
 std::string expected_output(const v1::AttemptSpec& spec) {
   if (spec.has_train()) return "model";
-  if (spec.has_evaluate() || spec.has_inspect()) return "report";
+  if (spec.has_evaluate() || spec.has_inspect() || spec.has_replay()) return "report";
   return "";
 }
 

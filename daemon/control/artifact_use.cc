@@ -53,6 +53,8 @@ Status use_artifact_if_there(const Snapshot& snapshot, const std::string& digest
 std::vector<std::string> artifacts_of(const v1::AttemptSpec& spec) {
   std::vector<std::string> digests = {spec.train().warm_start().digest(), spec.evaluate().candidate().digest(),
                                       spec.evaluate().champion().digest(), spec.inspect().champion().digest()};
+  digests.push_back(spec.replay().train().warm_start().digest());
+  digests.push_back(spec.replay().model().digest());
   for (const auto& input : spec.command().inputs()) digests.push_back(input.digest());
   std::sort(digests.begin(), digests.end());
   digests.erase(std::unique(digests.begin(), digests.end()), digests.end());

@@ -6,6 +6,7 @@
 #include "daemon/control/artifact_use.h"
 #include "daemon/control/model_history.h"
 #include "daemon/control/promotion.h"
+#include "daemon/control/replay.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 
@@ -225,6 +226,25 @@ Result<v1::Alias> ModelService::rollback(const Caller& caller, const std::string
   auto moved = commit_move(caller, *snapshot, current, next, "roll back to");
   CRASH_POINT("rollback.alias.after_commit");
   return moved;
+}
+
+Result<v1::Run> ModelService::replay(const Caller& caller, const std::string& project, const std::string& model,
+                                     uint64_t version, const v1::ReplayRequest& request) {
+  RETURN_IF_ERROR(context_.admit());
+  const std::string name = version_name(model, version);
+  RunRequest made_by;
+  made_by.cause =
+      "replay of " + name + " asked for by " + caller.name + (request.reason().empty() ? "" : ": " + request.reason());
+  made_by.idempotency_key = caller.key;
+  Change change;
+  change.reason = made_by.cause;
+  auto snapshot = context_.store.snapshot();
+  ASSIGN_OR_RETURN(v1::Run run, add_replay_run(*snapshot, context_, project, name, made_by, &change));
+  change.action = "create run " + run.id();
+  CRASH_POINT("replay.run.before_commit");
+  RETURN_IF_ERROR(commit_answered(context_, std::move(change), caller, run));
+  CRASH_POINT("replay.run.after_commit");
+  return run;
 }
 
 }  // namespace freshet::control

@@ -32,6 +32,9 @@ class ModelService {
   // Back to where the alias pointed before its last move to another version.
   Result<v1::Alias> rollback(const Caller& caller, const std::string& project, const std::string& model,
                              const v1::RollbackRequest& request);
+  // A run that trains the version again; see replay.h.
+  Result<v1::Run> replay(const Caller& caller, const std::string& project, const std::string& model, uint64_t version,
+                         const v1::ReplayRequest& request);
 
  private:
   Result<v1::Alias> commit_move(const Caller& caller, const Snapshot& snapshot,

@@ -130,7 +130,9 @@ Result<v1::Run> add_run(const Snapshot& snapshot, Context& context, const v1::Pi
     auto* status = run.add_steps();
     status->set_name(step.name());
     status->set_state(v1::StepStatus::WAITING);
-    status->set_slots(resources_of(pipeline.pipeline().spec(), step.name()).slots());
+    const v1::PipelineSpec& spec = pipeline.pipeline().spec();
+    status->set_slots(
+        (step.has_replay() ? replay_resources(spec, run.recipe()) : resources_of(spec, step.name())).slots());
   }
   for (const auto& input : pipeline.pipeline().spec().inputs()) {
     RETURN_IF_ERROR(add_input(snapshot, pipeline, input, now, &run, change).with_context("input " + input.name()));

@@ -63,8 +63,13 @@ void update_run(const v1::Run& before, const Record<v1::Run>& run, Change* chang
 Result<bool> has_active_run(const Snapshot& snapshot, const std::string& project, const std::string& pipeline) {
   for (v1::Run::State state : {v1::Run::QUEUED, v1::Run::RUNNING}) {
     const std::string prefix = keys::runs_by_pipeline_state(project, pipeline, v1::Run::State_Name(state));
-    ASSIGN_OR_RETURN(auto found, list_references(snapshot, prefix, "", 1));
-    if (!found.empty()) return true;
+    for (std::string after;;) {
+      ASSIGN_OR_RETURN(auto found, list_references(snapshot, prefix, after, 1));
+      if (found.empty()) break;
+      ASSIGN_OR_RETURN(auto run, require<v1::Run>(snapshot, found[0].target, found[0].target));
+      if (run.value.replay_of().empty()) return true;
+      after = found[0].key;
+    }
   }
   return false;
 }

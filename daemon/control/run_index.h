@@ -19,7 +19,7 @@ void create_run(const v1::Run& run, Change* change);
 // `run` as read and then changed; `before` as it was read.
 void update_run(const v1::Run& before, const Record<v1::Run>& run, Change* change);
 
-// Whether a run of the pipeline is queued or running.
+// Whether a run of the pipeline is queued or running, replays apart: they make no new version.
 Result<bool> has_active_run(const Snapshot& snapshot, const std::string& project, const std::string& pipeline);
 
 }  // namespace freshet::control

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "daemon/control/outbox.h"
 #include "daemon/control/promotion.h"
+#include "daemon/control/replay.h"
 #include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
@@ -106,6 +107,12 @@ Status RunReconciler::advance_run(const Snapshot& snapshot, Record<v1::Run> reco
     if (!scheduler::is_final(attempt->value.state())) continue;
     uint32_t max_attempts = resources_of(pipeline.pipeline().spec(), status.name()).max_attempts();
     take_outcome(attempt->value, max_attempts, &status, now);
+    const v1::Step& step = find_step(run.recipe(), status.name());
+    if (step.has_replay() && status.state() == v1::StepStatus::SUCCEEDED) {
+      Status settled = settle_replay(context_, step, &run, &status);
+      if (!settled.is_ok() && !is_verdict(settled)) return settled;
+      if (!settled.is_ok()) finish_step(&status, v1::StepStatus::FAILED, settled.message(), now);
+    }
     change.reason = "step " + status.name() + ": " + v1::StepStatus::State_Name(status.state());
   }
   make_ready(&run, now);

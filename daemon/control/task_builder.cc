@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "daemon/control/replay.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
@@ -32,19 +33,6 @@ Status add_data(const Snapshot& snapshot, const v1::Run& run, const std::string&
   *task->mutable_data() = dataset.value;
   *task->mutable_holdout() = input->holdout();
   return Status::ok();
-}
-
-// The model that the steps needed by `step` made.
-Result<v1::Output> model_of_needs(const v1::Run& run, const v1::Step& step) {
-  for (const auto& need : step.needs()) {
-    for (const auto& status : run.steps()) {
-      if (status.name() != need) continue;
-      for (const auto& output : status.outputs()) {
-        if (output.type() == "model") return output;
-      }
-    }
-  }
-  return invalid_argument("step " + step.name() + " evaluates a model, but no step it needs made one");
 }
 
 // Adds what the version was trained on, and what the versions it was warm-started from were.
@@ -102,6 +90,26 @@ Result<BuiltTask> build_evaluation(const Snapshot& snapshot, const v1::Run& run,
 
 }  // namespace
 
+Result<v1::Output> model_of_needs(const v1::Run& run, const v1::Step& step) {
+  for (const auto& need : step.needs()) {
+    for (const auto& status : run.steps()) {
+      if (status.name() != need) continue;
+      for (const auto& output : status.outputs()) {
+        if (output.type() == "model") return output;
+      }
+    }
+  }
+  return invalid_argument("step " + step.name() + " is about a model, but no step it needs made one");
+}
+
+Result<v1::TrainTask> build_train_task(const Snapshot& snapshot, const v1::Run& run, const v1::Step& train) {
+  v1::TrainTask task;
+  *task.mutable_step() = train.train();
+  RETURN_IF_ERROR(add_data(snapshot, run, train.name(), train.train().input(), &task));
+  if (!run.warm_start_model().empty()) task.mutable_warm_start()->set_digest(run.warm_start_model());
+  return task;
+}
+
 Result<std::vector<v1::DatasetEntry>> trained_entries(const Snapshot& snapshot, const std::string& project,
                                                       const v1::RunInput& input) {
   ASSIGN_OR_RETURN(auto dataset, require<v1::DatasetVersion>(snapshot, keys::dataset(project, input.dataset_digest()),
@@ -118,11 +126,17 @@ Result<BuiltTask> build_step_task(const Snapshot& snapshot, const v1::Run& run, 
   ASSIGN_OR_RETURN(v1::PipelineRecord pipeline, pipeline_of(snapshot, run));
   const v1::Step& step = find_step(run.recipe(), step_name);
   BuiltTask built;
+  v1::StepResources resources = resources_of(pipeline.pipeline().spec(), step_name);
+  uint64_t seed = run.seed();
   if (step.has_train()) {
-    v1::TrainTask* task = built.spec.mutable_train();
-    *task->mutable_step() = step.train();
-    RETURN_IF_ERROR(add_data(snapshot, run, step_name, step.train().input(), task));
-    if (!run.warm_start_model().empty()) task->mutable_warm_start()->set_digest(run.warm_start_model());
+    ASSIGN_OR_RETURN(*built.spec.mutable_train(), build_train_task(snapshot, run, step));
+  } else if (step.has_replay()) {
+    ASSIGN_OR_RETURN(auto replay, build_replay(snapshot, run, step));
+    *built.spec.mutable_replay() = std::move(replay.task);
+    resources = replay_resources(pipeline.pipeline().spec(), replay.recipe);
+    // The bits do not depend on the number of ranks, but there can't be more of them than micro-batches.
+    resources.set_ranks(std::min(resources.ranks(), built.spec.replay().train().step().batch().micro_batches()));
+    seed = replay.seed;
   } else if (step.has_evaluate()) {
     ASSIGN_OR_RETURN(built, build_evaluation(snapshot, run, step, pipeline));
   } else if (step.has_command()) {
@@ -141,12 +155,11 @@ Result<BuiltTask> build_step_task(const Snapshot& snapshot, const v1::Run& run, 
   } else {
     return internal("step " + step_name + " has no process to start");
   }
-  v1::StepResources resources = resources_of(pipeline.pipeline().spec(), step_name);
   *built.spec.mutable_work() = step_work(run, step_name);
   built.spec.set_ranks(step.has_evaluate() ? 1 : resources.ranks());
   built.spec.set_threads_per_rank(resources.threads_per_rank());
   built.spec.set_timeout_s(resources.timeout_s());
-  built.spec.set_seed(run.seed());
+  built.spec.set_seed(seed);
   return built;
 }
 

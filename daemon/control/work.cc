@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "daemon/store/keys.h"
+#include "proto/defaults.h"
 #include "scheduler/run_graph.h"
 
 namespace freshet::control {
@@ -64,6 +65,14 @@ v1::StepResources resources_of(const v1::PipelineSpec& spec, const std::string& 
   if (resources.timeout_s() == 0) resources.set_timeout_s(86400);
   if (resources.max_attempts() == 0) resources.set_max_attempts(3);
   return resources;
+}
+
+v1::StepResources replay_resources(const v1::PipelineSpec& spec, const v1::Recipe& trained) {
+  for (const auto& entry : spec.resources()) {
+    if (entry.step() == kReplayStepName) return resources_of(spec, kReplayStepName);
+  }
+  const v1::Step* train = train_step(trained);
+  return resources_of(spec, train == nullptr ? kReplayStepName : train->name());
 }
 
 const v1::InputSpec* find_input(const v1::PipelineSpec& spec, const std::string& input) {

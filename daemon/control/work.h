@@ -32,6 +32,8 @@ const v1::Step* train_step(const v1::Recipe& recipe);
 
 // What the pipeline grants the step, with the defaults filled in.
 v1::StepResources resources_of(const v1::PipelineSpec& spec, const std::string& step);
+// What it grants a replay of what `trained` trained: the entry of the step "replay", else that of the train step.
+v1::StepResources replay_resources(const v1::PipelineSpec& spec, const v1::Recipe& trained);
 const v1::InputSpec* find_input(const v1::PipelineSpec& spec, const std::string& input);
 
 // "flights/3" and back.
