@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <new>
-#include <set>
 
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "proto/json.h"
 #include "worker/checkpoint/fingerprint.h"
+#include "worker/checkpoint/memory_room.h"
 #include "worker/checkpoint/shard.h"
 
 namespace freshet::worker {
@@ -17,7 +17,6 @@ namespace {
 
 // With both moments 192 MiB a file: few files, and a reader holds little at a time.
 constexpr size_t kShardElements = size_t{1} << 24;
-constexpr uint64_t kNone = UINT64_MAX;
 
 std::string name_of(uint64_t step) { return "the checkpoint of step " + std::to_string(step); }
 
@@ -31,13 +30,22 @@ struct Checkpointer::Note {
   double seconds = 0;
 };
 
+std::vector<Checkpointer::Place> Checkpointer::places_of(const CheckpointOptions& options) {
+  std::vector<Place> places;
+  if (!options.memory_directory.empty() && options.kept_in_memory > 0) {
+    places.push_back({"in memory", {options.memory_directory, options.epoch}, options.kept_in_memory});
+  }
+  places.push_back({"on disk", {options.directory, options.epoch}, options.kept});
+  return places;
+}
+
 Checkpointer::Checkpointer(CheckpointOptions options, std::vector<TensorView> tensors, Communicator* comm,
                            std::function<void(const SealedCheckpoint&)> on_sealed)
     : options_(std::move(options)),
       tensors_(std::move(tensors)),
       comm_(*comm),
       on_sealed_(std::move(on_sealed)),
-      directory_(options_.directory, options_.epoch),
+      places_(places_of(options_)),
       begun_at_(clock_.monotonic()) {}
 
 void Checkpointer::wait_until_copied() {
@@ -69,49 +77,71 @@ void Checkpointer::begin(const Progress& progress, const TrainingMemory& memory)
   Time start = clock_.monotonic();
   overdue_ = false;
   begun_at_ = start;
-  phase_ = Phase::kWriting;
   pending_ = info_of(progress);
+  seconds_ = 0;
+  segment_ = memory.segment;
+  place_ = memory_is_short_ ? places_.size() - 1 : 0;
   copied_.store(false, std::memory_order_relaxed);
-  background_.start(
-      [this, step = progress.step, memory](const std::atomic<bool>& stop) { return write(step, memory, stop); });
+  start_writing(&memory);
   stall_seconds_ = (clock_.monotonic() - start).to_seconds();
 }
 
-Status Checkpointer::copy(const TrainingMemory& memory) {
-  Status status;
+// `memory`: of a training that is to be copied first; null when it has been.
+void Checkpointer::start_writing(const TrainingMemory* memory) {
+  phase_ = Phase::kWriting;
+  if (memory == nullptr) {
+    background_.start([this](const std::atomic<bool>& stop) { return write(stop); });
+    return;
+  }
+  background_.start([this, memory = *memory](const std::atomic<bool>& stop) {
+    copy(memory);
+    return write(stop);
+  });
+}
+
+void Checkpointer::copy(const TrainingMemory& memory) {
+  copy_status_ = Status::ok();
   try {
     auto own = memory.parameters.subspan(memory.segment.begin, memory.segment.size());
     parameters_.assign(own.begin(), own.end());
     m_.assign(memory.m.begin(), memory.m.end());
     v_.assign(memory.v.begin(), memory.v.end());
   } catch (const std::bad_alloc&) {
-    status = resource_exhausted("there is no memory for a copy of parameters and moments");
+    copy_status_ = resource_exhausted("there is no memory for a copy of parameters and moments");
   }
   copied_.store(true, std::memory_order_release);
   copied_.notify_all();
-  return status;
+  CRASH_POINT("snapshot.copy.after");
 }
 
-Status Checkpointer::write(uint64_t step, const TrainingMemory& memory, const std::atomic<bool>& stop) {
+Status Checkpointer::write(const std::atomic<bool>& stop) {
   Time start = clock_.monotonic();
-  Range segment = memory.segment;
-  RETURN_IF_ERROR(copy(memory));
-  CRASH_POINT("snapshot.copy.after");
-
-  RETURN_IF_ERROR(make_directories(directory_.unfinished_path(step)));
+  RETURN_IF_ERROR(copy_status_);
+  const Place& place = places_[place_];
+  if (is_in_memory(place_) && comm_.rank() == 0) {
+    RETURN_IF_ERROR(check_memory_room(options_.memory_directory, bytes_of_all_ranks(), options_.memory_left));
+  }
+  const std::filesystem::path directory = place.directory.unfinished_path(pending_.step());
+  RETURN_IF_ERROR(make_directories(directory));
   std::vector<v1::ArtifactFile> files;
-  for (size_t begin = segment.begin; begin < segment.end;) {
+  for (size_t begin = segment_.begin; begin < segment_.end;) {
     // Borders are multiples of the same size for any number of ranks, but for those of the segments.
-    size_t end = std::min((begin / kShardElements + 1) * kShardElements, segment.end);
-    size_t at = begin - segment.begin;
-    ASSIGN_OR_RETURN(auto file, write_shard(directory_.unfinished_path(step), tensors_,
-                                            {{begin, end}, &parameters_[at], &m_[at], &v_[at]}, stop));
+    size_t end = std::min((begin / kShardElements + 1) * kShardElements, segment_.end);
+    size_t at = begin - segment_.begin;
+    ASSIGN_OR_RETURN(auto file,
+                     write_shard(directory, tensors_, {{begin, end}, &parameters_[at], &m_[at], &v_[at]}, stop));
     files.push_back(std::move(file));
     begin = end;
   }
-  RETURN_IF_ERROR(directory_.note_files(step, comm_.rank(), files));
+  RETURN_IF_ERROR(place.directory.note_files(pending_.step(), comm_.rank(), files));
   write_seconds_ = (clock_.monotonic() - start).to_seconds();
   return Status::ok();
+}
+
+uint64_t Checkpointer::bytes_of_all_ranks() const {
+  uint64_t elements = 0;
+  for (const auto& tensor : tensors_) elements += tensor.size;
+  return 3 * elements * sizeof(float);
 }
 
 Status Checkpointer::seal(const v1::CheckpointInfo& info) {
@@ -119,9 +149,10 @@ Status Checkpointer::seal(const v1::CheckpointInfo& info) {
   RETURN_IF_ERROR(know_numerics());
   v1::CheckpointInfo complete = info;
   *complete.mutable_numerics() = *numerics_;
-  ASSIGN_OR_RETURN(bytes_, directory_.seal(info.step(), comm_.size(), complete));
+  const Place& place = places_[place_];
+  ASSIGN_OR_RETURN(bytes_, place.directory.seal(info.step(), comm_.size(), complete));
   seal_seconds_ = (clock_.monotonic() - start).to_seconds();
-  if (Status removed = directory_.remove_older(options_.kept); !removed.is_ok()) {
+  if (Status removed = place.directory.remove_older(place.kept); !removed.is_ok()) {
     log_warning("checkpoint", "older ones could not be removed: " + removed.message());
   }
   return Status::ok();
@@ -151,8 +182,9 @@ Status Checkpointer::advance(bool is_due) {
   RETURN_IF_ERROR(comm_.all_gather(std::as_bytes(std::span<const Note>(&mine, 1)), all));
   if (notes[0].is_due != 0) overdue_ = true;
   if (!failure.is_ok()) {
-    log_warning("checkpoint",
-                name_of(pending_.step()) + " could not be written, training goes on without it: " + failure.message());
+    const char* what = is_in_memory(place_) ? " has no place in memory, it and those after it are on disk only: "
+                                            : " could not be written, training goes on without it: ";
+    log_warning("checkpoint", name_of(pending_.step()) + what + failure.message());
   }
   settle(notes);
   return Status::ok();
@@ -166,21 +198,32 @@ void Checkpointer::settle(const std::vector<Note>& notes) {
   bool failed = std::any_of(relevant.begin(), relevant.end(), [](const Note& n) { return n.state == Note::kFailed; });
   if (failed) {
     phase_ = Phase::kNone;
-    if (comm_.rank() != 0) return;
-    if (Status removed = directory_.remove_unfinished(pending_.step()); !removed.is_ok()) {
-      log_warning("checkpoint", removed.message());
+    if (comm_.rank() == 0) {
+      Status removed = places_[place_].directory.remove_unfinished(pending_.step());
+      if (!removed.is_ok()) log_warning("checkpoint", removed.message());
     }
+    if (!is_in_memory(place_)) return;
+    memory_is_short_ = true;
+    ++place_;
+    start_writing(nullptr);
     return;
   }
+  double part_seconds = 0;
+  for (const auto& note : relevant) part_seconds = std::max(part_seconds, note.seconds);
+  seconds_ += part_seconds;
   if (phase_ == Phase::kWriting) {
     phase_ = Phase::kSealing;
-    for (const auto& note : notes) write_seconds_ = std::max(write_seconds_, note.seconds);
     if (comm_.rank() == 0) background_.start([this, info = pending_](const std::atomic<bool>&) { return seal(info); });
+    return;
+  }
+  if (is_in_memory(place_)) {
+    ++place_;
+    start_writing(nullptr);
     return;
   }
   phase_ = Phase::kNone;
   if (comm_.rank() != 0) return;
-  SealedCheckpoint sealed{pending_.step(), bytes_, write_seconds_ + seal_seconds_, stall_seconds_};
+  SealedCheckpoint sealed{pending_.step(), bytes_, seconds_, stall_seconds_};
   char text[160];
   std::snprintf(text, sizeof text, "step %llu sealed: %.3f MB in %.3f s (%.2f GB/s), training stood for %.3f ms",
                 static_cast<unsigned long long>(sealed.step), static_cast<double>(sealed.bytes) / 1e6, sealed.seconds,
@@ -201,39 +244,59 @@ Status Checkpointer::finish() {
 
 Result<std::optional<Progress>> Checkpointer::restore(const TrainingMemory& memory) {
   RETURN_IF_ERROR(finish());
-  Status prepared = comm_.rank() == 0 ? directory_.remove_all_unfinished() : Status::ok();
+  Status prepared;
+  for (const auto& place : places_) {
+    if (comm_.rank() == 0 && prepared.is_ok()) prepared = place.directory.remove_all_unfinished();
+  }
   RETURN_IF_ERROR(comm_.agree(prepared));
-  std::set<uint64_t> tried;
+  std::set<Candidate> tried;
   while (true) {
-    uint64_t step = kNone;
+    Candidate candidate;
     Status listed;
     if (comm_.rank() == 0) {
-      auto steps = directory_.sealed();
-      listed = steps.status();
-      if (steps.is_ok()) std::erase_if(*steps, [&](uint64_t s) { return tried.contains(s); });
-      if (steps.is_ok() && !steps->empty()) step = steps->back();
+      auto found = newest(tried);
+      listed = found.status();
+      if (found.is_ok()) candidate = *found;
     }
     RETURN_IF_ERROR(comm_.agree(listed));
-    RETURN_IF_ERROR(comm_.broadcast(std::as_writable_bytes(std::span(&step, 1))));
-    if (step == kNone) return std::optional<Progress>();
-    tried.insert(step);
+    RETURN_IF_ERROR(comm_.broadcast(std::as_writable_bytes(std::span(&candidate, 1))));
+    if (candidate.step == kNoStep) return std::optional<Progress>();
+    tried.insert(candidate);
+    const std::string name = name_of(candidate.step) + " " + places_[candidate.place].name;
     Progress progress;
     bool touched = false;
-    Status loaded = comm_.agree(load(step, memory, &progress, &touched));
-    if (loaded.is_ok()) return std::optional<Progress>(std::move(progress));
+    Status loaded = comm_.agree(load(candidate, memory, &progress, &touched));
+    if (loaded.is_ok()) {
+      if (comm_.rank() == 0) log_info("checkpoint", "going on from " + name);
+      return std::optional<Progress>(std::move(progress));
+    }
     if (comm_.rank() == 0) {
-      log_warning("checkpoint", name_of(step) + " is not used, looking for an older one: " + loaded.message());
+      const char* other = is_in_memory(candidate.place) ? "another" : "an older";
+      log_warning("checkpoint", name + " is not used, looking for " + other + " one: " + loaded.message());
       bool is_bad = loaded.code() == Code::kCorrupt || loaded.code() == Code::kConflict;
-      Status removed = is_bad ? directory_.remove_sealed(step) : Status::ok();
+      Status removed = is_bad ? places_[candidate.place].directory.remove_sealed(candidate.step) : Status::ok();
       if (!removed.is_ok()) log_warning("checkpoint", removed.message());
     }
     // Its files are what the manifest says, so this is no damage of the disk; the memory may be a mixture by now.
-    if (touched) return loaded.with_context(name_of(step));
+    if (touched) return loaded.with_context(name);
   }
 }
 
-Status Checkpointer::load(uint64_t step, const TrainingMemory& memory, Progress* progress, bool* touched) {
-  auto directory = directory_.sealed_path(step);
+// Of those that have not been tried.
+Result<Checkpointer::Candidate> Checkpointer::newest(const std::set<Candidate>& tried) const {
+  Candidate best;
+  for (size_t place = 0; place < places_.size(); ++place) {
+    ASSIGN_OR_RETURN(auto steps, places_[place].directory.sealed());
+    for (uint64_t step : steps) {
+      const Candidate candidate{step, place};
+      if ((best.step == kNoStep || step > best.step) && !tried.contains(candidate)) best = candidate;
+    }
+  }
+  return best;
+}
+
+Status Checkpointer::load(const Candidate& candidate, const TrainingMemory& memory, Progress* progress, bool* touched) {
+  auto directory = places_[candidate.place].directory.sealed_path(candidate.step);
   auto manifest = verify_checkpoint(directory, static_cast<size_t>(comm_.rank()), static_cast<size_t>(comm_.size()));
   Status usable = manifest.status();
   if (usable.is_ok()) usable = know_numerics();
@@ -247,7 +310,7 @@ Status Checkpointer::load(uint64_t step, const TrainingMemory& memory, Progress*
     common.clear_cursor();
     common.clear_skipped_steps();
     common.clear_recent_losses();
-    if (to_canonical_json(common) != to_canonical_json(expected) || found.step() != step) {
+    if (to_canonical_json(common) != to_canonical_json(expected) || found.step() != candidate.step) {
       usable = conflict(directory.string() +
                         " is of another training (data, recipe, seed, engine or machine differ), or of another step");
     }

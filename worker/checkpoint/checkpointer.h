@@ -3,12 +3,14 @@
 // ranks have said, after some later step, that theirs is on disk. At most one is under way; one that falls due
 // meanwhile is made as soon as that one is sealed. What fails costs that checkpoint, not the training. All ranks make
 // the same calls, on the thread that owns the Communicator; nothing that reaches the weights passes through here but
-// what restore() brings back.
+// what restore() brings back. Where a place in memory is named, each checkpoint is sealed there first, for ranks that
+// die while the machine lives, and then on disk; one that has no room in memory is on disk only, as are those after it.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +31,10 @@ struct CheckpointOptions {
   uint64_t every_steps = 0;         // 0: not by steps
   Duration every{};                 // 0: not by time
   size_t kept = 2;                  // sealed ones that stay, the newest
+  // The same in the node's memory (a tmpfs); empty: none.
+  std::filesystem::path memory_directory;
+  size_t kept_in_memory = 1;
+  uint64_t memory_left = uint64_t{1} << 30;  // bytes that those in memory must leave free
   // What is true of the whole training: family, seed, training digest. Checkpoints that say otherwise, or that were
   // written by another engine, are of another training, and are removed.
   v1::CheckpointInfo training;
@@ -63,13 +69,31 @@ class Checkpointer {
 
  private:
   struct Note;
+  // A place where checkpoints are sealed, one place after the other.
+  struct Place {
+    std::string name;
+    CheckpointDirectory directory;
+    size_t kept = 0;
+  };
+  // Found when the gang begins: the newest step, and of equal ones the first place.
+  struct Candidate {
+    uint64_t step = kNoStep;
+    uint64_t place = 0;
+    auto operator<=>(const Candidate&) const = default;
+  };
+  static constexpr uint64_t kNoStep = UINT64_MAX;
+  static std::vector<Place> places_of(const CheckpointOptions& options);
+  bool is_in_memory(size_t place) const { return place + 1 < places_.size(); }
   Status advance(bool is_due);
   void begin(const Progress& progress, const TrainingMemory& memory);
-  Status copy(const TrainingMemory& memory);
-  Status write(uint64_t step, const TrainingMemory& memory, const std::atomic<bool>& stop);
+  void start_writing(const TrainingMemory* memory);
+  void copy(const TrainingMemory& memory);
+  Status write(const std::atomic<bool>& stop);
+  uint64_t bytes_of_all_ranks() const;
   Status seal(const v1::CheckpointInfo& info);
   void settle(const std::vector<Note>& notes);
-  Status load(uint64_t step, const TrainingMemory& memory, Progress* progress, bool* touched);
+  Result<Candidate> newest(const std::set<Candidate>& tried) const;
+  Status load(const Candidate& candidate, const TrainingMemory& memory, Progress* progress, bool* touched);
   Status know_numerics();
   v1::CheckpointInfo info_of(const Progress& progress) const;
 
@@ -77,21 +101,25 @@ class Checkpointer {
   const std::vector<TensorView> tensors_;
   Communicator& comm_;
   const std::function<void(const SealedCheckpoint&)> on_sealed_;
-  const CheckpointDirectory directory_;
+  const std::vector<Place> places_;  // the last is the disk
   SystemClock clock_;
   Time begun_at_;         // of the newest one, or of the training
   bool overdue_ = false;  // one is wanted as soon as none is under way; the same on all ranks
 
   enum class Phase { kNone, kWriting, kSealing };
-  Phase phase_ = Phase::kNone;  // the same on all ranks
+  Phase phase_ = Phase::kNone;    // the same on all ranks
+  size_t place_ = 0;              // where the one under way is written; the same on all ranks
+  bool memory_is_short_ = false;  // the same on all ranks
   v1::CheckpointInfo pending_;
-  double stall_seconds_ = 0;
+  double stall_seconds_ = 0, seconds_ = 0;
   std::atomic<bool> copied_{true};
 
   // Of the background thread while it is at work.
+  Range segment_;
+  Status copy_status_;
   std::vector<float> parameters_, m_, v_;
   std::optional<v1::NumericsFingerprint> numerics_;
-  double write_seconds_ = 0, seal_seconds_ = 0;
+  double write_seconds_ = 0, seal_seconds_ = 0;  // in the place at hand
   uint64_t bytes_ = 0;
 
   Background background_;  // last: its job uses all of the above

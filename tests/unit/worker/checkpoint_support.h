@@ -31,7 +31,9 @@ constexpr size_t kCheckpointedRows = 11 * 8 * 16 + 4 * 16 + 7;
 constexpr uint64_t kCheckpointedSteps = 24;
 
 struct CheckpointedRun {
-  std::filesystem::path directory;  // empty: no checkpoints
+  std::filesystem::path directory;         // empty: no checkpoints
+  std::filesystem::path memory_directory;  // empty: on disk only
+  uint64_t memory_left = 0;
   uint64_t epoch = 1;
   size_t kept = 2;
   // Each checkpoint is sealed before the step after the next begins, as if steps took long; else some fall out.
@@ -74,6 +76,8 @@ struct CheckpointedRun {
       wanted.epoch = epoch;
       wanted.every_steps = options.checkpoint_every_steps;
       wanted.kept = kept;
+      wanted.memory_directory = memory_directory;
+      wanted.memory_left = memory_left;
       wanted.training.set_family("tabular");
       wanted.training.set_seed(options.seed);
       hooks.checkpoints = &checkpoints.emplace(wanted, model.tensors(), comm, on_sealed);

@@ -5,15 +5,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <fstream>
 
 #include "base/file.h"
 #include "base/random.h"
-#include "tests/unit/worker/checkpoint_support.h"
-#include "tests/unit/worker/shared_floats.h"
+#include "tests/unit/worker/checkpoint_gang.h"
 #include "tests/unit/worker/temp_dir.h"
-#include "worker/comm/local.h"
 
 namespace freshet::worker {
 namespace {
@@ -21,64 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-struct Bits {
-  std::vector<float> weights, m, v;
-  bool operator==(const Bits& other) const {
-    auto same = [](const auto& a, const auto& b) {
-      return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-    };
-    return same(weights, other.weights) && same(m, other.m) && same(v, other.v);
-  }
-};
-
-const Bits& undisturbed() {
-  static const Bits kBits = [] {
-    CheckpointedRun run;
-    SingleCommunicator comm;
-    Status status = run.run(&comm);
-    EXPECT_TRUE(status.is_ok()) << status.to_string();
-    return Bits{run.weights, run.m, run.v};
-  }();
-  return kBits;
-}
-
-// What a gang of `ranks` comes to; -1 in `resumed` when it began at the start. The error is the gang's.
-struct GangRun {
-  Status status;
-  Bits bits;
-  double resumed = -1;
-};
-GangRun run_gang(int ranks, const fs::path& directory, uint64_t epoch,
-                 const std::function<Status(int rank, uint64_t step)>& on_step = {}, bool slow_steps = true) {
-  size_t count = undisturbed().weights.size();
-  SharedFloats shared(3 * count + 1);
-  shared.clear();
-  GangRun outcome;
-  outcome.status = run_local_gang(ranks, [&](Communicator& comm) -> Status {
-    CheckpointedRun run;
-    run.directory = directory;
-    run.epoch = epoch;
-    run.slow_steps = slow_steps;
-    if (on_step) run.on_step = [&](const StepResult& result) { return on_step(comm.rank(), result.step); };
-    RETURN_IF_ERROR(run.run(&comm, 2));
-    if (comm.rank() == 0) {
-      std::copy(run.m.begin(), run.m.end(), shared.data() + count);
-      std::copy(run.v.begin(), run.v.end(), shared.data() + 2 * count);
-      shared.data()[3 * count] = run.resumed_from.empty() ? -1.0F : static_cast<float>(run.resumed_from[0]);
-    }
-    if (comm.rank() == comm.size() - 1) std::copy(run.weights.begin(), run.weights.end(), shared.data());
-    return Status::ok();
-  });
-  auto at = shared.values();
-  auto part = [&](size_t i) {
-    return std::vector<float>(at.begin() + static_cast<ptrdiff_t>(i * count),
-                              at.begin() + static_cast<ptrdiff_t>((i + 1) * count));
-  };
-  outcome.bits = {part(0), part(1), part(2)};
-  outcome.resumed = static_cast<double>(at[3 * count]);
-  return outcome;
-}
 
 TEST(Resume, CheckpointsChangeNoBit) {
   for (int ranks : {1, 2, 3}) {
