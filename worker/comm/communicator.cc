@@ -40,6 +40,28 @@ Status Communicator::gather(Bytes part, const std::vector<MutableBytes>& all) {
   return exchange(outgoing, incoming);
 }
 
+Result<std::vector<std::vector<std::byte>>> Communicator::all_to_all(const std::vector<Bytes>& outgoing) {
+  const auto ranks = static_cast<size_t>(size()), me = static_cast<size_t>(rank());
+  CHECK(outgoing.size() == ranks);
+  std::vector<std::vector<std::byte>> received(ranks);
+  std::vector<uint64_t> sent_sizes(ranks), sizes(ranks);
+  std::vector<Bytes> sizes_out;
+  std::vector<MutableBytes> sizes_in, incoming;
+  for (size_t peer = 0; peer < ranks; ++peer) {
+    sent_sizes[peer] = outgoing[peer].size();
+    sizes_out.push_back(std::as_bytes(std::span(&sent_sizes[peer], 1)));
+    sizes_in.push_back(std::as_writable_bytes(std::span(&sizes[peer], 1)));
+  }
+  if (ranks > 1) RETURN_IF_ERROR(exchange(sizes_out, sizes_in));
+  for (size_t peer = 0; peer < ranks; ++peer) {
+    if (peer != me) received[peer].resize(sizes[peer]);
+    incoming.emplace_back(received[peer]);
+  }
+  received[me].assign(outgoing[me].begin(), outgoing[me].end());
+  if (ranks > 1) RETURN_IF_ERROR(exchange(outgoing, incoming));
+  return received;
+}
+
 Status Communicator::barrier() {
   std::vector<std::byte> tokens(static_cast<size_t>(size()));
   std::vector<MutableBytes> all;

@@ -49,6 +49,8 @@ class Communicator {
   Status broadcast(MutableBytes bytes);
   // As all_gather, but only rank 0 receives; `all` is ignored elsewhere.
   Status gather(Bytes part, const std::vector<MutableBytes>& all);
+  // As exchange, of messages whose sizes only their senders know; the own rank's comes back, too. Two exchanges.
+  Result<std::vector<std::vector<std::byte>>> all_to_all(const std::vector<Bytes>& outgoing);
   // Returns when every rank has called it.
   Status barrier();
   // Whether all ranks are well. A rank with an error gets its own back; the others get that of the first such rank,

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <numeric>
 
 #include "tests/unit/worker/shared_floats.h"
@@ -35,6 +36,30 @@ TEST_P(LocalGang, ExchangesMessagesOfAnySize) {
         for (size_t i = 0; i < in[peer].size() && peer != me; ++i) {
           if (in[peer][i] != content(peer, me, i)) return corrupt("element " + std::to_string(i));
         }
+      }
+    }
+    return Status::ok();
+  });
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+}
+
+// Only the sender knows how long a message is; the own one comes back.
+TEST_P(LocalGang, AllToAllBringsMessagesOfUnknownSize) {
+  Status status = run_local_gang(GetParam(), [](Communicator& comm) -> Status {
+    auto content = [](size_t from, size_t to) {
+      return std::vector<uint32_t>((from * 5 + to * 3) % 4 * 30'000, static_cast<uint32_t>(from * 10 + to));
+    };
+    const auto ranks = static_cast<size_t>(comm.size()), me = static_cast<size_t>(comm.rank());
+    std::vector<std::vector<uint32_t>> out;
+    std::vector<Bytes> outgoing;
+    for (size_t peer = 0; peer < ranks; ++peer) out.push_back(content(me, peer));
+    for (const auto& message : out) outgoing.push_back(bytes_of(std::span<const uint32_t>(message)));
+    ASSIGN_OR_RETURN(auto received, comm.all_to_all(outgoing));
+    for (size_t peer = 0; peer < ranks; ++peer) {
+      const auto expected = content(peer, me);
+      if (received[peer].size() != expected.size() * sizeof(uint32_t)) return corrupt("size");
+      if (!expected.empty() && std::memcmp(received[peer].data(), expected.data(), received[peer].size()) != 0) {
+        return corrupt("content from " + std::to_string(peer));
       }
     }
     return Status::ok();
