@@ -18,11 +18,20 @@ struct Progress {
   std::vector<double> recent_losses;  // oldest first; as many as the loss-spike guard looks at
 };
 
-// Of one rank: all parameters, and the moments of the segment that it owns.
+// The rows of a table of embeddings that a rank owns, and for each the number that row-wise AdaGrad keeps.
+struct TableMemory {
+  Range rows;
+  size_t dim = 0;
+  std::span<float> values, sums;
+};
+
+// Of one rank: all parameters, and the moments of the segment that it owns. Where there are tables, those are the first
+// tensors of the model, and the parameters are all others.
 struct TrainingMemory {
   std::span<float> parameters;
   Range segment;
   std::span<float> m, v;
+  std::vector<TableMemory> tables;
 };
 
 }  // namespace freshet::worker

@@ -138,6 +138,10 @@ Result<TabularModel> TabularModel::create(const TabularShape& shape) {
   model.hidden_inputs_ = width;
   model.add_layers("layers", &width, shape.hidden, &model.hidden_layers_);
   model.add_layers("output", &width, {static_cast<uint32_t>(shape.outputs())}, &model.hidden_layers_);
+  for (size_t t = shape.categorical.size(); t < model.tensors_.size(); ++t) {
+    model.dense_tensors_.push_back(model.tensors_[t]);
+    model.dense_tensors_.back().offset -= model.dense_begin_;
+  }
   return model;
 }
 

@@ -58,6 +58,8 @@ class TabularModel {
   // Where the dense parameters begin: what lies before are the tables, one a feature.
   size_t dense_begin() const { return dense_begin_; }
   size_t dense_parameters() const { return parameters_ - dense_begin_; }
+  // The dense tensors, with offsets from there.
+  const std::vector<TensorView>& dense_tensors() const { return dense_tensors_; }
   const TabularShape& shape() const { return shape_; }
   // Of a row of features: the embeddings, then the numeric features or what their layers make of them.
   size_t feature_width() const { return feature_width_; }
@@ -137,7 +139,7 @@ class TabularModel {
   std::vector<size_t> column_;
   std::vector<Layer> numeric_layers_, hidden_layers_;  // the last hidden one is the output
   std::vector<CrossLayer> cross_layers_;
-  std::vector<TensorView> tensors_;
+  std::vector<TensorView> tensors_, dense_tensors_;
   size_t dense_begin_ = 0;
   size_t parameters_ = 0;
 };

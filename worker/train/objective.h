@@ -13,6 +13,8 @@
 
 namespace freshet::worker {
 
+class EmbeddingTables;
+
 // The examples of one forward and backward pass.
 struct MicroBatch {
   std::span<const uint32_t> examples;
@@ -38,11 +40,27 @@ class Objective {
   // objective does not compute with them.
   virtual std::span<uint16_t> rounded() { return {}; }
 
+  // Parameters that the objective trains by itself, beside the flat ones: tables of embeddings. Null: none.
+  virtual EmbeddingTables* tables() { return nullptr; }
+
+  // Before the micro-batches of a step: the examples of all those that are this rank's, of which the first stands at
+  // `first` in the step's global batch. Collective.
+  virtual Status begin_step(std::span<const uint32_t> examples, uint64_t first, ThreadPool* pool) {
+    (void)examples, (void)first, (void)pool;
+    return Status::ok();
+  }
+
   // The SUM of the loss over these examples, and in `gradient` (as long as the parameters, overwritten) the gradient of
   // that sum times `scale`. `thread` is not used by two calls at a time. The bits depend on the micro-batch and the
   // parameters only.
   virtual Result<double> forward_backward(const MicroBatch& batch, float scale, const float* parameters,
                                           float* gradient, unsigned thread) = 0;
+
+  // After them, unless the step is left out: moves the tables. `leaves`: micro-batches of this batch. Collective.
+  virtual Status update_tables(size_t leaves, float learning_rate_factor, ThreadPool* pool) {
+    (void)leaves, (void)learning_rate_factor, (void)pool;
+    return Status::ok();
+  }
 };
 
 }  // namespace freshet::worker

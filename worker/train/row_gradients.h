@@ -1,6 +1,6 @@
-// The gradients of the rows of a table that a step's micro-batches name: lookups sorted by row, and for each row its sum
-// in the fixed tree over micro-batches (comm/tree.h), in which a micro-batch that does not name the row is no leaf. A
-// micro-batch's own lookups of a row are added in their order. So the bits do not depend on who holds what. Plain
+// The gradients of the rows of a table that a step's micro-batches name: lookups sorted by row, and for each row its
+// sum in the fixed tree over micro-batches (comm/tree.h), in which a micro-batch that does not name the row is no leaf.
+// A micro-batch's own lookups of a row are added in their order. So the bits do not depend on who holds what. Plain
 // functions; any thread.
 #pragma once
 

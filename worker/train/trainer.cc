@@ -8,18 +8,28 @@
 #include "base/log.h"
 #include "kernels/adamw.h"
 #include "kernels/reduce.h"
+#include "worker/train/embedding_tables.h"
 #include "worker/train/flat_update.h"
 #include "worker/train/permutation.h"
 
 namespace freshet::worker {
+namespace {
+
+size_t table_elements(Objective* objective) { return objective->tables() ? objective->tables()->elements() : 0; }
+
+}  // namespace
 
 Result<Trainer> Trainer::create(Objective* objective, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
                                 std::vector<float> parameters) {
-  CHECK(parameters.size() == objective->parameters());
+  CHECK(parameters.size() == objective->parameters() + table_elements(objective));
   if (static_cast<size_t>(comm->size()) > options.micro_batches) {
     return invalid_argument("the gang has " + std::to_string(comm->size()) + " ranks but the batch has " +
                             std::to_string(options.micro_batches) +
                             " micro-batches: use fewer ranks or raise batch.micro_batches");
+  }
+  if (EmbeddingTables* tables = objective->tables()) {
+    tables->start(parameters.data());
+    parameters.erase(parameters.begin(), parameters.end() - static_cast<ptrdiff_t>(objective->parameters()));
   }
   return Trainer(objective, options, comm, pool, std::move(parameters));
 }
@@ -38,11 +48,14 @@ Trainer::Trainer(Objective* objective, const TrainOptions& options, Communicator
       v_(reducer_.segment().size()),
       guards_(options.guards),
       micro_batches_(share_of(options.micro_batches, comm->size(), comm->rank())),
-      indices_(pool->threads()),
       losses_(options.micro_batches),
       block_sums_((parameters_.size() + kernels::kBlock - 1) / kernels::kBlock) {
   for (unsigned thread = 0; thread < pool->threads(); ++thread) alone_.push_back(std::make_unique<ThreadPool>(1));
   round_parameters({0, parameters_.size()});
+}
+
+size_t Trainer::leaves_of(size_t rows) const {
+  return (rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
 }
 
 uint64_t Trainer::steps_of(const TrainOptions& options, size_t examples) {
@@ -67,7 +80,11 @@ Status Trainer::run(const TrainHooks& hooks) {
   return hooks.checkpoints ? hooks.checkpoints->finish() : Status::ok();
 }
 
-TrainingMemory Trainer::memory() { return {parameters_, reducer_.segment(), m_, v_}; }
+TrainingMemory Trainer::memory() {
+  TrainingMemory memory{parameters_, reducer_.segment(), m_, v_, {}};
+  if (objective_->tables()) memory.tables = objective_->tables()->memory();
+  return memory;
+}
 
 Progress Trainer::progress() const {
   return {step_, step_ / batches_a_pass_, step_ % batches_a_pass_ * options_.batch_rows(), guards_.skipped(),
@@ -86,7 +103,10 @@ Status Trainer::resume(const TrainHooks& hooks, bool may_start_over) {
     if (hooks.on_resume) hooks.on_resume(step_);
   } else if (may_start_over) {
     step_ = 0;
-    RETURN_IF_ERROR(comm_->agree(hooks.initial(parameters_)));
+    std::vector<float> initial(table_elements(objective_) + parameters_.size());
+    RETURN_IF_ERROR(comm_->agree(hooks.initial(initial)));
+    if (objective_->tables()) objective_->tables()->start(initial.data());
+    std::copy(initial.end() - static_cast<ptrdiff_t>(parameters_.size()), initial.end(), parameters_.begin());
     std::fill(m_.begin(), m_.end(), 0.0F);
     std::fill(v_.begin(), v_.end(), 0.0F);
     guards_.restore({}, {});
@@ -103,7 +123,7 @@ Status Trainer::run_step(const TrainHooks& hooks) {
   result.learning_rate = options_.learning_rate * options_.schedule.factor(result.step, steps_);
   result.rows = std::min<size_t>(options_.batch_rows(), objective_->examples() - cursor);
   // The last batch of a pass fills its micro-batches from the front; those left empty are no leaves of its tree.
-  size_t leaves = (result.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
+  const size_t leaves = leaves_of(result.rows);
 
   SubtreeSums sums(leaves, micro_batches_.begin, micro_batches_.end, buffers_.get());
   RETURN_IF_ERROR(sum_micro_batches(pass, cursor, result.rows, &sums));
@@ -129,6 +149,8 @@ Status Trainer::take(Guards::Action action, const std::string& trouble, const fl
       if (hooks.checkpoints) hooks.checkpoints->wait_until_copied();
       update(gradient, result);
       RETURN_IF_ERROR(share_parameters());
+      RETURN_IF_ERROR(objective_->update_tables(
+          leaves_of(result.rows), static_cast<float>(options_.schedule.factor(result.step, steps_)), pool_));
       ++step_;
       return hooks.on_step(result);
     case Guards::Action::kRollBack:
@@ -148,16 +170,22 @@ Status Trainer::sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_r
   float scale = 1.0F / static_cast<float>(batch_rows);
   std::fill(losses_.begin(), losses_.end(), 0.0);
   size_t micro = options_.micro_batch_rows;
-  size_t end = std::min(micro_batches_.end, (batch_rows + micro - 1) / micro);
+  size_t end = std::min(micro_batches_.end, leaves_of(batch_rows));
   size_t count = end > micro_batches_.begin ? end - micro_batches_.begin : 0;
+  const size_t begin = std::min(micro_batches_.begin * micro, batch_rows);
+  examples_.resize(std::min(micro_batches_.end * micro, batch_rows) - begin);
+  RETURN_IF_ERROR(pool_->run(count, [&](size_t job, unsigned) {
+    const size_t last = std::min((job + 1) * micro, examples_.size());
+    for (size_t i = job * micro; i < last; ++i) examples_[i] = static_cast<uint32_t>(order.at(cursor + begin + i));
+    return Status::ok();
+  }));
+  RETURN_IF_ERROR(objective_->begin_step(examples_, begin, pool_));
   auto work_on = [&](size_t leaf, ThreadPool* pool, unsigned thread) {
     size_t first = leaf * micro, last = std::min(first + micro, batch_rows);
-    auto& indices = indices_[thread];
-    indices.clear();
-    for (size_t i = first; i < last; ++i) indices.push_back(static_cast<uint32_t>(order.at(cursor + i)));
+    const auto examples = std::span<const uint32_t>(examples_).subspan(first - begin, last - first);
     float* gradient = buffers_->take();
     auto loss =
-        objective_->forward_backward({indices, step_ + 1, first, pool}, scale, parameters_.data(), gradient, thread);
+        objective_->forward_backward({examples, step_ + 1, first, pool}, scale, parameters_.data(), gradient, thread);
     if (!loss.is_ok()) {
       buffers_->give(gradient);
       return loss.status();
@@ -234,6 +262,18 @@ void Trainer::round_parameters(Range range) {
   round_weights(range.size(), parameters_.data() + range.begin, rounded.data() + range.begin, pool_);
 }
 
+Result<std::vector<float>> Trainer::take_parameters() {
+  EmbeddingTables* tables = objective_->tables();
+  if (tables == nullptr) return std::move(parameters_);
+  std::vector<float> all;
+  if (comm_->rank() == 0) {
+    all.resize(tables->elements() + parameters_.size());
+    std::copy(parameters_.begin(), parameters_.end(), all.begin() + static_cast<ptrdiff_t>(tables->elements()));
+  }
+  RETURN_IF_ERROR(tables->gather_values(comm_->rank() == 0 ? all.data() : nullptr));
+  return all;
+}
+
 Result<Trainer::OptimizerState> Trainer::gather_optimizer_state() {
   OptimizerState state;
   if (comm_->rank() == 0) {
@@ -247,6 +287,10 @@ Result<Trainer::OptimizerState> Trainer::gather_optimizer_state() {
       parts.push_back(bytes_of(std::span<float>(all->data() + segment.begin, segment.size())));
     }
     RETURN_IF_ERROR(comm_->gather(bytes_of(std::span<const float>(*own)), parts));
+  }
+  if (EmbeddingTables* tables = objective_->tables()) {
+    if (comm_->rank() == 0) state.row_sums.resize(tables->rows());
+    RETURN_IF_ERROR(tables->gather_sums(comm_->rank() == 0 ? state.row_sums.data() : nullptr));
   }
   return state;
 }

@@ -58,17 +58,21 @@ class Trainer {
     return run(TrainHooks{on_step, nullptr, {}, {}, {}});
   }
 
-  // All parameters, on every rank.
+  // All parameters, on every rank, but those of tables that the objective trains by itself.
   const std::vector<float>& parameters() const { return parameters_; }
   uint64_t steps_done() const { return step_; }
   // Steps whose batch was left out, ascending.
   std::vector<uint64_t> skipped_steps() const { return guards_.skipped(); }
 
-  // AdamW's two moments for all parameters, on rank 0; collective.
+  // AdamW's two moments for all of them, and the numbers that row-wise AdaGrad keeps for the rows of tables, on rank 0;
+  // collective.
   struct OptimizerState {
-    std::vector<float> m, v;
+    std::vector<float> m, v, row_sums;
   };
   Result<OptimizerState> gather_optimizer_state();
+
+  // The last call: all parameters, on rank 0 with the tables in front, as training started from them; collective.
+  Result<std::vector<float>> take_parameters();
 
   static uint64_t steps_of(const TrainOptions& options, size_t examples);
 
@@ -85,6 +89,7 @@ class Trainer {
   Status take(Guards::Action action, const std::string& trouble, const float* gradient, const StepResult& result,
               const TrainHooks& hooks);
   Status resume(const TrainHooks& hooks, bool may_start_over);
+  size_t leaves_of(size_t rows) const;
   TrainingMemory memory();
   Progress progress() const;
   Status sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_rows, SubtreeSums* sums);
@@ -107,7 +112,7 @@ class Trainer {
   uint64_t steps_ = 0;
   Guards guards_;
   Range micro_batches_;                             // those of this rank
-  std::vector<std::vector<uint32_t>> indices_;      // one a thread
+  std::vector<uint32_t> examples_;                  // of them, in this step
   std::vector<std::unique_ptr<ThreadPool>> alone_;  // of one thread, one for each
   std::vector<double> losses_, block_sums_;         // of the whole batch and all parameters
 };
