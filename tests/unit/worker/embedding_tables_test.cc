@@ -93,6 +93,8 @@ TEST(EmbeddingTables, Learn) {
   const auto outcome = train_alone(shape, recommender_rows(shape, kRows), 2);
   const float first = outcome[outcome.size() - 48], last = outcome[outcome.size() - 2];
   EXPECT_LT(last, first - 0.1F);
+  const float sum_of_last_row = outcome[outcome.size() - 48 - 1];
+  EXPECT_GT(sum_of_last_row, 0) << "the tables stood still";
 }
 
 // One step of a table as AdaGrad says, from the gradient that the model gives of a table among its parameters.
