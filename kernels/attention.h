@@ -1,13 +1,11 @@
 // Causal attention (Vaswani et al., 2017) in tiles that never hold a whole row of scores (Dao et al., "FlashAttention",
 // 2022), with grouped queries (Ainslie et al., 2023). One call is one sequence and one key-value head with the group of
 // query heads that share it: the unit that threads may share out. q, k and v lie in rows of `stride` floats, one a
-// token; the heads of the group follow each other. Sums run over tiles of kAttentionTile tokens in ascending order, the
-// products of a tile are matmul.h's, so the bits depend on the shape and the values. No overlap. Any thread.
+// token; the heads of the group follow each other. Sums run over the tokens in ascending order, in tiles of
+// kAttentionTile, so the bits depend on the shape and the values. No overlap. Any thread.
 #pragma once
 
 #include <cstddef>
-
-#include "base/status.h"
 
 namespace freshet::kernels {
 
@@ -26,11 +24,11 @@ size_t attention_scratch(const AttentionShape& shape);
 
 // out = softmax(q k^T / sqrt(size)) v over the tokens up to a query's own. log_sum[group][length] is kept for the
 // gradient.
-Status attention_forward(const AttentionShape& shape, const float* q, const float* k, const float* v, float* out,
-                         float* log_sum, float* scratch);
+void attention_forward(const AttentionShape& shape, const float* q, const float* k, const float* v, float* out,
+                       float* log_sum, float* scratch);
 // Overwrites dq, dk and dv, which lie as q, k and v do.
-Status attention_gradient(const AttentionShape& shape, const float* q, const float* k, const float* v, const float* out,
-                          const float* log_sum, const float* dout, float* dq, float* dk, float* dv, float* scratch);
+void attention_gradient(const AttentionShape& shape, const float* q, const float* k, const float* v, const float* out,
+                        const float* log_sum, const float* dout, float* dq, float* dk, float* dv, float* scratch);
 
 namespace ref {
 void attention_forward(const AttentionShape& shape, const float* q, const float* k, const float* v, float* out,

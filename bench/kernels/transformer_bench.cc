@@ -238,9 +238,8 @@ void attention_cpu(benchmark::State& state) {
   const float *q = qkv.data(), *k = q + size, *v = k + size;
   float* d = dqkv.data();
   auto run = [&] {
-    (void)attention_forward(s, q, k, v, out.data(), log_sum.data(), scratch.data());
-    (void)attention_gradient(s, q, k, v, out.data(), log_sum.data(), dout.data(), d, d + size, d + 2 * size,
-                             scratch.data());
+    attention_forward(s, q, k, v, out.data(), log_sum.data(), scratch.data());
+    attention_gradient(s, q, k, v, out.data(), log_sum.data(), dout.data(), d, d + size, d + 2 * size, scratch.data());
   };
   run();
   float* e = expected.data();

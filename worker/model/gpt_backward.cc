@@ -161,17 +161,16 @@ Status GptPass::feed_forward_backward(const GptLayer& at, GptLayerState& layer, 
 
 Status GptPass::attend_backward(GptLayerState& layer) {
   const size_t size = config_.head_size(), group = config_.heads / config_.kv_heads, stride = config_.qkv_width();
-  return pool_->run(batch_.sequences * config_.kv_heads, [&](size_t job, unsigned thread) -> Status {
+  return pool_->run(batch_.sequences * config_.kv_heads, [&](size_t job, unsigned thread) {
     const size_t sequence = job / config_.kv_heads, head = job % config_.kv_heads, row = sequence * batch_.length;
     const size_t q = row * stride + head * group * size, k = row * stride + (config_.heads + head) * size;
     const size_t v = k + config_.kv_heads * size, out = row * config_.width + head * group * size;
     const float* from = layer.qkv.f.data();
     float* d = w_.d_qkv.f.data();
     const float* log_sum = layer.log_sum.data() + row * config_.heads + head * group * batch_.length;
-    RETURN_IF_ERROR(kernels::attention_gradient({batch_.length, group, size, stride, config_.width}, from + q, from + k,
-                                                from + v, layer.attended.f.data() + out, log_sum,
-                                                w_.d_attended.f.data() + out, d + q, d + k, d + v,
-                                                w_.scratch[thread].data()));
+    kernels::attention_gradient({batch_.length, group, size, stride, config_.width}, from + q, from + k, from + v,
+                                layer.attended.f.data() + out, log_sum, w_.d_attended.f.data() + out, d + q, d + k,
+                                d + v, w_.scratch[thread].data());
     if (!w_.rope.empty()) {
       kernels::rope_gradient({batch_.length, group, size, stride}, w_.rope.data(), 0, d + q);
       kernels::rope_gradient({batch_.length, 1, size, stride}, w_.rope.data(), 0, d + k);
