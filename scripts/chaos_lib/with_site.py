@@ -85,8 +85,8 @@ class Site:
     def get(self, path, **query):
         return self.ask(lambda api: api.get(path, **query))
 
-    def post(self, path, message):
-        return self.ask(lambda api: api.post(path, message))
+    def post(self, path, message, key=None):
+        return self.ask(lambda api: api.post(path, message, key))
 
     def wait(self, condition, what):
         """The first true value of condition(api)."""

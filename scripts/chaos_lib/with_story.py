@@ -153,6 +153,7 @@ class Story:
         self.lost_supervisor()
         self.stop_before_the_start()
         self.follow()
+        self.replay()
         self.collect_garbage()
         facts = self.facts()
         self.recorded_attempts = self.attempts()
@@ -296,6 +297,10 @@ class Story:
     def follow(self):
         run = self.runs["again"]
         self.site.ask(lambda api: api.raw("GET", f"/api/v1/runs/{run}/events"))
+
+    def replay(self):
+        self.runs["replay"] = self.site.post("/api/v1/models/prices/versions/3/replay", {}, key="replay")["id"]
+        self.wait_for_end(self.runs["replay"])
 
     def collect_garbage(self):
         """Of all that was made long ago: what no version needs goes, and so does an artifact whose upload never ended."""

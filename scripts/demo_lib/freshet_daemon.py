@@ -105,12 +105,12 @@ class Api:
                     raise Gone(f"{method} {path}: {error}") from error
         raise AssertionError("not reached")
 
-    def call(self, method, path, message=None, **query):
+    def call(self, method, path, message=None, key=None, **query):
         query = {name: value for name, value in query.items() if value not in (None, "")}
         if query:
             path += "?" + urllib.parse.urlencode(query)
         body = None if message is None else json.dumps(message)
-        key = (message or {}).get("idempotency_key")
+        key = key or (message or {}).get("idempotency_key")
         status, _, text = self.raw(method, path, body, {"Idempotency-Key": key} if key else None)
         answer = json.loads(text) if text else {}
         if status != 200:
@@ -120,8 +120,9 @@ class Api:
     def get(self, path, **query):
         return self.call("GET", path, **query)
 
-    def post(self, path, message, **query):
-        return self.call("POST", path, message, **query)
+    def post(self, path, message, key=None, **query):
+        """`key` for a call that another process may have to repeat; the message may have it, too."""
+        return self.call("POST", path, message, key, **query)
 
     def all(self, path, field, **query):
         """Every item of a listing, page by page."""
