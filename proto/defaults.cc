@@ -67,6 +67,32 @@ void fill_gate(v1::Gate* gate) {
   }
 }
 
+// A gate on a replay is the operator's alone: the recipe gets the step that it judges, and promotion waits for it.
+void add_replay_step(v1::PipelineSpec* spec) {
+  const auto& gates = spec->gates();
+  const auto& steps = spec->recipe().steps();
+  if (std::none_of(gates.begin(), gates.end(), [](const auto& gate) { return gate.has_replay(); })) return;
+  std::string name;
+  auto replay = std::find_if(steps.begin(), steps.end(), [](const auto& step) { return step.has_replay(); });
+  if (replay != steps.end()) {
+    name = replay->name();
+  } else {
+    auto train = std::find_if(steps.begin(), steps.end(), [](const auto& step) { return step.has_train(); });
+    if (train == steps.end()) return;  // told by validate()
+    const std::string trained = train->name();
+    name = kReplayStepName;
+    v1::Step* step = spec->mutable_recipe()->add_steps();
+    step->set_name(name);
+    step->add_needs(trained);
+    step->mutable_replay();
+  }
+  for (auto& step : *spec->mutable_recipe()->mutable_steps()) {
+    if (!step.has_promote()) continue;
+    const bool waits = std::find(step.needs().begin(), step.needs().end(), name) != step.needs().end();
+    if (!waits) step.add_needs(name);
+  }
+}
+
 void fill_resources(v1::StepResources* resources) {
   using v1::StepResources;
   fill(resources, &StepResources::ranks, &StepResources::set_ranks, 1u);
@@ -111,6 +137,7 @@ void apply_defaults(v1::Pipeline* pipeline) {
   if (spec->promotion().alias().empty()) spec->mutable_promotion()->set_alias("champion");
   if (!spec->has_recipe()) return;
   apply_defaults(spec->mutable_recipe());
+  add_replay_step(spec);
   if (spec->inputs_size() != 1) return;
   const std::string& only = spec->inputs(0).name();
   for (auto& step : *spec->mutable_recipe()->mutable_steps()) {

@@ -95,7 +95,9 @@ void check_input(const v1::InputSpec& input, const Measured* measured, const std
   if (validation.has_champion()) check_bounds(validation.champion(), measured, where + ".champion", mistakes);
 }
 
-void check_gate(const v1::Gate& gate, const Measured* measured, const std::string& path, Mistakes* mistakes) {
+// `recipe` may be null: it comes from a repository.
+void check_gate(const v1::Gate& gate, const Measured* measured, const v1::Recipe* recipe, const std::string& path,
+                Mistakes* mistakes) {
   mistakes->name(gate.name(), path + ".name");
   switch (gate.rule_case()) {
     case v1::Gate::kAbsolute:
@@ -117,9 +119,11 @@ void check_gate(const v1::Gate& gate, const Measured* measured, const std::strin
       mistakes->not_negative(gate.slices().margin(), path + ".slices.margin");
       break;
     case v1::Gate::kReplay:
+      mistakes->require(recipe == nullptr || train_step_of(*recipe) != nullptr, path + ".replay",
+                        "the recipe has no train step that could be done again; remove it");
       break;
     case v1::Gate::RULE_NOT_SET:
-      mistakes->add(path, "says nothing to judge; add one of absolute, relative, slices");
+      mistakes->add(path, "says nothing to judge; add one of absolute, relative, slices, replay");
       break;
   }
 }
@@ -265,7 +269,7 @@ std::vector<Mistake> mistakes_of(const v1::Pipeline& pipeline) {
   std::set<std::string> gates;
   for (int i = 0; i < spec.gates_size(); ++i) {
     const std::string path = at("spec.gates", i);
-    check_gate(spec.gates(i), measured, path, &mistakes);
+    check_gate(spec.gates(i), measured, recipe, path, &mistakes);
     mistakes.require(gates.insert(spec.gates(i).name()).second, path + ".name",
                      "'" + spec.gates(i).name() + "' is the name of another gate");
   }

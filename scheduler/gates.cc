@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "scheduler/replay.h"
 #include "scheduler/text.h"
 
 namespace freshet::scheduler {
@@ -174,6 +175,18 @@ void judge_slices(const v1::SliceGate& gate, const v1::EvaluationReport& report,
   decide(result, too_bad == 0, std::move(text));
 }
 
+// What other numerics give says nothing of those that the candidate's record names, whether or not it is the same.
+void judge_replay(const v1::ReplayReport* report, v1::GateResult* result) {
+  if (report == nullptr) return decide(result, false, "the run has not trained its candidate again");
+  const LargestDifference largest = largest_difference(*report);
+  add_number(result, "equal", report->is_equal() ? 1 : 0);
+  add_number(result, "same_numerics", report->is_same_numerics() ? 1 : 0);
+  add_number(result, "different_tensors", report->differences_size());
+  add_number(result, "largest_absolute_difference", largest.absolute);
+  add_number(result, "largest_relative_difference", largest.relative);
+  decide(result, report->is_equal() && report->is_same_numerics(), explain_replay(*report));
+}
+
 }  // namespace
 
 BootstrapInterval paired_bootstrap(const std::vector<PairedLoss>& blocks, double confidence, uint32_t resamples,
@@ -206,7 +219,8 @@ BootstrapInterval paired_bootstrap(const std::vector<PairedLoss>& blocks, double
   return {mean_of(all.difference, all.rows), means[rank], means[resamples - 1 - rank]};
 }
 
-v1::Verdict judge(const google::protobuf::RepeatedPtrField<v1::Gate>& gates, const v1::EvaluationReport& report) {
+v1::Verdict judge(const google::protobuf::RepeatedPtrField<v1::Gate>& gates, const v1::EvaluationReport& report,
+                  const v1::ReplayReport* replay) {
   v1::Verdict verdict;
   verdict.set_champion_version(report.champion_version());
   bool passed = true;
@@ -224,7 +238,7 @@ v1::Verdict judge(const google::protobuf::RepeatedPtrField<v1::Gate>& gates, con
         judge_slices(gate.slices(), report, result);
         break;
       case v1::Gate::kReplay:
-        decide(result, false, "the report has no replay");
+        judge_replay(replay, result);
         break;
       case v1::Gate::RULE_NOT_SET:
         decide(result, false, "the gate has no rule");

@@ -9,13 +9,16 @@
 
 #include "proto/evaluation.pb.h"
 #include "proto/pipeline.pb.h"
+#include "proto/replay.pb.h"
 
 namespace freshet::scheduler {
 
 // Judges every gate, also after one has failed, and explains each with the numbers it saw. Passes when all pass, so
 // with no gates at all too. A number that is not finite, a metric or a column that the report lacks fails its gate.
 // Relative and slice gates pass when the report has no champion. The caller sets report_digest.
-v1::Verdict judge(const google::protobuf::RepeatedPtrField<v1::Gate>& gates, const v1::EvaluationReport& report);
+// `replay` is the candidate's; null: there was none, which fails a gate on it.
+v1::Verdict judge(const google::protobuf::RepeatedPtrField<v1::Gate>& gates, const v1::EvaluationReport& report,
+                  const v1::ReplayReport* replay = nullptr);
 
 // One block of the paired bootstrap: all rows of one entry.
 struct PairedLoss {

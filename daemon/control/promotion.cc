@@ -35,6 +35,13 @@ const v1::Output* model_output(const v1::Run& run) {
   return nullptr;
 }
 
+const v1::ReplayReport* replay_of_candidate(const v1::Run& run) {
+  for (const auto& replay : run.replays()) {
+    if (replay.version().empty()) return &replay;
+  }
+  return nullptr;
+}
+
 std::string first_refusal(const v1::Verdict& verdict) {
   for (const auto& gate : verdict.gates()) {
     if (!gate.passed()) return "gate " + gate.gate().name() + ": " + gate.explanation();
@@ -119,7 +126,7 @@ Status judge_and_promote(const Snapshot& snapshot, Context& context, const v1::P
   } else if (spec.gates_size() > 0) {
     return invalid_argument("the pipeline has gates, but step " + step->name() + " needs no evaluate step");
   }
-  v1::Verdict verdict = scheduler::judge(spec.gates(), report);
+  v1::Verdict verdict = scheduler::judge(spec.gates(), report, replay_of_candidate(*run));
   verdict.set_report_digest(report_digest);
   verdict.set_champion_version(champion_name);
 

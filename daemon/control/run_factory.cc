@@ -7,6 +7,7 @@
 #include "daemon/control/run_index.h"
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
+#include "proto/defaults.h"
 #include "proto/digest.h"
 #include "scheduler/split.h"
 
@@ -107,6 +108,14 @@ Result<v1::Run> add_run(const Snapshot& snapshot, Context& context, const v1::Pi
   if (!request.commit.empty() && request.commit != commit) {
     commit = request.commit;
     ASSIGN_OR_RETURN(recipe, recipe_at(context, pipeline.pipeline(), commit));
+  }
+  if (code->value.pipeline_version() != pipeline.version()) {
+    // The catalog has not come round since the pipeline was applied, which may ask the recipe for one more step.
+    v1::Pipeline whole = pipeline.pipeline();
+    whole.mutable_spec()->clear_recipe_from();
+    *whole.mutable_spec()->mutable_recipe() = std::move(recipe);
+    apply_defaults(&whole);
+    recipe = std::move(*whole.mutable_spec()->mutable_recipe());
   }
   Time now = context.clock.now();
   v1::Run run;

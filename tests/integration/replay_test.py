@@ -11,6 +11,7 @@ from support import PIPELINE, ApiError, DaemonCase, table, wait_for
 SMALL = PIPELINE.replace("min_entries: 3", "min_entries: 100").replace("epochs: 20", "epochs: 4\n          warm_start: true")
 KEEP_ALL = SMALL.replace("min: 0.5", "min: -10")
 KEEP_FEW = KEEP_ALL.replace("  gates:\n", "  retention: {keep_last: 1, keep_best: 0, keep_promoted_days: 0}\n  gates:\n")
+GATED = KEEP_ALL.replace("  gates:\n", "  gates:\n    - {name: reproducible, replay: {}}\n")
 RUN_FAILED = 6  # the CLI's exit code
 
 
@@ -114,6 +115,20 @@ class ReplayTest(DaemonCase):
         run = self.replay(2)
         self.assertEqual("house-prices/1", run["replays"][1]["other_start"])
         self.assertEqual("the artifact of the version was collected", run["replays"][0]["not_compared"])
+
+    def test_gate(self):
+        run = self.make_versions(1, GATED)[0]
+        self.assertEqual("house-prices/1 is now champion", run["message"])
+        self.assertEqual(["fit", "score", "publish", "replay"], [step["name"] for step in run["steps"]])
+        gates = {gate["gate"]["name"]: gate for gate in self.version(1)["verdict"]["gates"]}
+        self.assertTrue(gates["reproducible"]["passed"])
+        self.assertIn("the same weights bit for bit", gates["reproducible"]["explanation"])
+        numbers = {number["name"]: number.get("value", 0) for number in gates["reproducible"]["numbers"]}
+        self.assertEqual((1, 1), (numbers["equal"], numbers["same_numerics"]))
+        # Two trainings, two curves.
+        names = {sample["name"] for sample in self.api.run(run["id"])["latest"]}
+        self.assertLessEqual({"loss", "replay_loss"}, names)
+        self.assertTrue(self.replay(1)["replays"][0]["is_equal"])
 
 
 if __name__ == "__main__":

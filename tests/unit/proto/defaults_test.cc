@@ -121,5 +121,31 @@ TEST(Defaults, WithTwoInputsAStepMustSayWhich) {
   EXPECT_EQ(pipeline.spec().recipe().steps(0).evaluate().input(), "");
 }
 
+TEST(Defaults, AGateOnAReplayGivesTheRecipeTheStep) {
+  v1::Pipeline pipeline = pipeline_of(R"({"spec": {
+    "gates": [{"name": "a", "replay": {}}],
+    "recipe": {"steps": [{"name": "fit", "train": {}}, {"name": "score", "needs": ["fit"], "evaluate": {}},
+                         {"name": "publish", "needs": ["score"], "promote": {}}]}}})");
+  apply_defaults(&pipeline);
+  const v1::Recipe& recipe = pipeline.spec().recipe();
+  ASSERT_EQ(recipe.steps_size(), 4);
+  EXPECT_EQ(to_canonical_json(recipe.steps(3)), R"({"name":"replay","needs":["fit"],"replay":{}})");
+  EXPECT_EQ(to_canonical_json(recipe.steps(2)), R"({"name":"publish","needs":["score","replay"],"promote":{}})");
+  const std::string once = to_canonical_json(pipeline);
+  apply_defaults(&pipeline);
+  EXPECT_EQ(to_canonical_json(pipeline), once);
+
+  // A recipe that has the step keeps it.
+  pipeline.mutable_spec()->mutable_recipe()->mutable_steps(3)->set_name("again");
+  pipeline.mutable_spec()->mutable_recipe()->mutable_steps(2)->set_needs(1, "again");
+  apply_defaults(&pipeline);
+  EXPECT_EQ(pipeline.spec().recipe().steps_size(), 4);
+
+  pipeline.mutable_spec()->clear_gates();
+  pipeline.mutable_spec()->mutable_recipe()->mutable_steps()->RemoveLast();
+  apply_defaults(&pipeline);
+  EXPECT_EQ(pipeline.spec().recipe().steps_size(), 3);
+}
+
 }  // namespace
 }  // namespace freshet

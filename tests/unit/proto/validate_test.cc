@@ -129,5 +129,41 @@ TEST(Validate, Sources) {
   EXPECT_EQ(validate(source).message(), "spec.directory.glob: 'a/*' is no pattern of file names such as *.parquet");
 }
 
+TEST(Validate, AReplayIsOfATrainStep) {
+  v1::Pipeline pipeline = valid_pipeline();
+  v1::Gate* gate = pipeline.mutable_spec()->add_gates();
+  gate->set_name("reproducible");
+  gate->mutable_replay();
+  apply_defaults(&pipeline);
+  EXPECT_EQ(said_of(pipeline), "");
+
+  v1::Pipeline wrong = pipeline;
+  v1::Step* replay = wrong.mutable_spec()->mutable_recipe()->mutable_steps(3);
+  replay->mutable_replay()->set_version("flights/1");
+  replay->set_needs(0, "evaluate");
+  EXPECT_EQ(said_of(wrong),
+            "spec.recipe.steps[3].needs: a replay step does one training again; name the train step in it; "
+            "spec.recipe.steps[3].replay: takes nothing; `freshet replay` trains a registered version again");
+
+  // The name is taken by a step of the recipe's own.
+  pipeline = valid_pipeline();
+  *pipeline.mutable_spec()->add_gates() = wrong.spec().gates(1);
+  pipeline.mutable_spec()->mutable_recipe()->mutable_steps(1)->set_name("replay");
+  pipeline.mutable_spec()->mutable_recipe()->mutable_steps(2)->set_needs(0, "replay");
+  apply_defaults(&pipeline);
+  EXPECT_NE(said_of(pipeline).find("spec.recipe.steps[3].name: 'replay' is the name of another step"),
+            std::string::npos)
+      << said_of(pipeline);
+
+  pipeline = valid_pipeline();
+  *pipeline.mutable_spec()->add_gates() = wrong.spec().gates(1);
+  v1::Step* made = pipeline.mutable_spec()->mutable_recipe()->mutable_steps(0);
+  made->mutable_command()->add_argv("make");
+  apply_defaults(&pipeline);
+  EXPECT_NE(said_of(pipeline).find("spec.gates[1].replay: the recipe has no train step that could be done again"),
+            std::string::npos)
+      << said_of(pipeline);
+}
+
 }  // namespace
 }  // namespace freshet

@@ -289,5 +289,42 @@ TEST(SliceGate, WhatIsMissingOrNotFiniteFails) {
       "fail: the log_loss on a x is not a finite number");
 }
 
+v1::GateResult judged_replay(const v1::ReplayReport* replay) {
+  google::protobuf::RepeatedPtrField<v1::Gate> gates;
+  *gates.Add() = parse<v1::Gate>("name: 'reproducible' replay {}");
+  auto verdict = judge(gates, v1::EvaluationReport(), replay);
+  EXPECT_EQ(verdict.passed(), verdict.gates(0).passed());
+  return verdict.gates(0);
+}
+
+TEST(ReplayGate, PassesOnlyTheSameWeightsByTheSameNumerics) {
+  EXPECT_FALSE(judged_replay(nullptr).passed());
+  EXPECT_EQ(judged_replay(nullptr).explanation(), "the run has not trained its candidate again");
+
+  auto report = parse<v1::ReplayReport>("is_equal: true is_same_numerics: true");
+  auto result = judged_replay(&report);
+  EXPECT_TRUE(result.passed());
+  EXPECT_EQ(number(result, "equal"), 1);
+  EXPECT_EQ(number(result, "same_numerics"), 1);
+  EXPECT_EQ(number(result, "different_tensors"), 0);
+
+  // Proves nothing of the engine that the record names.
+  report.set_is_same_numerics(false);
+  report.mutable_numerics()->set_instruction_set("avx2");
+  report.mutable_replayed_numerics()->set_instruction_set("avx512");
+  EXPECT_FALSE(judged_replay(&report).passed());
+  EXPECT_NE(judged_replay(&report).explanation().find("by other numerics: instruction set avx512 instead of avx2"),
+            std::string::npos);
+
+  report = parse<v1::ReplayReport>(
+      "is_same_numerics: true differences { name: 'x' different: 2 largest_absolute: 0.5 largest_relative: 0.25 }");
+  result = judged_replay(&report);
+  EXPECT_FALSE(result.passed());
+  EXPECT_EQ(number(result, "equal"), 0);
+  EXPECT_EQ(number(result, "different_tensors"), 1);
+  EXPECT_EQ(number(result, "largest_absolute_difference"), 0.5);
+  EXPECT_EQ(number(result, "largest_relative_difference"), 0.25);
+}
+
 }  // namespace
 }  // namespace freshet::scheduler
