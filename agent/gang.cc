@@ -73,8 +73,16 @@ Gang::Gang(const GangContext& context, v1::AttemptSpec attempt)
   CHECK(wake_fd_.is_open() && inotify_.is_open());
   attempt_.set_output_dir(files_.output().string());
   attempt_.set_metric_ring(files_.ring().string());
-  if (attempt_.has_train() || attempt_.has_replay()) {
+  const v1::TrainTask* training = attempt_.has_train()    ? &attempt_.train()
+                                  : attempt_.has_replay() ? &attempt_.replay().train()
+                                                          : nullptr;
+  if (training != nullptr) {
     attempt_.set_checkpoint_dir(checkpoint_dir(context_.agent_dir, attempt_.work()).string());
+  }
+  if (training != nullptr && training->step().checkpoints_in_memory() > 0) {
+    auto made = make_checkpoint_memory_dir(context_.agent_dir, attempt_.work());
+    if (made.is_ok()) attempt_.set_checkpoint_memory_dir(made->string());
+    if (!made.is_ok()) log_warning("agent", "checkpoints are on disk only: " + made.status().message());
   }
   for (v1::ArtifactRef* artifact : artifacts_of(&attempt_)) {
     artifact->set_path(context_.cache.path_of(artifact->digest()).string());

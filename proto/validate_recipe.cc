@@ -121,6 +121,7 @@ void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* 
   mistakes->range(uint64_t{train.batch().micro_batches()}, 1, kMicroBatchesMax, path + ".batch.micro_batches");
   mistakes->range(uint64_t{train.epochs()}, 1, 100'000, path + ".epochs");
   mistakes->range(uint64_t{train.checkpoints_kept()}, 0, 100, path + ".checkpoints_kept");
+  mistakes->range(uint64_t{train.checkpoints_in_memory()}, 0, 100, path + ".checkpoints_in_memory");
   mistakes->range(uint64_t{train.guards().rollbacks_max()}, 0, 1000, path + ".guards.rollbacks_max");
   mistakes->range(uint64_t{train.guards().loss_window()}, 0, 10'000, path + ".guards.loss_window");
   const double ratio = train.guards().loss_spike_ratio();

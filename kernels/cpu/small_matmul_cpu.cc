@@ -75,7 +75,7 @@ FRESHET_INLINE void transpose_block(const float* from, size_t from_stride, float
 
 FRESHET_MULTIVERSION void small_matmul(const MatmulShape& shape, const Matrix& a, const float* b, size_t b_stride,
                                        float* c, size_t c_stride) {
-  Strip strip{shape.k, a.data,   a.transposed ? 1 : a.stride, a.transposed ? a.stride : 1, b, b_stride, c,
+  Strip strip{shape.k,  a.data,          a.transposed ? 1 : a.stride, a.transposed ? a.stride : 1, b, b_stride, c,
               c_stride, shape.accumulate};
   over_row(shape.n, [&](size_t column, size_t columns) FRESHET_INLINE_LAMBDA {
     strip.b = b + column;

@@ -1,6 +1,7 @@
 """Gangs that save themselves all the time are killed at drawn instants, whole or one rank of them, and files of theirs are cut
 and have bits flipped. After each blow every sealed checkpoint but those damaged must be good, and none that was promised gone; a
-gang of another size must go on from the newest good one, and end with the weights of a training that nobody disturbed."""
+gang of another size must go on from the newest good one, and end with the weights of a training that nobody disturbed. Half of the trainings keep their
+newest checkpoint in memory, too."""
 
 import hashlib
 import json
@@ -25,11 +26,12 @@ _undisturbed = {}
 class Gang:
     """One start of the program."""
 
-    def __init__(self, options, directory, ranks, epoch, pace):
+    def __init__(self, options, directory, ranks, epoch, pace, memory=None):
         self.log = directory.parent / f"log-{epoch}"
         with self.log.open("wb") as log:
             # All ranks hold the pipe: its end is the end of the last of them.
-            self.process = subprocess.Popen([options.binaries / "freshet-checkpoint-gang", directory, str(ranks), str(epoch), pace],
+            self.process = subprocess.Popen([options.binaries / "freshet-checkpoint-gang", directory, str(ranks), str(epoch), pace,
+                                             *([memory] if memory else [])],
                                             stdout=subprocess.PIPE, stderr=log, start_new_session=True)
         self.lines = []
 
@@ -123,22 +125,38 @@ def undisturbed(options):
     return _undisturbed
 
 
-def check(directory, promised):
-    """What is sealed is good, and the newest that was promised is there, or a newer one."""
+def check(directory, promised, damaged=()):
+    """What is sealed is good, but for what was damaged on purpose, and the newest that was promised is there, or a newer one."""
     found = sealed_steps(directory)
     for step in found:
-        if not is_good(path_of(directory, step)):
+        if step not in damaged and not is_good(path_of(directory, step)):
             raise AssertionError(f"the sealed checkpoint of step {step} is not what its manifest says")
     if promised and (not found or found[-1] < max(promised)):
         raise AssertionError(f"the checkpoint of step {max(promised)} was promised; there are {found}")
 
 
+def damaged_by_chance(case, directory):
+    """The newest sealed one, half of the time; and all that is unfinished. The steps that are good, and that is not."""
+    found, damaged = sealed_steps(directory), []
+    if found and case.random.random() < 0.5:
+        damage(case, path_of(directory, found[-1]))
+        damaged = found[-1:]
+    for path in directory.glob("step-*.tmp.*"):
+        damage(case, path)
+    return found[:len(found) - len(damaged)], damaged
+
+
 def run(case, options):
     expected = undisturbed(options)
-    with tempfile.TemporaryDirectory(prefix="freshet-checkpoints-") as name:
+    with (tempfile.TemporaryDirectory(prefix="freshet-checkpoints-") as name,
+          tempfile.TemporaryDirectory(prefix="freshet-checkpoints-", dir="/dev/shm") as memory_name):
         directory = pathlib.Path(name) / "run"
+        memory = pathlib.Path(memory_name) / "run" if case.random.random() < 0.5 else None
+        places = [directory, memory] if memory else [directory]
+        if memory:
+            case.add("trainings with checkpoints in memory")
         for epoch in range(1, case.random.randint(1, BLOWS) + 1):
-            gang = Gang(options, directory, case.random.choice(RANKS), epoch, case.random.choice(("slow", "fast")))
+            gang = Gang(options, directory, case.random.choice(RANKS), epoch, case.random.choice(("slow", "fast")), memory)
             if case.random.random() < 0.25:
                 was_killed = gang.kill_after(0, case.random.uniform(0.05, 0.9) * expected["seconds"], case)
             else:
@@ -149,24 +167,22 @@ def run(case, options):
                 if gang.process.returncode != 0:
                     raise AssertionError(gang.log.read_text())
             check(directory, [int(step) for step in said["sealed"]])
-        damaged = set()
-        found = sealed_steps(directory)
-        if found and case.random.random() < 0.5:
-            damage(case, path_of(directory, found[-1]))
-            damaged.add(found[-1])
-        for path in directory.glob("step-*.tmp.*"):
-            damage(case, path)
-        good = [step for step in found if step not in damaged]
-        gang = Gang(options, directory, case.random.choice(RANKS), BLOWS + 1, "fast")
+            if memory:
+                check(memory, [])
+        outcomes = [damaged_by_chance(case, place) for place in places]
+        good = sorted({step for steps, _ in outcomes for step in steps})
+        damaged = [steps for _, steps in outcomes]
+        gang = Gang(options, directory, case.random.choice(RANKS), BLOWS + 1, "fast", memory)
         said = gang.end()
         if gang.process.returncode != 0:
             raise AssertionError(gang.log.read_text())
-        check(directory, [int(step) for step in said["sealed"]])
+        # With one in memory that is as new, nobody looks at what is on disk.
+        check(directory, [int(step) for step in said["sealed"]], damaged[0] if memory else ())
         if said["weights"] != expected["weights"]:
             raise AssertionError(f"the weights are {said['weights']}, undisturbed {expected['weights']}")
         if said["resumed"] != [str(step) for step in good[-1:]]:
-            raise AssertionError(f"resumed from {said['resumed']}; good were {good}, damaged {sorted(damaged)}")
-        left = sorted(path.name for path in directory.glob("*.tmp.*"))
+            raise AssertionError(f"resumed from {said['resumed']}; good were {good}, damaged {damaged}")
+        left = sorted(str(path) for place in places for path in place.glob("*.tmp.*"))
         if left:
             raise AssertionError(f"left behind: {left}")
         case.add("trainings that went on from a checkpoint" if good else "trainings that started over")

@@ -14,7 +14,7 @@
 namespace freshet::worker {
 namespace {
 
-constexpr const char* kUsage = "usage: freshet-checkpoint-gang DIRECTORY RANKS EPOCH slow|fast\n";
+constexpr const char* kUsage = "usage: freshet-checkpoint-gang DIRECTORY RANKS EPOCH slow|fast [MEMORY_DIRECTORY]\n";
 
 // One write, so that a kill leaves no half line.
 void say(const std::string& line) {
@@ -22,9 +22,11 @@ void say(const std::string& line) {
   [[maybe_unused]] Status written = write_all(STDOUT_FILENO, text.data(), text.size());
 }
 
-Status train(Communicator& comm, const std::string& directory, uint64_t epoch, bool slow_steps) {
+Status train(Communicator& comm, const std::string& directory, const std::string& memory, uint64_t epoch,
+             bool slow_steps) {
   CheckpointedRun run;
   run.directory = directory;
+  run.memory_directory = memory;
   run.epoch = epoch;
   run.options.checkpoint_every_steps = 1;
   run.slow_steps = slow_steps;
@@ -42,15 +44,15 @@ Status train(Communicator& comm, const std::string& directory, uint64_t epoch, b
 
 int main(int argc, char** argv) {
   using namespace freshet::worker;
-  if (argc != 5) {
+  if (argc != 5 && argc != 6) {
     std::fputs(kUsage, stderr);
     return 2;
   }
-  const std::string directory = argv[1];
+  const std::string directory = argv[1], memory = argc == 6 ? argv[5] : "";
   const uint64_t epoch = std::strtoull(argv[3], nullptr, 10);
   const bool slow_steps = std::string(argv[4]) == "slow";
-  freshet::Status status =
-      run_local_gang(std::atoi(argv[2]), [&](Communicator& comm) { return train(comm, directory, epoch, slow_steps); });
+  freshet::Status status = run_local_gang(
+      std::atoi(argv[2]), [&](Communicator& comm) { return train(comm, directory, memory, epoch, slow_steps); });
   if (status.is_ok()) return 0;
   std::fprintf(stderr, "freshet-checkpoint-gang: %s\n", status.message().c_str());
   return 1;

@@ -37,6 +37,10 @@ std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, cons
   wanted.every_steps = options.checkpoint_every_steps;
   wanted.every = Duration::seconds(static_cast<int64_t>(options.checkpoint_every_seconds));
   wanted.kept = options.checkpoints_kept;
+  if (options.checkpoints_in_memory > 0) {
+    wanted.memory_directory = context.attempt.checkpoint_memory_dir();
+    wanted.kept_in_memory = options.checkpoints_in_memory;
+  }
   wanted.training = training;
   wanted.training.set_training_digest(training_digest(context.attempt.train()));
   return std::make_unique<Checkpointer>(std::move(wanted), model.tensors(), &context.comm,

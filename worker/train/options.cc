@@ -51,6 +51,7 @@ Result<TrainOptions> TrainOptions::of(const v1::TrainStep& step, uint64_t seed) 
   options.checkpoint_every_steps = step.checkpoint_every_steps();
   options.checkpoint_every_seconds = step.checkpoint_every_seconds();
   if (step.checkpoints_kept() != 0) options.checkpoints_kept = step.checkpoints_kept();
+  options.checkpoints_in_memory = step.checkpoints_in_memory();
   const auto& guards = step.guards();
   if (guards.has_rollbacks_max()) options.guards.rollbacks_max = guards.rollbacks_max();
   if (guards.loss_window() != 0) options.guards.loss_window = guards.loss_window();

@@ -26,6 +26,7 @@ struct TrainOptions {
   uint64_t checkpoint_every_steps = 0;    // 0: not by steps
   uint64_t checkpoint_every_seconds = 0;  // 0: not by time
   size_t checkpoints_kept = 2;
+  size_t checkpoints_in_memory = 0;
 
   // 0 in the step stands for the default. invalid_argument names the field.
   static Result<TrainOptions> of(const v1::TrainStep& step, uint64_t seed);

@@ -130,12 +130,17 @@ TEST_F(AgentTest, CheckpointsAreKeptUntilAnAttemptSucceeds) {
   start_agent();
   welcome();
   v1::AttemptSpec first = train_attempt("save-then-fail-once");
+  first.mutable_train()->mutable_step()->set_checkpoints_in_memory(1);
   const fs::path saved = checkpoint_dir(dir_.path(), first.work());
+  auto in_memory = make_checkpoint_memory_dir(dir_.path(), first.work());
+  ASSERT_TRUE(in_memory.is_ok()) << in_memory.status().to_string();
+  must(remove_checkpoints(dir_.path(), first.work()));
   run_gang(first);
   EXPECT_FALSE(succeeded(network_.await_exit(first.gang_id())));
   forget(first.gang_id());
   EXPECT_TRUE(eventually([&] { return !fs::exists(files_of(first).dir); }));
   EXPECT_TRUE(fs::exists(saved));
+  EXPECT_TRUE(fs::exists(*in_memory));
   v1::AttemptSpec second = train_attempt("save-then-fail-once");
   second.set_epoch(2);
   run_gang(second);
@@ -144,6 +149,7 @@ TEST_F(AgentTest, CheckpointsAreKeptUntilAnAttemptSucceeds) {
   forget(second.gang_id());
   EXPECT_TRUE(eventually([&] { return !fs::exists(files_of(second).dir); }));
   EXPECT_FALSE(fs::exists(saved));
+  EXPECT_FALSE(fs::exists(*in_memory));
 }
 
 TEST_F(AgentTest, HeartbeatsAreSent) {
