@@ -18,12 +18,13 @@ struct Measured {
   std::vector<std::string> metrics;
 };
 
-enum MeasuredKind { kBinary, kRegression, kGpt };
+enum MeasuredKind { kBinary, kRegression, kMulticlass, kGpt };
 
 const std::vector<Measured>& all_measured() {
   static const std::vector<Measured> kAll = {
       {"BINARY label", {"auc", "log_loss", "calibration_error", "accuracy"}},
       {"REGRESSION label", {"rmse", "mae", "r2"}},
+      {"MULTICLASS label", {"log_loss", "accuracy"}},
       {"gpt", {"loss", "perplexity", "bits_per_byte"}},
   };
   return kAll;
@@ -39,6 +40,8 @@ const Measured* measured_of(const v1::Recipe& recipe) {
       return &all_measured()[kBinary];
     case v1::Label::REGRESSION:
       return &all_measured()[kRegression];
+    case v1::Label::MULTICLASS:
+      return &all_measured()[kMulticlass];
     default:
       return nullptr;
   }
@@ -57,7 +60,10 @@ void check_header(const DocumentType& document, const std::string& kind, Mistake
 std::vector<std::string> known_metrics(const Measured* measured) {
   std::vector<std::string> known;
   for (const Measured& each : all_measured()) {
-    if (measured == nullptr || measured == &each) known.insert(known.end(), each.metrics.begin(), each.metrics.end());
+    if (measured != nullptr && measured != &each) continue;
+    for (const auto& metric : each.metrics) {
+      if (std::find(known.begin(), known.end(), metric) == known.end()) known.push_back(metric);
+    }
   }
   return known;
 }

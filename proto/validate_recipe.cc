@@ -10,6 +10,8 @@ namespace {
 
 constexpr uint32_t kWidthMax = 4096;
 constexpr uint32_t kEmbeddingMax = 1024;
+constexpr uint32_t kHashBucketsMax = 1u << 30;
+constexpr uint32_t kLengthMax = 1u << 16;
 constexpr uint32_t kMicroBatchesMax = 1024;
 
 void check_feature(const v1::Feature& feature, const std::string& path, Mistakes* mistakes) {
@@ -17,21 +19,34 @@ void check_feature(const v1::Feature& feature, const std::string& path, Mistakes
                     "is missing; name the column the feature is read from");
   mistakes->require(feature.kind() != v1::Feature::KIND_UNSPECIFIED, path + ".kind",
                     "is missing; use NUMERIC or CATEGORICAL");
+  const bool of_time = feature.derive() == v1::Feature::HOUR_OF_DAY || feature.derive() == v1::Feature::DAY_OF_WEEK;
   if (feature.kind() == v1::Feature::CATEGORICAL) {
     mistakes->range(uint64_t{feature.embedding_dim()}, 1, kEmbeddingMax, path + ".embedding_dim");
-  } else {
-    mistakes->require(feature.embedding_dim() == 0, path + ".embedding_dim",
-                      "belongs to CATEGORICAL features; remove it or change the kind");
+    mistakes->range(uint64_t{feature.hash_buckets()}, 0, kHashBucketsMax, path + ".hash_buckets");
+    mistakes->require(feature.length() == 0, path + ".length", "belongs to NUMERIC features; remove it");
+    mistakes->require(feature.derive() != v1::Feature::LOG, path + ".derive", "LOG belongs to NUMERIC features");
+    mistakes->require(!feature.multi_valued() || !of_time, path + ".multi_valued",
+                      "a time has one hour and one day; remove it");
+    mistakes->require(feature.separator().empty() || feature.multi_valued(), path + ".separator",
+                      "belongs to features with `multi_valued: true`");
+    return;
   }
+  const std::string categorical_only = "belongs to CATEGORICAL features; remove it or change the kind";
+  mistakes->require(feature.embedding_dim() == 0, path + ".embedding_dim", categorical_only);
+  mistakes->require(feature.hash_buckets() == 0, path + ".hash_buckets", categorical_only);
+  mistakes->require(!feature.multi_valued(), path + ".multi_valued", categorical_only);
+  mistakes->require(feature.separator().empty(), path + ".separator", categorical_only);
+  mistakes->range(uint64_t{feature.length()}, 0, kLengthMax, path + ".length");
+  mistakes->require(feature.length() == 0 || !of_time, path + ".length", "a time is one number; remove it");
 }
 
 void check_label(const v1::Label& label, const std::string& path, Mistakes* mistakes) {
   mistakes->require(!label.column().empty(), path + ".column", "is missing; name the column to predict");
   mistakes->require(label.task() != v1::Label::TASK_UNSPECIFIED, path + ".task",
-                    "is missing; use BINARY or REGRESSION");
+                    "is missing; use BINARY, REGRESSION or MULTICLASS");
   if (!label.has_positive_above()) return;
-  mistakes->require(label.task() != v1::Label::REGRESSION, path + ".positive_above",
-                    "belongs to BINARY labels; remove it or change the task");
+  mistakes->require(label.task() != v1::Label::REGRESSION && label.task() != v1::Label::MULTICLASS,
+                    path + ".positive_above", "belongs to BINARY labels; remove it or change the task");
   mistakes->require(std::isfinite(label.positive_above()), path + ".positive_above", "must be a finite number");
 }
 
@@ -49,6 +64,13 @@ void check_tabular(const v1::TabularModel& model, const std::string& path, Mista
   }
   if (mistakes->require(model.has_label(), path + ".label", "is missing; say which column to predict")) {
     check_label(model.label(), path + ".label", mistakes);
+  }
+  mistakes->require(model.weight_column().empty() || model.weight_column() != model.label().column(),
+                    path + ".weight_column", "'" + model.weight_column() + "' is the label; name another column");
+  std::set<std::string> names;
+  for (int i = 0; i < model.column_names_size(); ++i) {
+    mistakes->require(names.insert(model.column_names(i)).second, at(path + ".column_names", i),
+                      "'" + model.column_names(i) + "' is the name of another column");
   }
   for (int i = 0; i < model.hidden_layers_size(); ++i) {
     mistakes->range(uint64_t{model.hidden_layers(i)}, 1, kWidthMax, at(path + ".hidden_layers", i));

@@ -123,6 +123,47 @@ TEST(ScoresTest, all_metrics_leaves_out_what_is_undefined) {
               testing::ElementsAre("rmse", "mae"));
 }
 
+TEST(ScoresTest, classes_are_scored_by_the_softmax_of_their_logits) {
+  const std::vector<float> logits = {0, 0, 0, 1, 3, 3, 1000, -1000, 0};
+  const std::vector<double> labels = {2, 2, 0};
+  const Scored scored{logits, labels};
+  const auto losses = row_losses(v1::Label::MULTICLASS, scored);
+  EXPECT_DOUBLE_EQ(losses[0], std::log(3.0));
+  EXPECT_DOUBLE_EQ(losses[1], std::log(std::exp(1.0) + 2 * std::exp(3.0)) - 3);
+  EXPECT_EQ(losses[2], 0);
+  EXPECT_DOUBLE_EQ(class_accuracy(scored), 1.0 / 3);  // of equal logits the first counts
+  const auto metrics = all_metrics(v1::Label::MULTICLASS, scored);
+  EXPECT_THAT(names_of(metrics), testing::ElementsAre("log_loss", "accuracy"));
+  EXPECT_DOUBLE_EQ(metrics[0].value(), (losses[0] + losses[1]) / 3);
+  const std::vector<double> wrong = {2, 2, 1};
+  EXPECT_EQ(row_losses(v1::Label::MULTICLASS, {logits, wrong})[2], 2000);
+}
+
+// A row of weight 3 is three rows.
+TEST(ScoresTest, a_weight_counts_a_row_so_often) {
+  SCOPED_TRACE("seed " + std::to_string(kSeed));
+  std::mt19937 random(kSeed);
+  std::vector<float> predictions, repeated_predictions;
+  std::vector<double> labels, weights, repeated_labels;
+  for (int i = 0; i < 300; ++i) {
+    predictions.push_back(static_cast<float>(random() % 50) / 10 - 2);
+    labels.push_back(random() % 3 == 0 ? 1 : 0);
+    weights.push_back(random() % 4);
+    repeated_predictions.insert(repeated_predictions.end(), static_cast<size_t>(weights.back()), predictions.back());
+    repeated_labels.insert(repeated_labels.end(), static_cast<size_t>(weights.back()), labels.back());
+  }
+  for (auto task : {v1::Label::BINARY, v1::Label::REGRESSION}) {
+    const auto weighted = all_metrics(task, {predictions, labels, weights});
+    const auto repeated = all_metrics(task, {repeated_predictions, repeated_labels});
+    ASSERT_EQ(weighted.size(), repeated.size());
+    for (size_t i = 0; i < weighted.size(); ++i) {
+      // The bins of the calibration error end elsewhere when a row is not cut in two.
+      const double tolerance = weighted[i].name() == "calibration_error" ? 0.02 : 1e-12;
+      EXPECT_NEAR(weighted[i].value(), repeated[i].value(), tolerance) << weighted[i].name();
+    }
+  }
+}
+
 TEST(ScoresTest, a_sum_has_the_order_of_its_blocks) {
   // 1 is lost beside 1e16 when added to it alone, and kept by a block of its own kind.
   std::vector<double> values(4096 * 2, 0.0);
