@@ -28,6 +28,12 @@ struct ColumnRequest {
   auto operator<=>(const ColumnRequest&) const = default;
 };
 
+// What is to be read of files.
+struct ColumnSet {
+  std::vector<ColumnRequest> requests;  // sorted, without doubles
+  std::vector<std::string> header;      // the columns' names in delimited text that has no line of them; else empty
+};
+
 struct TextColumn {
   std::vector<std::string> values;  // distinct, each used by at least one row, in order of first use
   std::vector<int32_t> codes;       // [row] index into `values`, -1: missing

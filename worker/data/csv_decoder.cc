@@ -1,19 +1,30 @@
 #include <algorithm>
 #include <set>
 
+#include <arrow/array/util.h>
 #include <arrow/buffer.h>
 #include <arrow/csv/api.h>
+#include <arrow/csv/chunker.h>
 #include <arrow/io/memory.h>
 #include <arrow/table.h>
+#include <arrow/util/delimiting.h>
 
 #include "worker/data/arrow_column.h"
+#include "worker/data/block_reader.h"
 #include "worker/data/decoder.h"
+#include "worker/data/text_types.h"
 
 namespace freshet::worker {
 namespace {
 
-constexpr int32_t kBlockBytes = 8 << 20;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+arrow::csv::ParseOptions parse_options(char delimiter) {
+  auto options = arrow::csv::ParseOptions::Defaults();
+  options.delimiter = delimiter;
+  options.newlines_in_values = true;
+  return options;
+}
 
 // The names in the first line; a quoted name may hold delimiters, line breaks and doubled quotes.
 std::vector<std::string> header_names(std::string_view text, char delimiter) {
@@ -37,82 +48,147 @@ std::vector<std::string> header_names(std::string_view text, char delimiter) {
   return names;
 }
 
+// Whether one block's numbers happen to be whole, or a column happens to be empty, is no property of the data.
+std::string shown_type(const arrow::DataType& type, ColumnUse use) {
+  if (use == ColumnUse::kNumber && (type.id() == arrow::Type::INT64 || type.id() == arrow::Type::NA)) return "double";
+  return column_type_name(type);
+}
+
 // Categories and values are read in two passes, because they differ in what a field means: a category keeps its text
-// ("007", "NA") and misses only when the field is empty; the type of a value is inferred over the whole file.
-class CsvDecoder final : public EntryFile::Decoder {
+// ("007", "NA") and misses only when the field is empty; the type of a value is inferred.
+class CsvRows final : public EntryFile::Decoder::Rows {
  public:
-  Status parse(std::string bytes, char delimiter, const std::vector<ColumnRequest>& requests) {
-    auto buffer = arrow::Buffer::FromString(std::move(bytes));
-    std::string_view text(reinterpret_cast<const char*>(buffer->data()), static_cast<size_t>(buffer->size()));
-    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    column_names = header_names(text, delimiter);
-    auto categories = arrow::csv::ConvertOptions::Defaults();
-    categories.strings_can_be_null = true;
-    categories.null_values = {""};
-    auto values = arrow::csv::ConvertOptions::Defaults();
-    values.strings_can_be_null = true;
-    values.null_values = {"", "NA", "N/A", "n/a", "NULL", "null"};
+  CsvRows(EntryBytes file, char delimiter, std::vector<std::string> names, bool has_header,
+          std::vector<ColumnRequest> requests)
+      : chunker_(arrow::csv::MakeChunker(parse_options(delimiter))),
+        blocks_(std::move(file), [this](const std::shared_ptr<arrow::Buffer>& block) { return cut(block); }),
+        delimiter_(delimiter),
+        names_(std::move(names)),
+        is_header_next_(has_header),
+        requests_(std::move(requests)),
+        types_(requests_.size()) {
+    categories_ = arrow::csv::ConvertOptions::Defaults();
+    categories_.strings_can_be_null = true;
+    categories_.null_values = {""};
+    values_ = arrow::csv::ConvertOptions::Defaults();
+    values_.strings_can_be_null = true;
+    values_.null_values = {"", "NA", "N/A", "n/a", "NULL", "null"};
     std::set<std::string> seen;
-    for (const auto& request : requests) {
-      if (std::count(column_names.begin(), column_names.end(), request.name) != 1) continue;
+    for (const auto& request : requests_) {
       if (request.use == ColumnUse::kText) {
-        categories.include_columns.push_back(request.name);
-        categories.column_types[request.name] = arrow::utf8();
+        categories_.include_columns.push_back(request.name);
+        categories_.column_types[request.name] = arrow::utf8();
       } else if (seen.insert(request.name).second) {
-        values.include_columns.push_back(request.name);
+        values_.include_columns.push_back(request.name);
       }
     }
-    if (!categories.include_columns.empty()) RETURN_IF_ERROR(read(buffer, delimiter, categories, &categories_));
+  }
+
+  Result<std::optional<EntryFile::RawBatch>> next() override {
+    ASSIGN_OR_RETURN(const auto block, blocks_.next());
+    if (block == nullptr) return std::optional<EntryFile::RawBatch>();
+    std::shared_ptr<arrow::Table> categories, values;
+    if (!categories_.include_columns.empty()) RETURN_IF_ERROR(parse(block, categories_, &categories));
     // Also without any column of ours: somebody wants to know how many rows there are.
-    if (!values.include_columns.empty() || categories_ == nullptr) {
-      RETURN_IF_ERROR(read(buffer, delimiter, values, &values_));
+    if (!values_.include_columns.empty() || categories == nullptr) RETURN_IF_ERROR(parse(block, values_, &values));
+    is_header_next_ = false;
+
+    EntryFile::RawBatch batch;
+    batch.rows = static_cast<uint64_t>((categories ? categories : values)->num_rows());
+    for (size_t i = 0; i < requests_.size(); ++i) {
+      const auto& request = requests_[i];
+      const auto array = (request.use == ColumnUse::kText ? categories : values)->GetColumnByName(request.name);
+      if (array == nullptr) return internal("column '" + request.name + "' was not parsed");
+      types_[i] = type_of_both(types_[i], array->type());
+      // Numbers in one block and words in another are words.
+      if (types_[i]->id() == arrow::Type::STRING && array->type()->id() != arrow::Type::STRING) {
+        ASSIGN_OR_RETURN(auto empty, nothing_but_missing(types_[i], array->length()));
+        batch.columns.push_back(std::move(empty));
+      } else {
+        batch.columns.push_back(array);
+      }
+      batch.types.push_back(shown_type(*types_[i], request.use));
     }
-    rows = static_cast<uint64_t>((categories_ ? categories_ : values_)->num_rows());
-    return Status::ok();
-  }
-
-  Result<std::shared_ptr<arrow::ChunkedArray>> column(const ColumnRequest& request) override {
-    const auto& table = request.use == ColumnUse::kText ? categories_ : values_;
-    auto array = table == nullptr ? nullptr : table->GetColumnByName(request.name);
-    if (array == nullptr) return internal("column '" + request.name + "' was not asked for when the file was opened");
-    return array;
-  }
-
-  std::string type_name(const arrow::DataType& type, ColumnUse use) const override {
-    // Whether one file's numbers happen to be whole, or a column happens to be empty, is no property of the data.
-    if (use == ColumnUse::kNumber && (type.id() == arrow::Type::INT64 || type.id() == arrow::Type::NA)) return "double";
-    return column_type_name(type);
+    rows_before_ += batch.rows;
+    return std::optional(std::move(batch));
   }
 
  private:
-  static Status read(const std::shared_ptr<arrow::Buffer>& buffer, char delimiter,
-                     const arrow::csv::ConvertOptions& convert, std::shared_ptr<arrow::Table>* table) {
-    auto read_options = arrow::csv::ReadOptions::Defaults();
-    read_options.use_threads = false;
-    read_options.block_size = kBlockBytes;
-    auto parse_options = arrow::csv::ParseOptions::Defaults();
-    parse_options.delimiter = delimiter;
-    parse_options.newlines_in_values = true;
-    auto reader = arrow::csv::TableReader::Make(arrow::io::default_io_context(),
-                                                std::make_shared<arrow::io::BufferReader>(buffer), read_options,
-                                                parse_options, convert);
-    if (!reader.ok()) return corrupt("damaged CSV file: " + reader.status().message());
+  Result<int64_t> cut(const std::shared_ptr<arrow::Buffer>& block) {
+    std::shared_ptr<arrow::Buffer> whole, rest;
+    auto status = chunker_->Process(block, &whole, &rest);
+    if (!status.ok()) return damaged(status);
+    return whole->size();
+  }
+
+  Status parse(const std::shared_ptr<arrow::Buffer>& block, const arrow::csv::ConvertOptions& convert,
+               std::shared_ptr<arrow::Table>* table) const {
+    auto options = arrow::csv::ReadOptions::Defaults();
+    options.use_threads = false;
+    options.block_size = static_cast<int32_t>(std::min<int64_t>(block->size() + 1, INT32_MAX));
+    if (!is_header_next_) options.column_names = names_;
+    auto reader =
+        arrow::csv::TableReader::Make(arrow::io::default_io_context(), std::make_shared<arrow::io::BufferReader>(block),
+                                      options, parse_options(delimiter_), convert);
+    if (!reader.ok()) return damaged(reader.status());
     auto result = (*reader)->Read();
-    if (!result.ok()) return corrupt("damaged CSV file: " + result.status().message());
+    if (!result.ok()) return damaged(result.status());
     *table = *result;
     return Status::ok();
   }
 
-  std::shared_ptr<arrow::Table> categories_;
-  std::shared_ptr<arrow::Table> values_;
+  // Arrow counts rows from the block's first.
+  Status damaged(const arrow::Status& status) const {
+    const std::string where = rows_before_ == 0 ? "" : "after " + std::to_string(rows_before_) + " rows: ";
+    return corrupt("damaged CSV file: " + where + status.message());
+  }
+
+  static Result<std::shared_ptr<arrow::ChunkedArray>> nothing_but_missing(const std::shared_ptr<arrow::DataType>& type,
+                                                                          int64_t length) {
+    auto array = arrow::MakeArrayOfNull(type, length);
+    if (!array.ok()) return resource_exhausted(array.status().message());
+    return std::make_shared<arrow::ChunkedArray>(*array);
+  }
+
+  const std::unique_ptr<arrow::Chunker> chunker_;
+  BlockReader blocks_;
+  const char delimiter_;
+  const std::vector<std::string> names_;
+  bool is_header_next_;
+  const std::vector<ColumnRequest> requests_;
+  arrow::csv::ConvertOptions categories_, values_;
+  std::vector<std::shared_ptr<arrow::DataType>> types_;  // of all rows so far
+  uint64_t rows_before_ = 0;
+};
+
+class CsvDecoder final : public EntryFile::Decoder {
+ public:
+  CsvDecoder(EntryBytes file, char delimiter, bool has_header)
+      : file_(std::move(file)), delimiter_(delimiter), has_header_(has_header) {}
+
+  Result<std::unique_ptr<Rows>> read(size_t, const std::vector<ColumnRequest>& requests) override {
+    return std::unique_ptr<Rows>(std::make_unique<CsvRows>(file_, delimiter_, column_names, has_header_, requests));
+  }
+
+ private:
+  const EntryBytes file_;
+  const char delimiter_;
+  const bool has_header_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<EntryFile::Decoder>> open_csv(std::string bytes, char delimiter,
-                                                     const std::vector<ColumnRequest>& requests) {
-  auto decoder = std::make_unique<CsvDecoder>();
-  RETURN_IF_ERROR(decoder->parse(std::move(bytes), delimiter, requests));
+Result<std::unique_ptr<EntryFile::Decoder>> open_csv(EntryBytes file, char delimiter,
+                                                     const std::vector<std::string>& header) {
+  auto decoder = std::make_unique<CsvDecoder>(file, delimiter, header.empty());
+  decoder->column_names = header;
+  if (header.empty()) {
+    auto start = file->ReadAt(0, static_cast<int64_t>(kBatchBytes));
+    if (!start.ok()) return unavailable("cannot be read: " + start.status().message());
+    std::string_view text(reinterpret_cast<const char*>((*start)->data()), static_cast<size_t>((*start)->size()));
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    decoder->column_names = header_names(text, delimiter);
+  }
   return std::unique_ptr<EntryFile::Decoder>(std::move(decoder));
 }
 

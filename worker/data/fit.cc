@@ -16,7 +16,7 @@ namespace freshet::worker {
 namespace {
 
 using Words = std::unordered_set<std::string>;
-using Numbers = std::vector<double>;
+using Numbers = ScratchVector<double>;
 
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
@@ -258,7 +258,7 @@ struct Fitter::Impl {
 };
 
 Result<Fitter> Fitter::create(const v1::TabularModel& model, const v1::TransformState* previous, size_t parts,
-                              size_t entries) {
+                              size_t entries, const std::shared_ptr<Scratch>& scratch) {
   RETURN_IF_ERROR(check_model(model));
   auto impl = std::make_unique<Impl>();
   impl->model = normalised(model);
@@ -270,7 +270,9 @@ Result<Fitter> Fitter::create(const v1::TabularModel& model, const v1::Transform
   impl->parts.resize(parts);
   for (auto& part : impl->parts) {
     part.size.codes.resize(categorical);
-    part.numbers.resize(static_cast<size_t>(model.features_size()) - categorical);
+    const Numbers none{ScratchAllocator<double>(scratch)};
+    part.numbers.assign(static_cast<size_t>(model.features_size()) - categorical, none);
+    part.labels = part.weights = none;
   }
   return Fitter(std::move(impl));
 }
@@ -319,6 +321,14 @@ Result<v1::TransformState> Fitter::state() const {
     *state.mutable_classes() = extended(previous ? &previous->classes() : nullptr, impl_->classes);
   }
   return state;
+}
+
+void Fitter::forget_numbers() {
+  for (auto& part : impl_->parts) {
+    part.numbers.clear();
+    part.labels = {};
+    part.weights = {};
+  }
 }
 
 const PartSize& Fitter::size(size_t part) const { return impl_->parts[part].size; }

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "proto/recipe.pb.h"
 #include "proto/transform.pb.h"
+#include "worker/data/scratch.h"
 #include "worker/data/table.h"
 
 namespace freshet::worker {
@@ -24,9 +25,10 @@ struct PartSize {
 class Fitter {
  public:
   // `previous` (may be null) must be of a model with the same features and live as long. `entries` is how many the rows
-  // come from, for messages. invalid_argument: see check_model.
+  // come from, for messages. The numbers that means and deviations are made of lie in `scratch` (null: the heap).
+  // invalid_argument: see check_model.
   static Result<Fitter> create(const v1::TabularModel& model, const v1::TransformState* previous, size_t parts,
-                               size_t entries);
+                               size_t entries, const std::shared_ptr<Scratch>& scratch);
 
   // See Transform::fit for what is refused.
   Status add(size_t part, const Table& batch);
@@ -34,6 +36,8 @@ class Fitter {
   // Once all rows were added.
   Result<v1::TransformState> state() const;
   const PartSize& size(size_t part) const;
+  // Gives back what only state() needs.
+  void forget_numbers();
 
   Fitter(Fitter&&) noexcept;
   ~Fitter();

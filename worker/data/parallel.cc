@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -15,6 +16,8 @@ Status run_one(const std::function<Status(size_t)>& job, size_t index) {
     return job(index);
   } catch (const std::bad_alloc&) {
     return resource_exhausted("not enough memory");
+  } catch (const std::system_error& e) {
+    return resource_exhausted(e.what());
   } catch (const std::exception& e) {
     return internal(e.what());
   }

@@ -1,11 +1,7 @@
 #include "worker/data/table.h"
 
 #include <algorithm>
-#include <optional>
 #include <set>
-
-#include "worker/data/entry.h"
-#include "worker/data/parallel.h"
 
 namespace freshet::worker {
 namespace {
@@ -26,16 +22,6 @@ std::string use_name(const ColumnRequest& request) {
   return "";
 }
 
-Result<Table::Entry> read_columns(const EntryFile& file, const std::string& uri,
-                                  const std::vector<ColumnRequest>& requests) {
-  Table::Entry entry{uri, static_cast<size_t>(file.rows()), {}};
-  for (const auto& request : requests) {
-    ASSIGN_OR_RETURN(auto column, file.read(request));
-    entry.columns.push_back(std::move(column));
-  }
-  return entry;
-}
-
 Result<v1::DatasetVersion> selected_entries(const v1::DatasetVersion& data, const std::vector<std::string>& uris,
                                             bool keep) {
   std::set<std::string> left(uris.begin(), uris.end());
@@ -53,19 +39,6 @@ Result<v1::DatasetVersion> selected_entries(const v1::DatasetVersion& data, cons
 }
 
 }  // namespace
-
-Result<Table> Table::read(const v1::DatasetVersion& data, const std::vector<ColumnRequest>& requests,
-                          unsigned threads) {
-  ASSIGN_OR_RETURN(auto directory, source_directory(data.source_uri()));
-  std::vector<Entry> entries(static_cast<size_t>(data.entries_size()));
-  RETURN_IF_ERROR(for_each_index(entries.size(), threads, [&](size_t index) -> Status {
-    const auto& entry = data.entries(static_cast<int>(index));
-    ASSIGN_OR_RETURN(auto file, EntryFile::open(directory, entry, requests));
-    ASSIGN_OR_RETURN(entries[index], read_columns(file, entry.uri(), requests));
-    return Status::ok();
-  }));
-  return Table(requests, std::move(entries));
-}
 
 Result<size_t> Table::find(const ColumnRequest& request) const {
   auto found = std::find(requests_.begin(), requests_.end(), request);

@@ -1,5 +1,5 @@
-// The raw columns of some entries of a dataset, entry by entry in the order given. Built by several threads, the same
-// for any number of them; immutable afterwards. It knows nothing of features and labels (Transform does).
+// The raw columns of some rows of a dataset, entry by entry in the order given. Immutable. It knows nothing of files
+// (TableStream does), features and labels (Transform does).
 #pragma once
 
 #include <string>
@@ -8,7 +8,6 @@
 #include "base/status.h"
 #include "proto/dataset.pb.h"
 #include "worker/data/column.h"
-#include "worker/data/entry_file.h"
 
 namespace freshet::worker {
 
@@ -20,10 +19,7 @@ class Table {
     std::vector<Column> columns;  // in the order of requests()
   };
 
-  // Reads all entries of `data` below its source_uri. The error of the first entry that has one: see EntryFile.
-  static Result<Table> read(const v1::DatasetVersion& data, const std::vector<ColumnRequest>& requests,
-                            unsigned threads);
-  // A table of columns that were read already: each entry holds one for every request, with all its rows.
+  // Each entry holds one column for every request.
   Table(std::vector<ColumnRequest> requests, std::vector<Entry> entries);
 
   const std::vector<ColumnRequest>& requests() const { return requests_; }

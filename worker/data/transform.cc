@@ -52,7 +52,7 @@ float standardised(double raw, const v1::Scaling& scaling) {
 
 // Keeps the rows whose flag is set, in their order.
 template <class T>
-void compact(const std::vector<uint8_t>& kept, std::vector<T>* values) {
+void compact(const std::vector<uint8_t>& kept, ScratchVector<T>* values) {
   size_t to = 0;
   for (size_t from = 0; from < values->size(); ++from) {
     if (kept[from]) (*values)[to++] = (*values)[from];
@@ -60,7 +60,7 @@ void compact(const std::vector<uint8_t>& kept, std::vector<T>* values) {
   values->resize(to);
 }
 
-void compact(const std::vector<uint8_t>& kept, std::vector<int32_t>* codes, std::vector<uint32_t>* ends) {
+void compact(const std::vector<uint8_t>& kept, ScratchVector<int32_t>* codes, ScratchVector<uint32_t>* ends) {
   size_t to = 0, row_to = 0, from = 0;
   for (size_t row = 0; row < ends->size(); ++row) {
     const size_t end = (*ends)[row];
@@ -110,9 +110,9 @@ struct Transform::Impl {
     return found == codes.end() ? 0 : found->second;
   }
 
-  static std::vector<int32_t> encode_words(const Table& table, size_t at, const v1::Feature& feature,
-                                           const Codes& codes) {
-    std::vector<int32_t> encoded;
+  static ScratchVector<int32_t> encode_words(const Table& table, size_t at, const v1::Feature& feature,
+                                             const Codes& codes) {
+    ScratchVector<int32_t> encoded;
     encoded.reserve(table.rows());
     for_each_entry<TextColumn>(table, at, [&](const TextColumn& column, size_t) {
       std::vector<int32_t> of_word;  // [file's own code + 1]; the first is "missing"
@@ -125,7 +125,7 @@ struct Transform::Impl {
   }
 
   static void encode_value_lists(const Table& table, size_t at, const v1::Feature& feature, const Codes& codes,
-                                 std::vector<int32_t>* encoded, std::vector<uint32_t>* ends) {
+                                 ScratchVector<int32_t>* encoded, ScratchVector<uint32_t>* ends) {
     for_each_entry<TextColumn>(table, at, [&](const TextColumn& column, size_t) {
       std::vector<std::vector<int32_t>> of_text;
       for (const auto& text : column.values) {
@@ -146,13 +146,13 @@ struct Transform::Impl {
     });
   }
 
-  static std::vector<int32_t> encode_derived(const Table& table, size_t at, const v1::Feature& feature,
-                                             const Codes& codes) {
+  static ScratchVector<int32_t> encode_derived(const Table& table, size_t at, const v1::Feature& feature,
+                                               const Codes& codes) {
     std::array<int32_t, kDerivedValues> of_value{};
     for (size_t value = 0; value < of_value.size(); ++value) {
       of_value[value] = code_of(feature, codes, std::to_string(value));
     }
-    std::vector<int32_t> encoded;
+    ScratchVector<int32_t> encoded;
     encoded.reserve(table.rows());
     for_each_entry<TimeColumn>(table, at, [&](const TimeColumn& column, size_t) {
       for (size_t row = 0; row < column.values.size(); ++row) {
@@ -164,7 +164,7 @@ struct Transform::Impl {
 
   // One column of floats for each of the feature's inputs.
   static void encode_numbers(const Table& table, size_t at, const v1::Feature& feature, const v1::Scaling& scaling,
-                             std::vector<std::vector<float>>* encoded) {
+                             std::vector<ScratchVector<float>>* encoded) {
     const size_t width = width_of(feature), first = encoded->size();
     for (size_t i = 0; i < width; ++i) encoded->emplace_back().reserve(table.rows());
     auto append = [&](const auto& column) {
@@ -197,13 +197,21 @@ std::vector<ColumnRequest> required_columns(const v1::TabularModel& model) {
   return merged_requests(std::move(requests), {{model.weight_column(), ColumnUse::kNumber}});
 }
 
+ColumnSet training_columns(const v1::TabularModel& model) {
+  return {required_columns(model), {model.column_names().begin(), model.column_names().end()}};
+}
+
 Result<Transform> Transform::fit(const v1::TabularModel& model, const Table& training, const Transform* previous) {
   if (previous != nullptr && !previous->same_features(model)) {
     return conflict("the model to start from has other features, another label or other hidden layers");
   }
-  ASSIGN_OR_RETURN(Fitter fitter,
-                   Fitter::create(model, previous ? &previous->impl_->state : nullptr, 1, training.entries().size()));
+  ASSIGN_OR_RETURN(Fitter fitter, Fitter::create(model, previous ? &previous->state() : nullptr, 1,
+                                                 training.entries().size(), nullptr));
   RETURN_IF_ERROR(fitter.add(0, training));
+  return fit(fitter);
+}
+
+Result<Transform> Transform::fit(const Fitter& fitter) {
   auto impl = std::make_unique<Impl>();
   ASSIGN_OR_RETURN(impl->state, fitter.state());
   RETURN_IF_ERROR(impl->index());
@@ -279,6 +287,8 @@ Result<EncodedRows> Transform::encode(const Table& table) const {
   compact(labels.valid, &encoded.entry);
   return encoded;
 }
+
+const v1::TransformState& Transform::state() const { return impl_->state; }
 
 const v1::TabularModel& Transform::model() const { return impl_->state.model(); }
 

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "proto/recipe.pb.h"
+#include "proto/transform.pb.h"
 #include "worker/data/column.h"
 #include "worker/data/encoded.h"
 #include "worker/data/label.h"
@@ -19,6 +20,10 @@ namespace freshet::worker {
 // What a Table must be read with: to encode features, and to fit or encode with labels. Sorted, without doubles.
 std::vector<ColumnRequest> feature_columns(const v1::TabularModel& model);
 std::vector<ColumnRequest> required_columns(const v1::TabularModel& model);
+// The second, and how the model says that the columns of files without a header are named.
+ColumnSet training_columns(const v1::TabularModel& model);
+
+class Fitter;  // worker/data/fit.h
 
 class Transform {
  public:
@@ -28,6 +33,8 @@ class Transform {
   // new categories and classes get the next codes. invalid_argument for a constant label, no rows, NaN or infinite
   // values, a label that is also a feature; conflict when `previous` has other features.
   static Result<Transform> fit(const v1::TabularModel& model, const Table& training, const Transform* previous);
+  // The same from rows that came in batches.
+  static Result<Transform> fit(const Fitter& fitter);
 
   // transform.json (canonical JSON of v1::TransformState) and back; from_json(to_json()) is the identity.
   std::string to_json() const;
@@ -40,6 +47,7 @@ class Transform {
   // Encodes all rows, without labels (scoring; the table needs no label column).
   Result<EncodedRows> encode_features(const Table& table) const;
 
+  const v1::TransformState& state() const;
   // The features and label it was fitted for (what the model's inputs mean), with embedding widths filled in.
   const v1::TabularModel& model() const;
   // Number of codes (vocabulary or hash buckets, + 1 for unknown) and embedding width, both per categorical feature.

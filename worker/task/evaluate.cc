@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/log.h"
 #include "worker/data/label.h"
-#include "worker/data/parallel.h"
 #include "worker/data/table.h"
+#include "worker/data/table_stream.h"
 #include "worker/metrics/scores.h"
 #include "worker/task/holdout.h"
 
@@ -24,46 +25,143 @@ Status check_same_label(const v1::Label& candidate, const v1::Label& champion, c
                           label_title(candidate) + ": they can't be compared");
 }
 
-// The labelled rows of the holdout: where they are in the table, and their labels.
-struct Examined {
-  std::vector<size_t> rows;
-  std::vector<double> labels;
-};
-
-Result<Examined> examined_rows(const v1::Label& label, const Table& table) {
-  ASSIGN_OR_RETURN(const auto labels, read_labels(label, table, nullptr));
-  Examined examined;
-  for (size_t row = 0; row < labels.values.size(); ++row) {
-    if (!labels.valid[row]) continue;
-    examined.rows.push_back(row);
-    examined.labels.push_back(labels.values[row]);
-  }
-  if (examined.rows.empty()) {
-    return invalid_argument("the holdout has no rows with a label: '" + label.column() + "' is missing in all " +
-                            grouped(table.rows()));
-  }
-  return examined;
-}
-
-struct ModelLosses {
-  v1::ModelScores scores;
-  std::vector<double> losses;  // per examined row
-};
-
-Result<ModelLosses> score(const Predictor& model, const std::string& name, v1::Label::Task task, const Table& table,
-                          const Examined& examined, unsigned threads) {
-  ASSIGN_OR_RETURN(const auto encoded, model.transform().encode_features(table));
-  ASSIGN_OR_RETURN(const auto all, model.predict(encoded, threads));
-  if (all.size() != table.rows()) return internal(name + " gave another number of predictions than rows");
+// A model and what it makes of the examined rows.
+struct Judged {
+  const Predictor& model;
+  std::string name;
+  std::vector<double> labels;  // the candidate's, but for classes, which each model numbers itself
   std::vector<float> predictions;
-  predictions.reserve(examined.rows.size());
-  for (size_t row : examined.rows) predictions.push_back(all[row]);
-  RETURN_IF_ERROR(check_predictions(predictions, name));
-  const Scored scored{predictions, examined.labels};
-  ModelLosses result;
-  result.losses = row_losses(task, scored);
-  for (auto& metric : all_metrics(task, scored)) *result.scores.add_metrics() = std::move(metric);
-  return result;
+  std::vector<double> losses;
+
+  size_t width() const { return std::max<size_t>(model.transform().classes(), 1); }
+};
+
+// The values of a column that slices are made of.
+struct SliceColumn {
+  std::string name;
+  std::vector<std::string> values;
+  std::unordered_map<std::string, int32_t> codes;
+  std::vector<int32_t> rows;  // per examined row; -1: missing
+
+  void add(const TextColumn& column, const std::vector<size_t>& examined) {
+    std::vector<int32_t> of_value;
+    for (const auto& value : column.values) {
+      auto [at, is_new] = codes.try_emplace(value, static_cast<int32_t>(values.size()));
+      if (is_new) values.push_back(value);
+      of_value.push_back(at->second);
+    }
+    for (size_t row : examined) {
+      const int32_t code = column.codes[row];
+      rows.push_back(code < 0 ? code : of_value[static_cast<size_t>(code)]);
+    }
+  }
+};
+
+// The rows of the holdout that have a label, of a class that both models know, as they come in batches.
+class Examination {
+ public:
+  Examination(const v1::EvaluateTask& task, const Predictor& candidate, const Predictor* champion, unsigned threads)
+      : label_(candidate.transform().model().label()), threads_(threads) {
+    judged_.push_back({candidate, "the candidate", {}, {}, {}});
+    if (champion != nullptr) judged_.push_back({*champion, "the champion " + task.champion_version(), {}, {}, {}});
+    for (const auto& slice : task.slices()) slices_.push_back({slice.column(), {}, {}, {}});
+  }
+
+  Status add(size_t entry, const Table& batch) {
+    ASSIGN_OR_RETURN(const auto labels, labels_of(batch));
+    std::vector<size_t> examined;
+    for (size_t row = 0; row < batch.rows(); ++row) {
+      if (std::all_of(labels.begin(), labels.end(), [row](const Labels& of) { return of.valid[row] != 0; })) {
+        examined.push_back(row);
+      } else if (std::any_of(labels.begin(), labels.end(), [](const Labels& of) { return of.unknown > 0; })) {
+        ++not_comparable_;
+      }
+    }
+    rows_ += batch.rows();
+    entries_.insert(entries_.end(), examined.size(), entry);
+    ASSIGN_OR_RETURN(const auto weights, read_weights(judged_[0].model.transform().model(), batch));
+    for (size_t row : examined) {
+      if (!weights.empty()) weights_.push_back(weights[row]);
+    }
+    for (size_t i = 0; i < judged_.size(); ++i) RETURN_IF_ERROR(predict(batch, labels[i], examined, &judged_[i]));
+    for (auto& slice : slices_) {
+      ASSIGN_OR_RETURN(const size_t at, batch.find({slice.name, ColumnUse::kText}));
+      slice.add(std::get<TextColumn>(batch.entries()[0].columns[at]), examined);
+    }
+    return Status::ok();
+  }
+
+  // After all batches.
+  Status finish() {
+    if (entries_.empty()) {
+      return invalid_argument("the holdout has no rows with a label: '" + label_.column() + "' is missing " +
+                              (not_comparable_ > 0 ? "or of a class that a model does not know " : "") + "in all " +
+                              grouped(rows_));
+    }
+    if (not_comparable_ > 0) {
+      log_warning("evaluate", grouped(not_comparable_) + " of " + grouped(rows_) + " rows are left out: '" +
+                                  label_.column() + "' is of a class that a model does not know, or missing");
+    }
+    if (!weights_.empty()) {
+      const double mean = blocked_sum(weights_) / static_cast<double>(weights_.size());
+      if (!(mean > 0)) return invalid_argument("the holdout's rows all have the weight 0");
+      for (double& weight : weights_) weight /= mean;
+    }
+    for (auto& judged : judged_) {
+      judged.losses = row_losses(label_.task(), scored(judged));
+      for (size_t i = 0; i < weights_.size(); ++i) judged.losses[i] *= weights_[i];
+    }
+    return Status::ok();
+  }
+
+  size_t rows() const { return entries_.size(); }
+  const std::vector<Judged>& judged() const { return judged_; }
+  const std::vector<size_t>& entries() const { return entries_; }  // per examined row
+  const std::vector<SliceColumn>& slices() const { return slices_; }
+  Scored scored(const Judged& judged) const { return {judged.predictions, judged.labels, weights_}; }
+
+ private:
+  Result<std::vector<Labels>> labels_of(const Table& batch) const {
+    std::vector<Labels> labels;
+    for (const auto& judged : judged_) {
+      if (label_.task() == v1::Label::MULTICLASS || labels.empty()) {
+        ASSIGN_OR_RETURN(labels.emplace_back(), judged.model.transform().labels(batch));
+      } else {
+        labels.push_back(labels[0]);
+      }
+    }
+    return labels;
+  }
+
+  Status predict(const Table& batch, const Labels& labels, const std::vector<size_t>& examined, Judged* judged) const {
+    ASSIGN_OR_RETURN(const auto encoded, judged->model.transform().encode_features(batch));
+    ASSIGN_OR_RETURN(const auto all, judged->model.predict(encoded, threads_));
+    const size_t width = judged->width();
+    if (all.size() != batch.rows() * width) {
+      return internal(judged->name + " gave another number of predictions than rows");
+    }
+    for (size_t row : examined) {
+      judged->labels.push_back(labels.values[row]);
+      const auto first = all.begin() + static_cast<ptrdiff_t>(row * width);
+      judged->predictions.insert(judged->predictions.end(), first, first + static_cast<ptrdiff_t>(width));
+    }
+    return Status::ok();
+  }
+
+  const v1::Label& label_;
+  const unsigned threads_;
+  std::vector<Judged> judged_;  // the candidate, then the champion if there is one
+  std::vector<size_t> entries_;
+  std::vector<double> weights_;  // empty: all count the same; at the end their mean is 1
+  std::vector<SliceColumn> slices_;
+  size_t rows_ = 0, not_comparable_ = 0;
+};
+
+v1::ModelScores scores_of(v1::Label::Task task, const Scored& scored, const std::string& digest) {
+  v1::ModelScores scores;
+  scores.set_model_digest(digest);
+  for (auto& metric : all_metrics(task, scored)) *scores.add_metrics() = std::move(metric);
+  return scores;
 }
 
 // Sums the losses of a group of examined rows, in their order.
@@ -76,63 +174,39 @@ double loss_sum(const std::vector<double>& losses, const std::vector<size_t>& gr
 
 // Fills rows and loss sums of an EntryScores or SliceScores; `group` indexes the examined rows.
 template <class Scores>
-void fill_sums(const std::vector<size_t>& group, const ModelLosses& candidate, const ModelLosses* champion,
-               Scores* scores) {
+void fill_sums(const std::vector<size_t>& group, const Examination& examination, Scores* scores) {
+  const auto& judged = examination.judged();
   scores->set_rows(group.size());
-  scores->set_candidate_loss_sum(loss_sum(candidate.losses, group));
-  if (champion != nullptr) scores->set_champion_loss_sum(loss_sum(champion->losses, group));
-}
-
-std::vector<std::vector<size_t>> groups_by_entry(const Table& table, const Examined& examined) {
-  std::vector<std::vector<size_t>> groups(table.entries().size());
-  size_t entry = 0;
-  size_t end = groups.empty() ? 0 : table.entries()[0].rows;
-  for (size_t at = 0; at < examined.rows.size(); ++at) {
-    while (examined.rows[at] >= end) end += table.entries()[++entry].rows;
-    groups[entry].push_back(at);
-  }
-  return groups;
+  scores->set_candidate_loss_sum(loss_sum(judged[0].losses, group));
+  if (judged.size() > 1) scores->set_champion_loss_sum(loss_sum(judged[1].losses, group));
 }
 
 // The value's examined rows, for the most frequent values: by rows, then by bytes. A missing value is no slice.
-Result<std::vector<std::pair<std::string, std::vector<size_t>>>> largest_slices(
-    const v1::SliceRequest& request, const Table& table, const std::vector<std::vector<size_t>>& by_entry,
-    const Examined& examined) {
-  ASSIGN_OR_RETURN(const size_t column_at, table.find({request.column(), ColumnUse::kText}));
-  std::unordered_map<std::string, std::vector<size_t>> rows_of_value;
-  size_t first = 0;
-  for (size_t i = 0; i < by_entry.size(); ++i) {
-    const auto& column = std::get<TextColumn>(table.entries()[i].columns[column_at]);
-    std::vector<std::vector<size_t>*> rows_of_code;
-    for (const auto& value : column.values) rows_of_code.push_back(&rows_of_value[value]);
-    for (size_t at : by_entry[i]) {
-      const int32_t code = column.codes[examined.rows[at] - first];
-      if (code >= 0) rows_of_code[static_cast<size_t>(code)]->push_back(at);
-    }
-    first += table.entries()[i].rows;
+std::vector<std::pair<std::string, std::vector<size_t>>> largest_slices(const SliceColumn& column, size_t wanted) {
+  std::vector<std::vector<size_t>> rows_of_code(column.values.size());
+  for (size_t at = 0; at < column.rows.size(); ++at) {
+    if (column.rows[at] >= 0) rows_of_code[static_cast<size_t>(column.rows[at])].push_back(at);
   }
   std::vector<std::pair<std::string, std::vector<size_t>>> slices;
-  for (auto& [value, rows] : rows_of_value) {
-    if (!rows.empty()) slices.emplace_back(value, std::move(rows));
+  for (size_t code = 0; code < rows_of_code.size(); ++code) {
+    if (!rows_of_code[code].empty()) slices.emplace_back(column.values[code], std::move(rows_of_code[code]));
   }
   std::sort(slices.begin(), slices.end(), [](const auto& a, const auto& b) {
     return a.second.size() != b.second.size() ? a.second.size() > b.second.size() : a.first < b.first;
   });
-  const size_t wanted = request.largest() == 0 ? kSlicesDefault : request.largest();
   if (slices.size() > wanted) slices.resize(wanted);
   return slices;
 }
 
-std::vector<ColumnRequest> needed_columns(const v1::EvaluateTask& task, const Predictor& candidate,
-                                          const Predictor* champion) {
-  auto requests = required_columns(candidate.transform().model());
+ColumnSet needed_columns(const v1::EvaluateTask& task, const Predictor& candidate, const Predictor* champion) {
+  ColumnSet columns = training_columns(candidate.transform().model());
   if (champion != nullptr) {
-    requests = merged_requests(std::move(requests), feature_columns(champion->transform().model()));
+    columns.requests = merged_requests(std::move(columns.requests), feature_columns(champion->transform().model()));
   }
   for (const auto& slice : task.slices()) {
-    requests = merged_requests(std::move(requests), {{slice.column(), ColumnUse::kText}});
+    columns.requests = merged_requests(std::move(columns.requests), {{slice.column(), ColumnUse::kText}});
   }
-  return requests;
+  return columns;
 }
 
 }  // namespace
@@ -144,38 +218,37 @@ Result<v1::EvaluationReport> evaluate(const v1::EvaluateTask& task, const Predic
   if (champion != nullptr) {
     RETURN_IF_ERROR(check_same_label(label, champion->transform().model().label(), task.champion_version()));
   }
-  ASSIGN_OR_RETURN(const auto table, Table::read(holdout, needed_columns(task, candidate, champion), threads));
-  ASSIGN_OR_RETURN(const auto examined, examined_rows(label, table));
+  ASSIGN_OR_RETURN(const auto stream, TableStream::open(holdout, needed_columns(task, candidate, champion), threads));
+  Examination examination(task, candidate, champion, threads);
+  // The models spread the rows of a batch over the threads themselves.
+  RETURN_IF_ERROR(stream.for_each(
+      1, [&](size_t part, const Table& batch) { return examination.add(stream.entry_of(part), batch); }));
+  RETURN_IF_ERROR(examination.finish());
 
   v1::EvaluationReport report;
-  report.set_loss(label.task() == v1::Label::BINARY ? "log_loss" : "squared_error");
-  report.set_rows(examined.rows.size());
-  ASSIGN_OR_RETURN(const auto candidate_losses,
-                   score(candidate, "the candidate", label.task(), table, examined, threads));
-  *report.mutable_candidate() = candidate_losses.scores;
-  report.mutable_candidate()->set_model_digest(task.candidate().digest());
-  std::optional<ModelLosses> champion_losses;
+  report.set_loss(label.task() == v1::Label::REGRESSION ? "squared_error" : "log_loss");
+  report.set_rows(examination.rows());
+  const auto& judged = examination.judged();
+  for (const auto& each : judged) RETURN_IF_ERROR(check_predictions(each.predictions, each.name));
+  *report.mutable_candidate() = scores_of(label.task(), examination.scored(judged[0]), task.candidate().digest());
   if (champion != nullptr) {
-    ASSIGN_OR_RETURN(champion_losses, score(*champion, "the champion " + task.champion_version(), label.task(), table,
-                                            examined, threads));
-    *report.mutable_champion() = champion_losses->scores;
-    report.mutable_champion()->set_model_digest(task.champion().digest());
+    *report.mutable_champion() = scores_of(label.task(), examination.scored(judged[1]), task.champion().digest());
     report.set_champion_version(task.champion_version());
   }
-  const ModelLosses* compared = champion_losses ? &*champion_losses : nullptr;
-  const auto by_entry = groups_by_entry(table, examined);
+  std::vector<std::vector<size_t>> by_entry(static_cast<size_t>(holdout.entries_size()));
+  for (size_t at = 0; at < examination.rows(); ++at) by_entry[examination.entries()[at]].push_back(at);
   for (size_t i = 0; i < by_entry.size(); ++i) {
     auto* scores = report.add_entries();
-    scores->set_uri(table.entries()[i].uri);
-    fill_sums(by_entry[i], candidate_losses, compared, scores);
+    scores->set_uri(holdout.entries(static_cast<int>(i)).uri());
+    fill_sums(by_entry[i], examination, scores);
   }
-  for (const auto& request : task.slices()) {
-    ASSIGN_OR_RETURN(const auto slices, largest_slices(request, table, by_entry, examined));
-    for (const auto& [value, rows] : slices) {
+  for (int i = 0; i < task.slices_size(); ++i) {
+    const uint32_t wanted = task.slices(i).largest() == 0 ? kSlicesDefault : task.slices(i).largest();
+    for (const auto& [value, rows] : largest_slices(examination.slices()[static_cast<size_t>(i)], wanted)) {
       auto* scores = report.add_slices();
-      scores->set_column(request.column());
+      scores->set_column(task.slices(i).column());
       scores->set_value(value);
-      fill_sums(rows, candidate_losses, compared, scores);
+      fill_sums(rows, examination, scores);
     }
   }
   return report;

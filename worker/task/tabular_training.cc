@@ -4,11 +4,15 @@
 #include "base/log.h"
 #include "worker/checkpoint/model_artifact.h"
 #include "worker/data/table.h"
+#include "worker/data/training_rows.h"
 #include "worker/task/training.h"
 #include "worker/train/tabular_objective.h"
 
 namespace freshet::worker {
 namespace {
+
+// Bytes a rank; of rows beyond it the kernel decides what stays in memory.
+constexpr size_t kRowsOnHeapMax = size_t{1} << 30;
 
 class TabularTraining final : public Training {
  public:
@@ -70,13 +74,15 @@ Result<std::unique_ptr<Training>> prepare_tabular(const TaskContext& context) {
     }
   }
   ASSIGN_OR_RETURN(auto data, without_entries(task.data(), {task.holdout().begin(), task.holdout().end()}));
-  ASSIGN_OR_RETURN(Table table, Table::read(data, required_columns(wanted), context.threads));
-  ASSIGN_OR_RETURN(Transform transform, Transform::fit(wanted, table, previous ? &previous->transform : nullptr));
-  ASSIGN_OR_RETURN(EncodedRows rows, transform.encode(table));
-  ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(transform)));
+  ASSIGN_OR_RETURN(const auto stream, TableStream::open(data, training_columns(wanted), context.threads));
+  ASSIGN_OR_RETURN(
+      TrainingRows prepared,
+      prepare_rows(wanted, stream, previous ? &previous->transform : nullptr,
+                   std::make_shared<Scratch>(kRowsOnHeapMax, context.attempt.output_dir()), context.threads));
+  ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(prepared.transform)));
   return std::unique_ptr<Training>(std::make_unique<TabularTraining>(task.warm_start().path(), context.attempt.seed(),
-                                                                     std::move(previous), std::move(transform),
-                                                                     std::move(model), std::move(rows)));
+                                                                     std::move(previous), std::move(prepared.transform),
+                                                                     std::move(model), std::move(prepared.rows)));
 }
 
 }  // namespace freshet::worker

@@ -25,7 +25,7 @@ class EvaluateTest : public DataTest {
  protected:
   // A model that was fitted on the given entries of `data`.
   FakePredictor model(const v1::TabularModel& recipe, const std::vector<std::string>& uris, FakePredictor::Rule rule) {
-    auto table = Table::read(*only_entries(data, uris), required_columns(recipe), 1);
+    auto table = read_table(*only_entries(data, uris), training_columns(recipe), 1);
     EXPECT_TRUE(table.is_ok()) << table.status().message();
     auto transform = Transform::fit(recipe, *table, nullptr);
     EXPECT_TRUE(transform.is_ok()) << transform.status().message();
@@ -138,6 +138,68 @@ TEST_F(EvaluateTest, a_champion_with_another_threshold_is_held_to_the_candidates
   auto report = evaluate(task({"h.csv"}), candidate, &champion, 1);
   ASSERT_TRUE(report.is_ok()) << report.status().message();
   EXPECT_EQ(report->entries(0).candidate_loss_sum(), report->entries(0).champion_loss_sum());
+}
+
+// Its logit is 2 for the class whose number is the row's x.
+std::vector<float> class_logits(size_t classes, const EncodedRows& rows, size_t row) {
+  std::vector<float> logits(classes, 0.0F);
+  logits[static_cast<size_t>(rows.numeric[0][row] + 1)] = 2;
+  return logits;
+}
+
+class FakeClassifier final : public Predictor {
+ public:
+  explicit FakeClassifier(Transform transform) : transform_(std::move(transform)) {}
+  const Transform& transform() const override { return transform_; }
+  Result<std::vector<float>> predict(const EncodedRows& rows, unsigned) const override {
+    std::vector<float> all;
+    for (size_t row = 0; row < rows.rows; ++row) {
+      const auto logits = class_logits(transform_.classes(), rows, row);
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+    return all;
+  }
+
+ private:
+  Transform transform_;
+};
+
+TEST_F(EvaluateTest, classes_are_compared_by_their_names) {
+  // x is standardised to -1 and 1, so that a model of few classes answers 0, and of three 0 or 2.
+  add_bytes("old.csv", "x,y\n0,b\n2,c\n");
+  add_bytes("new.csv", "x,y\n0,a\n2,b\n0,c\n2,c\n");
+  add_bytes("h.csv", "x,y\n0,a\n0,b\n0,c\n0,d\n0,\n");
+  const v1::TabularModel recipe = RecipeBuilder().numeric("x").multiclass("y");
+  auto fitted = [&](const std::string& uri) {
+    return *Transform::fit(recipe, *read_table(*only_entries(data, {uri}), training_columns(recipe), 1), nullptr);
+  };
+  const FakeClassifier candidate(fitted("new.csv")), champion(fitted("old.csv"));
+  auto report = evaluate(task({"h.csv"}), candidate, &champion, 1);
+  ASSERT_TRUE(report.is_ok()) << report.status().message();
+  EXPECT_EQ(report->loss(), "log_loss");
+  // Of the five rows one has no label, "a" is not known to the champion and "d" to neither.
+  EXPECT_EQ(report->rows(), 2U);
+  const double three = std::log(std::exp(2.0) + 2), two = std::log(std::exp(2.0) + 1);
+  EXPECT_NEAR(report->entries(0).candidate_loss_sum(), 2 * three, 1e-6);   // it says "a"
+  EXPECT_NEAR(report->entries(0).champion_loss_sum(), 2 * two - 2, 1e-6);  // it says "b"
+  EXPECT_EQ(metric(report->candidate(), "accuracy"), 0);
+  EXPECT_EQ(metric(report->champion(), "accuracy"), 0.5);
+  auto alone = evaluate(task({"h.csv"}), candidate, nullptr, 1);
+  ASSERT_TRUE(alone.is_ok());
+  EXPECT_EQ(alone->rows(), 3U);
+}
+
+TEST_F(EvaluateTest, weights_are_scaled_to_a_mean_of_one) {
+  add_bytes("train.csv", "x,w,y\n0,1,0\n2,1,1\n");
+  add_bytes("h.csv", "x,w,y\n1,2,1\n3,6,0\n");
+  const auto candidate = model(RecipeBuilder().numeric("x").binary("y").weighted("w"), {"train.csv"}, standardised_x);
+  auto report = evaluate(task({"h.csv"}), candidate, nullptr, 1);
+  ASSERT_TRUE(report.is_ok()) << report.status().message();
+  EXPECT_DOUBLE_EQ(report->entries(0).candidate_loss_sum(), 0.5 * softplus(0) + 1.5 * softplus(2));
+  EXPECT_DOUBLE_EQ(metric(report->candidate(), "log_loss"), 0.25 * softplus(0) + 0.75 * softplus(2));
+  add_bytes("none.csv", "x,w,y\n1,0,1\n");
+  EXPECT_EQ(evaluate(task({"none.csv"}), candidate, nullptr, 1).status().message(),
+            "the holdout's rows all have the weight 0");
 }
 
 TEST_F(EvaluateTest, gives_the_same_bytes_for_any_number_of_threads) {

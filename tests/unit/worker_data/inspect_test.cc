@@ -171,6 +171,21 @@ TEST_F(InspectTest, scores_the_champion_on_each_entry) {
   EXPECT_THAT(metric_names(report.profiles(2)), ElementsAre("log_loss", "calibration_error", "accuracy"));
 }
 
+TEST_F(InspectTest, a_file_of_several_row_groups_is_one_profile) {
+  const v1::TabularModel recipe = RecipeBuilder().numeric("x").binary("y");
+  add_bytes("train.csv", "x,y\n0,0\n2,1\n");
+  const auto champion = model(recipe, standardised_x);
+  add_parquet("a.parquet", {{"x", real_array({1, kNone, 9, 4, 6})}, {"y", int_array({1, 0, kNone, 0, 1})}}, 2);
+  const auto profile = inspect_one(recipe, &champion);
+  EXPECT_EQ(profile.rows(), 5U);
+  EXPECT_EQ(column(profile, "x").missing(), 1U);
+  EXPECT_EQ(column(profile, "x").min(), 1);
+  EXPECT_EQ(column(profile, "x").max(), 9);
+  EXPECT_EQ(column(profile, "x").mean(), 5);
+  EXPECT_EQ(profile.label().mean(), 0.5);
+  EXPECT_EQ(metric(profile, "accuracy"), 0.5);  // 0 counts as negative: wrong, right, wrong, right
+}
+
 TEST_F(InspectTest, scores_a_regression_in_raw_units) {
   add_bytes("train.csv", "x,z\n0,10\n2,30\n");
   const v1::TabularModel recipe = RecipeBuilder().numeric("x").regression("z");

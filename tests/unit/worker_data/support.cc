@@ -3,7 +3,9 @@
 #include <arrow/io/memory.h>
 #include <parquet/properties.h>
 
+#include <algorithm>
 #include <fstream>
+#include <variant>
 
 #include "base/file.h"
 #include "base/sha256.h"
@@ -30,6 +32,42 @@ Array lists(const Cells<Cells<T>>& rows) {
     for (const auto& cell : *row) EXPECT_TRUE((cell ? values->Append(*cell) : values->AppendNull()).ok());
   }
   return builder.Finish().ValueOrDie();
+}
+
+void append(const TextColumn& from, TextColumn* to) {
+  std::vector<int32_t> codes;
+  for (const auto& value : from.values) {
+    const auto at = std::find(to->values.begin(), to->values.end(), value);
+    codes.push_back(static_cast<int32_t>(at - to->values.begin()));
+    if (at == to->values.end()) to->values.push_back(value);
+  }
+  const auto before = static_cast<uint32_t>(to->codes.size());
+  for (int32_t code : from.codes) to->codes.push_back(code < 0 ? code : codes[static_cast<size_t>(code)]);
+  for (uint32_t end : from.ends) to->ends.push_back(before + end);
+}
+
+// Of columns with one value a row.
+template <class ColumnType>
+void append(const ColumnType& from, ColumnType* to) {
+  if (!from.valid.empty() || !to->valid.empty()) {
+    to->valid.resize(to->values.size(), 1);
+    for (size_t row = 0; row < from.values.size(); ++row) to->valid.push_back(from.is_valid(row) ? 1 : 0);
+  }
+  to->values.insert(to->values.end(), from.values.begin(), from.values.end());
+}
+
+void append(const Table::Entry& from, Table::Entry* to) {
+  to->uri = from.uri;
+  if (to->columns.empty()) {
+    to->rows = from.rows;
+    to->columns = from.columns;
+    return;
+  }
+  to->rows += from.rows;
+  for (size_t i = 0; i < from.columns.size(); ++i) {
+    std::visit([&](const auto& column) { append(column, &std::get<std::decay_t<decltype(column)>>(to->columns[i])); },
+               from.columns[i]);
+  }
 }
 
 }  // namespace
@@ -69,6 +107,18 @@ Array dictionary_array(const Array& words, const Cells<int32_t>& indices) {
   auto codes = built(&builder, indices);
   return arrow::DictionaryArray::FromArrays(arrow::dictionary(arrow::int32(), words->type()), codes, words)
       .ValueOrDie();
+}
+
+Result<Table> read_table(const v1::DatasetVersion& data, const ColumnSet& columns, unsigned threads) {
+  ASSIGN_OR_RETURN(const auto stream, TableStream::open(data, columns, threads));
+  std::vector<Table::Entry> parts(stream.parts());
+  RETURN_IF_ERROR(stream.for_each(threads, [&](size_t part, const Table& batch) {
+    append(batch.entries()[0], &parts[part]);
+    return Status::ok();
+  }));
+  std::vector<Table::Entry> entries(static_cast<size_t>(data.entries_size()));
+  for (size_t part = 0; part < parts.size(); ++part) append(parts[part], &entries[stream.entry_of(part)]);
+  return Table(columns.requests, std::move(entries));
 }
 
 Array list_array(size_t rows) {

@@ -18,6 +18,7 @@
 #include "proto/dataset.pb.h"
 #include "proto/recipe.pb.h"
 #include "worker/data/table.h"
+#include "worker/data/table_stream.h"
 #include "worker/data/transform.h"
 #include "worker/model/predict.h"
 
@@ -57,6 +58,9 @@ Array number_array(const Cells<T>& cells) {
 Array int_array(const Cells<int64_t>& cells);
 Array real_array(const Cells<double>& cells);
 
+// All rows of `data` at once, each entry whole.
+Result<Table> read_table(const v1::DatasetVersion& data, const ColumnSet& columns, unsigned threads);
+
 // A temporary directory that is a source, removed at the end.
 class DataTest : public testing::Test {
  protected:
@@ -71,7 +75,7 @@ class DataTest : public testing::Test {
   std::string read_bytes(const std::string& uri) const;
 
   Result<Table> read(const std::vector<ColumnRequest>& requests, unsigned threads = 2) const {
-    return Table::read(data, requests, threads);
+    return read_table(data, {requests, {}}, threads);
   }
 
   std::filesystem::path directory;
