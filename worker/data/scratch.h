@@ -1,5 +1,5 @@
-// Memory for columns of any length: up to a bound from the heap, beyond it from files without a name that are mapped, so
-// that the kernel can write them out when it needs the memory for something else. Any thread; it outlives, by shared
+// Memory for columns of any length: up to a bound from the heap, beyond it from files without a name that are mapped,
+// so that the kernel can write them out when it needs the memory for something else. Any thread; it outlives, by shared
 // ownership, what was allocated from it.
 #pragma once
 
@@ -39,6 +39,7 @@ template <class T>
 class ScratchAllocator {
  public:
   using value_type = T;
+  using propagate_on_container_copy_assignment = std::true_type;
   using propagate_on_container_move_assignment = std::true_type;
   using propagate_on_container_swap = std::true_type;
 

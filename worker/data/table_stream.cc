@@ -14,8 +14,8 @@ Result<TableStream> TableStream::open(const v1::DatasetVersion& data, ColumnSet 
   stream.identities_.resize(entries);
   std::vector<size_t> parts(entries);
   auto look_at = [&](size_t entry) -> Status {
-    ASSIGN_OR_RETURN(const auto file, EntryFile::open(stream.directory_, data.entries(static_cast<int>(entry)),
-                                                      stream.columns_.header));
+    ASSIGN_OR_RETURN(const auto file,
+                     EntryFile::open(stream.directory_, data.entries(static_cast<int>(entry)), stream.columns_.header));
     RETURN_IF_ERROR(file.check_columns(stream.columns_.requests));
     stream.identities_[entry] = file.identity();
     parts[entry] = file.parts();
@@ -33,8 +33,7 @@ Status TableStream::for_each(unsigned threads,
   return for_each_index(parts_.size(), threads, [&](size_t index) -> Status {
     const Part& part = parts_[index];
     const auto& entry = data_.entries(static_cast<int>(part.entry));
-    ASSIGN_OR_RETURN(const auto file,
-                     EntryFile::reopen(directory_, entry, columns_.header, identities_[part.entry]));
+    ASSIGN_OR_RETURN(const auto file, EntryFile::reopen(directory_, entry, columns_.header, identities_[part.entry]));
     ASSIGN_OR_RETURN(auto rows, file.read(part.part, columns_.requests));
     while (true) {
       ASSIGN_OR_RETURN(const bool has_more, rows.next());

@@ -1,6 +1,7 @@
 #include "worker/data/training_rows.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <system_error>
 #include <vector>
 
@@ -14,6 +15,19 @@ struct Place {
   size_t row = 0;
   std::vector<size_t> codes;  // [categorical feature] of many values a row
 };
+
+// EncodedRows counts the values of a feature by 32 bits.
+Status check_sizes(const Fitter& fitter, size_t parts) {
+  std::vector<size_t> codes;
+  for (size_t part = 0; part < parts; ++part) {
+    const auto& more = fitter.size(part).codes;
+    codes.resize(more.size());
+    for (size_t i = 0; i < more.size(); ++i) codes[i] += more[i];
+  }
+  if (std::all_of(codes.begin(), codes.end(), [](size_t count) { return count <= UINT32_MAX; })) return Status::ok();
+  return invalid_argument("a multi-valued feature has more than " + std::to_string(UINT32_MAX) +
+                          " values in all rows: train on fewer entries");
+}
 
 class RowsInPlace {
  public:
@@ -91,10 +105,10 @@ Result<TrainingRows> prepare_rows(const v1::TabularModel& model, const TableStre
     const auto entries = static_cast<size_t>(stream.data().entries_size());
     ASSIGN_OR_RETURN(Fitter fitter,
                      Fitter::create(model, previous ? &previous->state() : nullptr, stream.parts(), entries, scratch));
-    RETURN_IF_ERROR(
-        stream.for_each(threads, [&](size_t part, const Table& batch) { return fitter.add(part, batch); }));
+    RETURN_IF_ERROR(stream.for_each(threads, [&](size_t part, const Table& batch) { return fitter.add(part, batch); }));
     ASSIGN_OR_RETURN(Transform transform, Transform::fit(fitter));
     fitter.forget_numbers();
+    RETURN_IF_ERROR(check_sizes(fitter, stream.parts()));
     RowsInPlace rows(transform, stream, fitter, scratch);
     RETURN_IF_ERROR(stream.for_each(threads, [&](size_t part, const Table& batch) { return rows.add(part, batch); }));
     return TrainingRows{std::move(transform), rows.take()};

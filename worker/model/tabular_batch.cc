@@ -13,7 +13,7 @@ constexpr size_t kAhead = 12;
 constexpr size_t kLineFloats = 16;
 
 // Appends the codes of one row of a multi-valued feature.
-void append_bag(const std::vector<int32_t>& codes, const std::vector<uint32_t>& ends, uint32_t row,
+void append_bag(std::span<const int32_t> codes, std::span<const uint32_t> ends, uint32_t row,
                 std::vector<int32_t>* to) {
   const uint32_t begin = row == 0 ? 0 : ends[row - 1];
   to->insert(to->end(), codes.begin() + begin, codes.begin() + ends[row]);
@@ -83,6 +83,7 @@ PackedRows::PackedRows(const TabularShape& shape, const EncodedRows& rows)
     : rows_(rows.rows),
       numeric_(shape.numeric),
       has_weight_(!rows.weight.empty()),
+      packed_(rows.label.get_allocator()),
       bag_codes_(shape.categorical.size()),
       bag_ends_(shape.categorical.size()) {
   for (size_t f = 0; f < shape.categorical.size(); ++f) {

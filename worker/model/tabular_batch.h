@@ -74,9 +74,10 @@ class PackedRows {
   bool has_weight_;
   std::vector<size_t> single_valued_, multi_valued_;  // features
   size_t stride_ = 0;
-  std::vector<float> packed_;                    // [row]: numeric features, label, weight, then codes by their bits
-  std::vector<std::vector<int32_t>> bag_codes_;  // [feature], as in EncodedRows
-  std::vector<std::vector<uint32_t>> bag_ends_;
+  // As the rows, in their Scratch.
+  ScratchVector<float> packed_;                    // [row]: numeric features, label, weight, then codes by their bits
+  std::vector<ScratchVector<int32_t>> bag_codes_;  // [feature], as in EncodedRows
+  std::vector<ScratchVector<uint32_t>> bag_ends_;
 };
 
 }  // namespace freshet::worker

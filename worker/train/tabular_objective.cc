@@ -6,7 +6,7 @@
 namespace freshet::worker {
 namespace {
 
-Status check_weights(const std::vector<float>& weights) {
+Status check_weights(std::span<const float> weights) {
   if (weights.empty()) return Status::ok();
   for (float weight : weights) {
     if (!(weight >= 0) || !std::isfinite(weight)) {

@@ -39,13 +39,12 @@ class TableStreamTest : public DataTest {
 };
 
 TEST_F(TableStreamTest, json_lines_read_as_the_same_rows_in_parquet) {
-  add_bytes("a.jsonl",
-            R"({"c": "red", "n": 1.5, "t": "2020-01-01 05:00:00", "tags": ["a", "b"], "y": 1})"
-            "\n"
-            R"({"tags": [], "c": "2020-01-01", "y": 0})"
-            "\n"
-            R"({"c": null, "n": 2, "t": "2020-01-02 06:00:00", "y": true})"
-            "\n");
+  add_bytes("a.jsonl", R"({"c": "red", "n": 1.5, "t": "2020-01-01 05:00:00", "tags": ["a", "b"], "y": 1})"
+                       "\n"
+                       R"({"tags": [], "c": "2020-01-01", "y": 0})"
+                       "\n"
+                       R"({"c": null, "n": 2, "t": "2020-01-02 06:00:00", "y": true})"
+                       "\n");
   const v1::TabularModel model = RecipeBuilder()
                                      .categorical("c")
                                      .numeric("n")
@@ -106,8 +105,10 @@ TEST_F(TableStreamTest, blocks_of_text_make_the_rows_of_the_whole) {
   ASSERT_TRUE(prepared.is_ok()) << prepared.status().message();
   EXPECT_EQ(prepared->rows.rows, rows);
   EXPECT_THAT(prepared->transform.cardinalities(), ElementsAre(101));
-  const double mean = prepared->transform.state().scalings(0).mean(), scale = prepared->transform.state().scalings(0).scale();
-  EXPECT_FLOAT_EQ(prepared->rows.numeric[0].back(), static_cast<float>((static_cast<double>(rows - 1) + 0.5 - mean) / scale));
+  const double mean = prepared->transform.state().scalings(0).mean(),
+               scale = prepared->transform.state().scalings(0).scale();
+  EXPECT_FLOAT_EQ(prepared->rows.numeric[0].back(),
+                  static_cast<float>((static_cast<double>(rows - 1) + 0.5 - mean) / scale));
 
   data.clear_entries();
   add_bytes("long.csv", csv + "last,row\n");
@@ -146,8 +147,12 @@ TEST_F(TableStreamTest, parts_and_threads_do_not_change_a_bit) {
       pair.push_back(Cells<double>{at, 1 / (at + 1)});
     }
     add_parquet("f" + std::to_string(file) + ".parquet",
-                {{"x", real_array(x)}, {"y", real_array(y)}, {"w", real_array(w)}, {"c", text_array(c)},
-                 {"tags", text_lists(tags)}, {"pair", number_lists(pair)}},
+                {{"x", real_array(x)},
+                 {"y", real_array(y)},
+                 {"w", real_array(w)},
+                 {"c", text_array(c)},
+                 {"tags", text_lists(tags)},
+                 {"pair", number_lists(pair)}},
                 70);
   }
   const auto model = many_columns();
@@ -169,7 +174,8 @@ TEST_F(TableStreamTest, parts_and_threads_do_not_change_a_bit) {
       ASSERT_EQ(is.size(), should.size());
       EXPECT_TRUE(std::equal(should.begin(), should.end(), is.begin())) << threads;
     };
-    for (size_t i = 0; i < rows.categorical.size(); ++i) expect_same(prepared->rows.categorical[i], rows.categorical[i]);
+    for (size_t i = 0; i < rows.categorical.size(); ++i)
+      expect_same(prepared->rows.categorical[i], rows.categorical[i]);
     for (size_t i = 0; i < rows.ends.size(); ++i) expect_same(prepared->rows.ends[i], rows.ends[i]);
     for (size_t i = 0; i < rows.numeric.size(); ++i) expect_same(prepared->rows.numeric[i], rows.numeric[i]);
     expect_same(prepared->rows.label, rows.label);
@@ -222,8 +228,9 @@ void write_large(const std::string& path) {
   for (int i = 0; i < kColumns; ++i) fields.push_back(arrow::field("x" + std::to_string(i), arrow::float64()));
   auto output = arrow::io::FileOutputStream::Open(path).ValueOrDie();
   auto properties = parquet::WriterProperties::Builder().disable_dictionary()->build();
-  auto writer = parquet::arrow::FileWriter::Open(*arrow::schema(fields), arrow::default_memory_pool(), output, properties)
-                    .ValueOrDie();
+  auto writer =
+      parquet::arrow::FileWriter::Open(*arrow::schema(fields), arrow::default_memory_pool(), output, properties)
+          .ValueOrDie();
   for (int64_t group = 0; group < kGroups; ++group) {
     arrow::ArrayVector columns;
     for (int i = 0; i < kColumns; ++i) {
