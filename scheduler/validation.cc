@@ -35,6 +35,7 @@ std::vector<UsedColumn> used_columns(const v1::TabularModel& model) {
   for (const auto& feature : model.features()) {
     use(feature.column(), false, feature.kind() == v1::Feature::NUMERIC && feature.derive() == v1::Feature::NONE);
   }
+  if (!model.weight_column().empty()) use(model.weight_column(), false, false);
   use(model.label().column(), true, true);
   return columns;
 }
