@@ -69,7 +69,7 @@ def parse():
 def install_torch():
     if not (TORCH / "bin/python").exists():
         subprocess.run([sys.executable, "-m", "venv", TORCH], check=True)
-    subprocess.run([TORCH / "bin/pip", "install", "--quiet", "--upgrade", "torch", "numpy", "transformers", "onnxruntime"], check=True)
+    subprocess.run([TORCH / "bin/pip", "install", "--quiet", "--upgrade", "torch", "numpy", "pyarrow", "transformers", "onnxruntime"], check=True)
 
 
 class Trainee:
@@ -193,6 +193,88 @@ def measure(options, case, directory, rows):
             trainee.stop()
 
 
+class TableCase:
+    """The flights model, from Parquet files to the end of a pass. `last`: of the days, which are a file each."""
+
+    MICRO_BATCH, MICRO_BATCHES = 512, 8
+    bfloat16 = False
+
+    def __init__(self, name, last, rounds):
+        self.name, self.last, self.rounds = name, last, rounds
+
+
+def table_cases(options):
+    if options.smoke:
+        return [TableCase("flights, Parquet to one pass", "2001-01-02", 1)]
+    case = (TableCase("flights, Parquet to one pass", "2001-01-14", 3) if options.quick else
+            TableCase("flights, Parquet to one pass", "2001-02-28", 5))
+    return [case] if options.only in case.name else []
+
+
+def table_trainee(options, directory, variant=None):
+    """Freshet on all cores, or PyTorch with (threads, workers of its DataLoader)."""
+    files = ["--data", directory / "days", "--weights", directory / "weights", "--order", directory / "order"]
+    if variant is None:
+        threads = os.cpu_count()
+        return Trainee("Freshet", [options.binaries / "table_train", "--threads", threads, *files], threads)
+    threads, workers = variant
+    name = f"torch, {threads} thread{'s' if threads > 1 else ''}, {workers} worker{'' if workers == 1 else 's'}"
+    return Trainee(name, [TORCH / "bin/python", ROOT / "bench/cpu/torch_table.py", "--threads", threads, "--workers", workers,
+                          "--batch", TableCase.MICRO_BATCH * TableCase.MICRO_BATCHES, *files], threads)
+
+
+def prepare_tables(options, last, directory):
+    subprocess.run([ROOT / "scripts/flights_partitions", "--to", last, "--out", directory / "days"], check=True,
+                   stdout=subprocess.DEVNULL)
+    subprocess.run([options.binaries / "table_train", "--prepare", "--data", directory / "days", "--weights",
+                    directory / "weights", "--order", directory / "order"], check=True)
+
+
+def fastest_loader(options):
+    """Each way to load with PyTorch, alone, on two days."""
+    seconds = {}
+    with tempfile.TemporaryDirectory(prefix="freshet-cpu-bench.") as directory:
+        prepare_tables(options, "2001-01-02", pathlib.Path(directory))
+        for variant in [(threads, workers) for threads in sorted({1, os.cpu_count()}) for workers in (0, 1, 2)]:
+            trainee = table_trainee(options, pathlib.Path(directory), variant)
+            try:
+                results = [trainee.steps(1) for _ in range(2)]
+                seconds[variant] = results[-1]["seconds"][0]
+            finally:
+                trainee.stop()
+            print(f"  {trainee.name}: {results[-1]['rows'] / seconds[variant]:.0f} rows/s", file=sys.stderr, flush=True)
+    return min(seconds, key=seconds.get)
+
+
+def measure_tables(options, case, rows):
+    variants = [None] if options.smoke else [None, fastest_loader(options)]
+    with tempfile.TemporaryDirectory(prefix="freshet-cpu-bench.") as name:
+        directory = pathlib.Path(name)
+        prepare_tables(options, case.last, directory)
+        trainees = []
+        try:
+            trainees += [table_trainee(options, directory, variant) for variant in variants]
+            for _ in range(1 + case.rounds):
+                for trainee in trainees:
+                    trainee.steps(1)
+        finally:
+            for trainee in trainees:
+                trainee.stop()
+    ours, count = trainees[0], trainees[0].results[0]["rows"]
+    rate = count / ours.seconds()
+    row = [f"{case.name} of {count} rows", f"{rate:.0f}"]
+    if options.smoke:
+        rows.append((*row, "-", f"{ours.cpu_seconds():.3f}", "-", f"{ours.peak_mib()}", "-", "-", ""))
+        return
+    theirs = trainees[1]
+    their_rate = count / theirs.seconds()
+    apart = check_losses(case, ours, theirs)
+    rows.append((*row, f"{their_rate:.0f} ({theirs.name} of {theirs.version})", f"{ours.cpu_seconds():.3f}",
+                 f"{theirs.cpu_seconds():.3f}", f"{ours.peak_mib()}", f"{theirs.peak_mib()}", f"{apart:.1e}",
+                 f"{rate / their_rate:.2f} x; core-seconds {theirs.cpu_seconds() / ours.cpu_seconds():.2f} x; "
+                 f"memory {ours.peak_mib() / theirs.peak_mib():.2f}"))
+
+
 def describe(options):
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout
     model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
@@ -213,7 +295,9 @@ def main():
     for case in cases(options):
         with tempfile.TemporaryDirectory(prefix="freshet-cpu-bench.") as directory:
             measure(options, case, pathlib.Path(directory), rows)
-    print("| what | tokens/s | PyTorch's | core-seconds a step | PyTorch's | peak MiB | PyTorch's | losses apart | ratio |")
+    for case in table_cases(options):
+        measure_tables(options, case, rows)
+    print("| what | tokens or rows/s | PyTorch's | core-seconds a step or pass | PyTorch's | peak MiB | PyTorch's | losses apart | ratio |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
