@@ -37,6 +37,12 @@ void fill_train(v1::TrainStep* train) {
   fill(optimizer, &Optimizer::beta1, &Optimizer::set_beta1, 0.9);
   fill(optimizer, &Optimizer::beta2, &Optimizer::set_beta2, 0.999);
   fill(optimizer, &Optimizer::epsilon, &Optimizer::set_epsilon, 1e-8);
+  if (optimizer->has_embeddings()) {
+    using v1::RowwiseAdagrad;
+    RowwiseAdagrad* embeddings = optimizer->mutable_embeddings();
+    fill(embeddings, &RowwiseAdagrad::learning_rate, &RowwiseAdagrad::set_learning_rate, 1e-2);
+    fill(embeddings, &RowwiseAdagrad::epsilon, &RowwiseAdagrad::set_epsilon, 1e-8);
+  }
   if (optimizer->has_schedule()) fill_schedule(optimizer->mutable_schedule());
   Batch* batch = train->mutable_batch();
   fill(batch, &Batch::micro_batch_rows, &Batch::set_micro_batch_rows, train->has_gpt() ? 4u : 512u);
@@ -49,6 +55,9 @@ void fill_train(v1::TrainStep* train) {
     fill(model, &GptModel::feed_forward, &GptModel::set_feed_forward, 4 * model->width());
   }
   if (!train->has_tabular()) return;
+  if (train->tabular().interaction() == v1::TabularModel::CROSS) {
+    fill(train->mutable_tabular(), &v1::TabularModel::cross_layers, &v1::TabularModel::set_cross_layers, 3u);
+  }
   for (auto& feature : *train->mutable_tabular()->mutable_features()) {
     if (feature.kind() != v1::Feature::CATEGORICAL) continue;
     fill(&feature, &v1::Feature::embedding_dim, &v1::Feature::set_embedding_dim, 16u);

@@ -50,6 +50,46 @@ void check_label(const v1::Label& label, const std::string& path, Mistakes* mist
   mistakes->require(std::isfinite(label.positive_above()), path + ".positive_above", "must be a finite number");
 }
 
+void check_interaction(const v1::TabularModel& model, const std::string& path, Mistakes* mistakes) {
+  std::set<uint32_t> dims;
+  bool has_numeric = false;
+  int categorical = 0;
+  for (const auto& feature : model.features()) {
+    has_numeric |= feature.kind() == v1::Feature::NUMERIC;
+    if (feature.kind() != v1::Feature::CATEGORICAL) continue;
+    dims.insert(feature.embedding_dim());
+    ++categorical;
+  }
+  const int layers = model.numeric_layers_size();
+  for (int i = 0; i < layers; ++i) {
+    mistakes->range(uint64_t{model.numeric_layers(i)}, 1, kWidthMax, at(path + ".numeric_layers", i));
+  }
+  mistakes->require(layers <= 64, path + ".numeric_layers", "has more than 64 layers");
+  mistakes->require(layers == 0 || has_numeric, path + ".numeric_layers",
+                    "is for NUMERIC features, of which there are none; remove it");
+  if (model.interaction() == v1::TabularModel::CROSS) {
+    mistakes->range(uint64_t{model.cross_layers()}, 1, 64, path + ".cross_layers");
+    mistakes->range(uint64_t{model.cross_rank()}, 0, kWidthMax, path + ".cross_rank");
+  } else {
+    mistakes->require(model.cross_layers() == 0, path + ".cross_layers",
+                      "belongs to interaction CROSS; remove it or change the interaction");
+    mistakes->require(model.cross_rank() == 0, path + ".cross_rank",
+                      "belongs to interaction CROSS; remove it or change the interaction");
+  }
+  if (model.interaction() != v1::TabularModel::DOT) return;
+  mistakes->require(categorical + (has_numeric ? 1 : 0) >= 2, path + ".interaction",
+                    "DOT multiplies features with each other; give it two CATEGORICAL ones, or one and NUMERIC ones");
+  mistakes->require(categorical < 128, path + ".interaction", "DOT takes at most 127 CATEGORICAL features");
+  if (!mistakes->require(dims.size() == 1, path + ".interaction",
+                         "DOT needs CATEGORICAL features of one embedding_dim; make them equal")) {
+    return;
+  }
+  mistakes->require(!has_numeric || (layers > 0 && model.numeric_layers(layers - 1) == *dims.begin()),
+                    path + ".numeric_layers",
+                    "must end with " + std::to_string(*dims.begin()) +
+                        ", the embeddings' width, for interaction DOT to multiply NUMERIC features with them");
+}
+
 void check_tabular(const v1::TabularModel& model, const std::string& path, Mistakes* mistakes) {
   mistakes->require(model.features_size() > 0, path + ".features", "is empty; a model needs at least one feature");
   std::set<std::pair<std::string, int>> seen;
@@ -76,6 +116,7 @@ void check_tabular(const v1::TabularModel& model, const std::string& path, Mista
     mistakes->range(uint64_t{model.hidden_layers(i)}, 1, kWidthMax, at(path + ".hidden_layers", i));
   }
   mistakes->require(model.hidden_layers_size() <= 64, path + ".hidden_layers", "has more than 64 layers");
+  check_interaction(model, path, mistakes);
 }
 
 void check_gpt(const v1::GptModel& model, const std::string& path, Mistakes* mistakes) {
@@ -138,6 +179,11 @@ void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* 
   }
   mistakes->positive(optimizer.epsilon(), where + ".epsilon");
   mistakes->not_negative(optimizer.clip_norm(), where + ".clip_norm");
+  if (optimizer.has_embeddings()) {
+    mistakes->require(train.has_tabular(), where + ".embeddings", "belongs to tabular models; remove it");
+    mistakes->positive(optimizer.embeddings().learning_rate(), where + ".embeddings.learning_rate");
+    mistakes->positive(optimizer.embeddings().epsilon(), where + ".embeddings.epsilon");
+  }
   if (optimizer.has_schedule()) check_schedule(optimizer.schedule(), where + ".schedule", mistakes);
   mistakes->range(uint64_t{train.batch().micro_batch_rows()}, 1, 1u << 20, path + ".batch.micro_batch_rows");
   mistakes->range(uint64_t{train.batch().micro_batches()}, 1, kMicroBatchesMax, path + ".batch.micro_batches");

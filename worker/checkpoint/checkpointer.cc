@@ -79,7 +79,9 @@ void Checkpointer::begin(const Progress& progress, const TrainingMemory& memory)
   begun_at_ = start;
   pending_ = info_of(progress);
   seconds_ = 0;
-  segment_ = memory.segment;
+  size_t tables = 0;  // elements, which are in front
+  for (size_t t = 0; t < memory.tables.size(); ++t) tables += tensors_[t].size;
+  segment_ = {tables + memory.segment.begin, tables + memory.segment.end};
   place_ = memory_is_short_ ? places_.size() - 1 : 0;
   copied_.store(false, std::memory_order_relaxed);
   start_writing(&memory);
@@ -106,6 +108,14 @@ void Checkpointer::copy(const TrainingMemory& memory) {
     parameters_.assign(own.begin(), own.end());
     m_.assign(memory.m.begin(), memory.m.end());
     v_.assign(memory.v.begin(), memory.v.end());
+    tables_.resize(memory.tables.size());
+    for (size_t t = 0; t < tables_.size(); ++t) {
+      const TableMemory& table = memory.tables[t];
+      tables_[t].rows = table.rows;
+      tables_[t].dim = table.dim;
+      tables_[t].values.assign(table.values.begin(), table.values.end());
+      tables_[t].sums.assign(table.sums.begin(), table.sums.end());
+    }
   } catch (const std::bad_alloc&) {
     copy_status_ = resource_exhausted("there is no memory for a copy of parameters and moments");
   }
@@ -133,15 +143,34 @@ Status Checkpointer::write(const std::atomic<bool>& stop) {
     files.push_back(std::move(file));
     begin = end;
   }
+  RETURN_IF_ERROR(write_tables(directory, stop, &files));
   RETURN_IF_ERROR(place.directory.note_files(pending_.step(), comm_.rank(), files));
   write_seconds_ = (clock_.monotonic() - start).to_seconds();
   return Status::ok();
 }
 
+Status Checkpointer::write_tables(const std::filesystem::path& directory, const std::atomic<bool>& stop,
+                                  std::vector<v1::ArtifactFile>* files) const {
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    const TableCopy& table = tables_[t];
+    const size_t rows_max = std::max<size_t>(kShardElements / table.dim, 1);
+    for (size_t begin = table.rows.begin; begin < table.rows.end; begin += rows_max) {
+      const size_t end = std::min(begin + rows_max, table.rows.end), at = begin - table.rows.begin;
+      const TableRows rows{{begin, end}, table.dim, &table.values[at * table.dim], &table.sums[at]};
+      ASSIGN_OR_RETURN(auto file, write_table_shard(directory, tensors_[t], rows, stop));
+      files->push_back(std::move(file));
+    }
+  }
+  return Status::ok();
+}
+
 uint64_t Checkpointer::bytes_of_all_ranks() const {
-  uint64_t elements = 0;
-  for (const auto& tensor : tensors_) elements += tensor.size;
-  return 3 * elements * sizeof(float);
+  uint64_t floats = 0;
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    const TensorView& tensor = tensors_[t];
+    floats += t < tables_.size() ? tensor.size + tensor.shape[0] : 3 * tensor.size;
+  }
+  return floats * sizeof(float);
 }
 
 Status Checkpointer::seal(const v1::CheckpointInfo& info) {
@@ -323,7 +352,7 @@ Status Checkpointer::load(const Candidate& candidate, const TrainingMemory& memo
   progress->cursor = info.cursor();
   progress->skipped.assign(info.skipped_steps().begin(), info.skipped_steps().end());
   progress->recent_losses.assign(info.recent_losses().begin(), info.recent_losses().end());
-  ShardTarget target(tensors_, memory.parameters.data(), memory.segment, memory.m.data(), memory.v.data());
+  ShardTarget target(tensors_, memory);
   for (const auto& file : manifest->files()) RETURN_IF_ERROR(target.read(directory / file.name()));
   return target.check_complete();
 }

@@ -69,6 +69,12 @@ class Checkpointer {
 
  private:
   struct Note;
+  // The own rows of a table.
+  struct TableCopy {
+    Range rows;
+    size_t dim = 0;
+    std::vector<float> values, sums;
+  };
   // A place where checkpoints are sealed, one place after the other.
   struct Place {
     std::string name;
@@ -88,6 +94,8 @@ class Checkpointer {
   void begin(const Progress& progress, const TrainingMemory& memory);
   void start_writing(const TrainingMemory* memory);
   void copy(const TrainingMemory& memory);
+  Status write_tables(const std::filesystem::path& directory, const std::atomic<bool>& stop,
+                      std::vector<v1::ArtifactFile>* files) const;
   Status write(const std::atomic<bool>& stop);
   uint64_t bytes_of_all_ranks() const;
   Status seal(const v1::CheckpointInfo& info);
@@ -115,9 +123,10 @@ class Checkpointer {
   std::atomic<bool> copied_{true};
 
   // Of the background thread while it is at work.
-  Range segment_;
+  Range segment_;  // among all tensors' elements
   Status copy_status_;
   std::vector<float> parameters_, m_, v_;
+  std::vector<TableCopy> tables_;
   std::optional<v1::NumericsFingerprint> numerics_;
   double write_seconds_ = 0, seal_seconds_ = 0;  // in the place at hand
   uint64_t bytes_ = 0;

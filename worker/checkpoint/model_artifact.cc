@@ -5,7 +5,6 @@
 
 #include "base/file.h"
 #include "worker/checkpoint/artifact_writer.h"
-#include "worker/checkpoint/weights.h"
 
 namespace freshet::worker {
 namespace {
@@ -15,12 +14,11 @@ constexpr const char* kTransform = "transform.json";
 }  // namespace
 
 Result<v1::ProducedOutput> save_model(const std::filesystem::path& output_dir, const Transform& transform,
-                                      const TabularModel& model, const std::vector<float>& parameters,
-                                      const std::vector<float>& m, const std::vector<float>& v,
+                                      const TabularModel& model, const TrainedWeights& weights,
                                       v1::CheckpointInfo checkpoint) {
   ASSIGN_OR_RETURN(auto writer, ArtifactWriter::create(output_dir, "model", "model"));
   RETURN_IF_ERROR(writer.add_file(kTransform, transform.to_json()));
-  RETURN_IF_ERROR(add_weights(model.tensors(), {parameters, m, v}, kTabularFamily, std::move(checkpoint), &writer));
+  RETURN_IF_ERROR(add_weights(model.tensors(), weights, kTabularFamily, std::move(checkpoint), &writer));
   return writer.seal();
 }
 

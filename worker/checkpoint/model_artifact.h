@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "proto/artifact.pb.h"
 #include "proto/attempt.pb.h"
+#include "worker/checkpoint/weights.h"
 #include "worker/data/transform.h"
 #include "worker/model/tabular.h"
 
@@ -23,10 +24,9 @@ struct ModelArtifact {
   v1::CheckpointInfo checkpoint;
 };
 
-// `m` and `v` are as long as the parameters. Fills in weights_digest and numerics.
+// Fills in weights_digest and numerics.
 Result<v1::ProducedOutput> save_model(const std::filesystem::path& output_dir, const Transform& transform,
-                                      const TabularModel& model, const std::vector<float>& parameters,
-                                      const std::vector<float>& m, const std::vector<float>& v,
+                                      const TabularModel& model, const TrainedWeights& weights,
                                       v1::CheckpointInfo checkpoint);
 
 // Verifies every file against the manifest, the tensors against the transform, and the weights' digest.

@@ -22,25 +22,35 @@ namespace fs = std::filesystem;
 constexpr size_t kPieceBytes = size_t{4} << 20;
 
 // Weights keep their names, so that any reader of safetensors finds them.
-constexpr const char* kPrefixes[] = {"", "optim.m.", "optim.v."};
+constexpr const char* kWeights = "";
+constexpr const char* kMoments[] = {"optim.m.", "optim.v."};
+constexpr const char* kRowSums = "optim.sum.";
+
+// The elements `part` of a tensor, counted from its start, behind what is in the header.
+void add_slice(const std::string& prefix, const TensorView& tensor, Range part, std::vector<HeaderTensor>* header) {
+  const uint64_t at = header->empty() ? 0 : header->back().end;
+  HeaderTensor slice{prefix + tensor.name, "F32", tensor.shape, at, at + part.size() * sizeof(float)};
+  if (part.size() != tensor.size) {
+    slice.name += "[" + std::to_string(part.begin) + ":" + std::to_string(part.end) + "]";
+    slice.shape = {part.size()};
+  }
+  header->push_back(std::move(slice));
+}
 
 std::string header_of(const std::vector<TensorView>& tensors, Range range) {
   std::vector<HeaderTensor> header;
-  uint64_t at = 0;
-  for (const char* prefix : kPrefixes) {
+  for (const char* prefix : {kWeights, kMoments[0], kMoments[1]}) {
     for (const auto& tensor : tensors) {
       size_t begin = std::max(tensor.offset, range.begin), end = std::min(tensor.offset + tensor.size, range.end);
-      if (begin >= end) continue;
-      HeaderTensor slice{prefix + tensor.name, "F32", tensor.shape, at, at + (end - begin) * sizeof(float)};
-      if (end - begin != tensor.size) {
-        slice.name += "[" + std::to_string(begin - tensor.offset) + ":" + std::to_string(end - tensor.offset) + "]";
-        slice.shape = {end - begin};
-      }
-      at = slice.end;
-      header.push_back(std::move(slice));
+      if (begin < end) add_slice(prefix, tensor, {begin - tensor.offset, end - tensor.offset}, &header);
     }
   }
   return write_header(header);
+}
+
+// A number for each row of a table.
+TensorView row_sums_of(const TensorView& table, size_t offset) {
+  return {table.name, {table.shape[0]}, offset, table.shape[0]};
 }
 
 // A file that is hashed as it is written. Each piece is on its way to the disk while the next is hashed.
@@ -82,6 +92,16 @@ class HashedFile {
   uint64_t size_ = 0;
 };
 
+Status append_floats(const float* values, size_t count, const std::atomic<bool>& stop, HashedFile* file) {
+  const char* bytes = reinterpret_cast<const char*>(values);
+  const size_t size = count * sizeof(float);
+  for (size_t at = 0; at < size; at += kPieceBytes) {
+    if (stop.load(std::memory_order_relaxed)) return cancelled("the training has ended");
+    RETURN_IF_ERROR(file->append(bytes + at, std::min(kPieceBytes, size - at)));
+  }
+  return Status::ok();
+}
+
 }  // namespace
 
 std::string shard_name(Range range) {
@@ -97,25 +117,51 @@ Result<v1::ArtifactFile> write_shard(const fs::path& directory, const std::vecto
   std::string header = header_of(tensors, values.range);
   RETURN_IF_ERROR(file.append(header.data(), header.size()));
   for (const float* part : {values.parameters, values.m, values.v}) {
-    const char* bytes = reinterpret_cast<const char*>(part);
-    size_t size = values.range.size() * sizeof(float);
-    for (size_t at = 0; at < size; at += kPieceBytes) {
-      if (stop.load(std::memory_order_relaxed)) return cancelled("the training has ended");
-      RETURN_IF_ERROR(file.append(bytes + at, std::min(kPieceBytes, size - at)));
-    }
+    RETURN_IF_ERROR(append_floats(part, values.range.size(), stop, &file));
   }
   return file.finish();
 }
 
-ShardTarget::ShardTarget(const std::vector<TensorView>& tensors, float* parameters, Range segment, float* m, float* v)
-    : tensors_(tensors) {
-  size_t count = 0;
-  for (const auto& tensor : tensors) count += tensor.size;
-  kinds_ = {{kPrefixes[0], parameters, {0, count}, {}}, {kPrefixes[1], m, segment, {}}, {kPrefixes[2], v, segment, {}}};
+Result<v1::ArtifactFile> write_table_shard(const fs::path& directory, const TensorView& table, const TableRows& rows,
+                                           const std::atomic<bool>& stop) {
+  const Range elements{rows.rows.begin * rows.dim, rows.rows.end * rows.dim};
+  HashedFile file;
+  RETURN_IF_ERROR(file.create(directory / shard_name({table.offset + elements.begin, table.offset + elements.end})));
+  std::vector<HeaderTensor> slices;
+  add_slice(kWeights, table, elements, &slices);
+  add_slice(kRowSums, row_sums_of(table, 0), rows.rows, &slices);
+  const std::string header = write_header(slices);
+  RETURN_IF_ERROR(file.append(header.data(), header.size()));
+  RETURN_IF_ERROR(append_floats(rows.values, elements.size(), stop, &file));
+  RETURN_IF_ERROR(append_floats(rows.sums, rows.rows.size(), stop, &file));
+  return file.finish();
 }
 
-Result<Range> ShardTarget::place_of(const std::string& name, const std::vector<uint64_t>& shape) const {
-  for (const auto& tensor : tensors_) {
+ShardTarget::ShardTarget(const std::vector<TensorView>& tensors, const TrainingMemory& memory) : tensors_(tensors) {
+  size_t count = 0, rows = 0;
+  for (const auto& tensor : tensors) count += tensor.size;
+  const size_t first = count - memory.parameters.size();  // behind the tables
+  const Range segment{first + memory.segment.begin, first + memory.segment.end};
+  Kind weights{kWeights, &tensors_, {0, count}, {{{first, count}, memory.parameters.data()}}, {}};
+  Kind sums{kRowSums, &row_sums_, {0, 0}, {}, {}};
+  for (size_t t = 0; t < memory.tables.size(); ++t) {
+    const TableMemory& table = memory.tables[t];
+    const size_t begin = tensors[t].offset + table.rows.begin * table.dim;
+    weights.wanted.push_back({{begin, begin + table.values.size()}, table.values.data()});
+    sums.wanted.push_back({{rows + table.rows.begin, rows + table.rows.end}, table.sums.data()});
+    row_sums_.push_back(row_sums_of(tensors[t], rows));
+    rows += tensors[t].shape[0];
+  }
+  sums.whole.end = rows;
+  kinds_ = {std::move(weights),
+            {kMoments[0], &tensors_, {first, count}, {{segment, memory.m.data()}}, {}},
+            {kMoments[1], &tensors_, {first, count}, {{segment, memory.v.data()}}, {}},
+            std::move(sums)};
+}
+
+Result<Range> ShardTarget::place_of(const std::vector<TensorView>& tensors, const std::string& name,
+                                    const std::vector<uint64_t>& shape) {
+  for (const auto& tensor : tensors) {
     if (!name.starts_with(tensor.name)) continue;
     if (name == tensor.name) {
       if (shape != tensor.shape) return corrupt("the tensor " + name + " has another shape than in the model");
@@ -148,17 +194,19 @@ Status ShardTarget::read(const fs::path& path) {
     // The longest prefix first: that of the weights is empty.
     auto kind =
         std::find_if(kinds_.rbegin(), kinds_.rend(), [&](const Kind& k) { return tensor.name.starts_with(k.prefix); });
-    auto place = place_of(tensor.name.substr(kind->prefix.size()), tensor.shape);
+    auto place = place_of(*kind->tensors, tensor.name.substr(kind->prefix.size()), tensor.shape);
     if (!place.is_ok()) return bad(place.status().message());
     if (tensor.dtype != "F32" || tensor.end > data.size() || tensor.begin > tensor.end ||
         tensor.end - tensor.begin != place->size() * sizeof(float)) {
       return bad("the data of " + tensor.name + " does not fit its shape");
     }
     kind->arrived.push_back(*place);
-    size_t begin = std::max(place->begin, kind->wanted.begin), end = std::min(place->end, kind->wanted.end);
-    if (begin >= end) continue;
-    std::memcpy(kind->values + (begin - kind->wanted.begin),
-                data.data() + tensor.begin + (begin - place->begin) * sizeof(float), (end - begin) * sizeof(float));
+    for (const Place& part : kind->wanted) {
+      size_t begin = std::max(place->begin, part.range.begin), end = std::min(place->end, part.range.end);
+      if (begin >= end) continue;
+      std::memcpy(part.values + (begin - part.range.begin),
+                  data.data() + tensor.begin + (begin - place->begin) * sizeof(float), (end - begin) * sizeof(float));
+    }
   }
   return Status::ok();
 }
@@ -166,7 +214,7 @@ Status ShardTarget::read(const fs::path& path) {
 Status ShardTarget::check_complete() {
   for (auto& kind : kinds_) {
     std::sort(kind.arrived.begin(), kind.arrived.end(), [](Range a, Range b) { return a.begin < b.begin; });
-    size_t at = 0;
+    size_t at = kind.whole.begin;
     for (Range range : kind.arrived) {
       if (range.begin != at) {
         return corrupt("element " + std::to_string(at) + " of \"" + kind.prefix + "\" is in " +
@@ -174,7 +222,7 @@ Status ShardTarget::check_complete() {
       }
       at = range.end;
     }
-    if (at != kinds_[0].wanted.end) return corrupt("element " + std::to_string(at) + " is in no file");
+    if (at != kind.whole.end) return corrupt("element " + std::to_string(at) + " is in no file");
   }
   return Status::ok();
 }

@@ -13,14 +13,22 @@ namespace {
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 
-std::string optimizer_bytes(const std::vector<TensorView>& tensors, const std::vector<float>& m,
-                            const std::vector<float>& v) {
+std::string optimizer_bytes(const std::vector<TensorView>& tensors, const TrainedWeights& weights) {
   std::vector<TensorView> moments;
-  std::vector<float> values = m;
-  values.insert(values.end(), v.begin(), v.end());
+  std::vector<float> values = weights.m;
+  values.insert(values.end(), weights.v.begin(), weights.v.end());
+  values.insert(values.end(), weights.row_sums.begin(), weights.row_sums.end());
+  const size_t first = weights.parameters.size() - weights.m.size();
+  size_t sums = weights.m.size() + weights.v.size();
   for (const auto& tensor : tensors) {
-    moments.push_back({"m." + tensor.name, tensor.shape, tensor.offset, tensor.size});
-    moments.push_back({"v." + tensor.name, tensor.shape, m.size() + tensor.offset, tensor.size});
+    if (tensor.offset < first) {
+      moments.push_back({"sum." + tensor.name, {tensor.shape[0]}, sums, tensor.shape[0]});
+      sums += tensor.shape[0];
+      continue;
+    }
+    const size_t offset = tensor.offset - first;
+    moments.push_back({"m." + tensor.name, tensor.shape, offset, tensor.size});
+    moments.push_back({"v." + tensor.name, tensor.shape, weights.m.size() + offset, tensor.size});
   }
   return write_safetensors(moments, values.data());
 }
@@ -55,7 +63,7 @@ Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights&
                    v1::CheckpointInfo checkpoint, ArtifactWriter* writer) {
   RETURN_IF_ERROR(writer->add_file(kWeights, write_safetensors(tensors, weights.parameters.data())));
   if (!weights.m.empty()) {
-    RETURN_IF_ERROR(writer->add_file(kOptimizer, optimizer_bytes(tensors, weights.m, weights.v)));
+    RETURN_IF_ERROR(writer->add_file(kOptimizer, optimizer_bytes(tensors, weights)));
   }
   ASSIGN_OR_RETURN(*checkpoint.mutable_numerics(), numerics_fingerprint());
   checkpoint.set_family(family);

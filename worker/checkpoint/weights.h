@@ -1,8 +1,10 @@
 // The files of weights in a model's artifact, whatever its family: model.safetensors, and optimizer.safetensors with
-// AdamW's two moments of each tensor as "m.NAME" and "v.NAME". Blocking; any thread.
+// AdamW's two moments of each tensor as "m.NAME" and "v.NAME", or row-wise AdaGrad's sums as "sum.NAME". Blocking; any
+// thread.
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,12 +16,14 @@
 
 namespace freshet::worker {
 
-// What a training ends with: flat arrays of one length, laid out by the model's tensors. A model that was not trained
-// here has no moments.
+// What a training ends with: a flat array, laid out by the model's tensors, and the moments of its last elements.
+// Those before are tables of embeddings, which have a number for each row instead. A model that was not trained here
+// has no moments.
 struct TrainedWeights {
   const std::vector<float>& parameters;
   const std::vector<float>& m;
   const std::vector<float>& v;
+  std::span<const float> row_sums = {};
 };
 
 // Adds the files, and to `checkpoint` the family, the weights' digest and the numerics fingerprint.

@@ -17,14 +17,15 @@ constexpr size_t kRowsOnHeapMax = size_t{1} << 30;
 class TabularTraining final : public Training {
  public:
   TabularTraining(std::string warm_start_path, uint64_t seed, std::optional<ModelArtifact> previous,
-                  Transform transform, TabularModel model, EncodedRows rows)
+                  Transform transform, TabularModel model, EncodedRows rows, Communicator& comm)
       : warm_start_path_(std::move(warm_start_path)),
         seed_(seed),
         previous_(std::move(previous)),
         is_warm_(previous_.has_value()),
         transform_(std::move(transform)),
         model_(std::move(model)),
-        rows_(std::move(rows)) {}
+        rows_(std::move(rows)),
+        comm_(comm) {}
 
   std::string family() const override { return kTabularFamily; }
   const std::vector<TensorView>& tensors() const override { return model_.tensors(); }
@@ -41,13 +42,21 @@ class TabularTraining final : public Training {
   }
 
   Result<std::unique_ptr<Objective>> objective(const TrainOptions& options, unsigned threads) override {
-    ASSIGN_OR_RETURN(auto made, TabularObjective::create(model_, rows_, options.micro_batch_rows, threads));
+    std::unique_ptr<EmbeddingTables> tables;
+    if (options.embeddings) {
+      tables = std::make_unique<EmbeddingTables>(std::span(model_.tensors()).first(model_.shape().categorical.size()),
+                                                 *options.embeddings, &comm_, options.micro_batches,
+                                                 options.micro_batch_rows);
+    }
+    ASSIGN_OR_RETURN(auto made,
+                     TabularObjective::create(model_, rows_, options.micro_batch_rows, threads, std::move(tables)));
+    rows_ = {};  // the objective has them packed
     return std::unique_ptr<Objective>(std::make_unique<TabularObjective>(std::move(made)));
   }
 
   Result<v1::ProducedOutput> save(const std::filesystem::path& output_dir, const TrainedWeights& weights,
                                   const v1::CheckpointInfo& checkpoint) const override {
-    return save_model(output_dir, transform_, model_, weights.parameters, weights.m, weights.v, checkpoint);
+    return save_model(output_dir, transform_, model_, weights, checkpoint);
   }
 
  private:
@@ -57,7 +66,8 @@ class TabularTraining final : public Training {
   const bool is_warm_;
   const Transform transform_;
   const TabularModel model_;
-  const EncodedRows rows_;
+  EncodedRows rows_;  // until they are an objective
+  Communicator& comm_;
 };
 
 }  // namespace
@@ -82,7 +92,7 @@ Result<std::unique_ptr<Training>> prepare_tabular(const TaskContext& context) {
   ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(prepared.transform)));
   return std::unique_ptr<Training>(std::make_unique<TabularTraining>(task.warm_start().path(), context.attempt.seed(),
                                                                      std::move(previous), std::move(prepared.transform),
-                                                                     std::move(model), std::move(prepared.rows)));
+                                                                     std::move(model), std::move(prepared.rows), context.comm));
 }
 
 }  // namespace freshet::worker

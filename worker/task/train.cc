@@ -169,12 +169,13 @@ Status train_model(const TaskContext& context, const std::vector<uint64_t>& skip
   if (first_rank) RETURN_IF_ERROR(context.reporter.milestone("trained"));
 
   ASSIGN_OR_RETURN(auto optimizer, trainer.gather_optimizer_state());
+  ASSIGN_OR_RETURN(auto trained, trainer.take_parameters());
   if (!first_rank) return Status::ok();
   checkpoint.set_step(trainer.steps_done());
   checkpoint.set_epoch(options.epochs);  // all passes are done: the next would start at their first row
   checkpoint.set_cursor(0);
   for (uint64_t step : trainer.skipped_steps()) checkpoint.add_skipped_steps(step);
-  return keep(training, {trainer.parameters(), optimizer.m, optimizer.v}, checkpoint);
+  return keep(training, {trained, optimizer.m, optimizer.v, optimizer.row_sums}, checkpoint);
 }
 
 Status run_train(const TaskContext& context) {

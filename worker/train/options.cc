@@ -30,6 +30,13 @@ Result<TrainOptions> TrainOptions::of(const v1::TrainStep& step, uint64_t seed) 
   take(o.epsilon(), &options.epsilon);
   take(o.clip_norm(), &options.clip_norm);
   ASSIGN_OR_RETURN(options.schedule, Schedule::of(o.schedule()));
+  if (o.has_embeddings()) {
+    kernels::RowwiseAdagradStep& embeddings = options.embeddings.emplace();
+    if (o.embeddings().learning_rate() != 0) {
+      embeddings.learning_rate = static_cast<float>(o.embeddings().learning_rate());
+    }
+    if (o.embeddings().epsilon() != 0) embeddings.epsilon = static_cast<float>(o.embeddings().epsilon());
+  }
   if (step.epochs() != 0) options.epochs = step.epochs();
   if (step.batch().micro_batch_rows() != 0) options.micro_batch_rows = step.batch().micro_batch_rows();
   if (step.batch().micro_batches() != 0) options.micro_batches = step.batch().micro_batches();

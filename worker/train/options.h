@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/status.h"
+#include "kernels/rowwise_adagrad.h"
 #include "proto/recipe.pb.h"
 #include "worker/train/guards.h"
 #include "worker/train/schedule.h"
@@ -20,7 +22,8 @@ struct TrainOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
-  double clip_norm = 0;  // 0: no clipping
+  double clip_norm = 0;                                   // 0: no clipping
+  std::optional<kernels::RowwiseAdagradStep> embeddings;  // none: tables of embeddings are trained like all else
   Schedule schedule;
   GuardOptions guards;
   uint64_t checkpoint_every_steps = 0;    // 0: not by steps

@@ -40,12 +40,13 @@ struct CheckpointedRun {
   bool slow_steps = true;
   TrainOptions options = checkpointed_options();
   bool binary = true;
+  bool tables = false;  // trained row by row, apart
   EncodedRows rows = synthetic_rows(kCheckpointedRows);
   std::function<Status(const StepResult&)> on_step = [](const StepResult&) { return Status::ok(); };
   std::function<void(const SealedCheckpoint&)> on_sealed;
   std::function<void()> on_return = [] {};  // to a checkpoint or to the start
   // What it came to.
-  std::vector<float> weights, m, v;
+  std::vector<float> weights, m, v, row_sums;  // with tables on rank 0 only
   std::vector<uint64_t> skipped, resumed_from;
 
   Status run(Communicator* comm, unsigned threads = 1) {
@@ -53,7 +54,14 @@ struct CheckpointedRun {
     std::vector<float> parameters(model.parameters());
     model.initialise(options.seed, parameters.data());
     ThreadPool pool(threads);
-    ASSIGN_OR_RETURN(auto objective, TabularObjective::create(model, rows, options.micro_batch_rows, threads));
+    std::unique_ptr<EmbeddingTables> apart;
+    if (tables) {
+      apart = std::make_unique<EmbeddingTables>(std::span(model.tensors()).first(2),
+                                                kernels::RowwiseAdagradStep{0.05F, 1e-8F}, comm, options.micro_batches,
+                                                options.micro_batch_rows);
+    }
+    ASSIGN_OR_RETURN(auto objective,
+                     TabularObjective::create(model, rows, options.micro_batch_rows, threads, std::move(apart)));
     ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, options, comm, &pool, std::move(parameters)));
     TrainHooks hooks;
     std::optional<Checkpointer> checkpoints;
@@ -83,9 +91,10 @@ struct CheckpointedRun {
       hooks.checkpoints = &checkpoints.emplace(wanted, model.tensors(), comm, on_sealed);
     }
     RETURN_IF_ERROR(trainer.run(hooks));
-    weights = trainer.parameters();
     skipped = trainer.skipped_steps();
     ASSIGN_OR_RETURN(auto state, trainer.gather_optimizer_state());
+    ASSIGN_OR_RETURN(weights, trainer.take_parameters());
+    row_sums = std::move(state.row_sums);
     m = std::move(state.m);
     v = std::move(state.v);
     return Status::ok();

@@ -62,7 +62,7 @@ v1::ProducedOutput save(const std::filesystem::path& directory, const Transform&
   std::vector<float> zeros(model.parameters());
   v1::CheckpointInfo checkpoint;
   checkpoint.set_step(12);
-  auto output = save_model(directory, transform, model, start_of(model, seed), zeros, zeros, checkpoint);
+  auto output = save_model(directory, transform, model, {start_of(model, seed), zeros, zeros}, checkpoint);
   EXPECT_TRUE(output.is_ok()) << output.status().to_string();
   return std::move(output).value();
 }

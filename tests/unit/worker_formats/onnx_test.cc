@@ -179,7 +179,7 @@ class Onnx : public testing::Test {
     std::vector<float> parameters(model->parameters()), zeros(model->parameters());
     model->initialise(3, parameters.data());
     for (size_t i = 0; i < parameters.size(); ++i) parameters[i] += 0.01F * static_cast<float>(i % 5);  // biases too
-    auto saved = save_model(dir_.path(), *transform, *model, parameters, zeros, zeros, {});
+    auto saved = save_model(dir_.path(), *transform, *model, {parameters, zeros, zeros}, {});
     EXPECT_TRUE(saved.is_ok()) << saved.status().to_string();
     return load_model(dir_.path() / "model").value();
   }
