@@ -65,6 +65,24 @@ TEST(Defaults, OfASchedule) {
   }
 }
 
+TEST(Defaults, FillWhatRecommendersLeaveOut) {
+  v1::Recipe recipe;
+  auto* train = recipe.add_steps()->mutable_train();
+  train->mutable_tabular()->set_interaction(v1::TabularModel::CROSS);
+  train->mutable_optimizer()->mutable_embeddings();
+  apply_defaults(&recipe);
+  EXPECT_EQ(train->tabular().cross_layers(), 3U);
+  EXPECT_EQ(train->tabular().cross_rank(), 0U);
+  EXPECT_EQ(train->optimizer().embeddings().learning_rate(), 1e-2);
+  EXPECT_EQ(train->optimizer().embeddings().epsilon(), 1e-8);
+  train->mutable_tabular()->set_interaction(v1::TabularModel::DOT);
+  train->mutable_tabular()->set_cross_layers(0);
+  train->mutable_optimizer()->clear_embeddings();
+  apply_defaults(&recipe);
+  EXPECT_EQ(train->tabular().cross_layers(), 0U);
+  EXPECT_FALSE(train->optimizer().has_embeddings());
+}
+
 TEST(Defaults, LeaveWhatIsSaidAndAreIdempotent) {
   auto text = read_file(FRESHET_TEST_DATA "/yaml/whole.good.yaml");
   ASSERT_TRUE(text.is_ok());
