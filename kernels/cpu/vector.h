@@ -42,9 +42,15 @@ FRESHET_INLINE void store_up_to(F16 v, float* to, size_t count) {
 
 // The first `count` of v, `rest` in the others.
 FRESHET_INLINE F16 first_lanes(F16 v, size_t count, float rest) {
-  F16 some = all_of(rest);
-  for (size_t i = 0; i < count; ++i) some[i] = v[i];
-  return some;
+  constexpr I16 kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return kLane < static_cast<int32_t>(count) ? v : all_of(rest);
+}
+
+// Lane i is lane i + Distance of v; the last ones repeat.
+template <int32_t Distance>
+FRESHET_INLINE F16 upper_lanes(F16 v) {
+  constexpr I16 kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return __builtin_shuffle(v, (kLane + Distance) & 15);
 }
 
 // rows[i][j] <-> rows[j][i]: for each bit of the index, the halves that differ in it change places.
@@ -68,23 +74,19 @@ FRESHET_INLINE void transpose(F16 rows[kLanes]) {
 
 // ((0 + 8) + (4 + 12)) + ... : halves are added to each other until one is left.
 FRESHET_INLINE float sum_of(F16 v) {
-  float lane[kLanes];
-  std::memcpy(lane, &v, sizeof v);
-  for (size_t half = kLanes / 2; half > 0; half /= 2) {
-    for (size_t i = 0; i < half; ++i) lane[i] += lane[i + half];
-  }
-  return lane[0];
+  v += upper_lanes<8>(v);
+  v += upper_lanes<4>(v);
+  v += upper_lanes<2>(v);
+  return v[0] + v[1];
 }
 
 FRESHET_INLINE F16 larger(F16 a, F16 b) { return a > b ? a : b; }
 
 FRESHET_INLINE float largest_of(F16 v) {
-  float lane[kLanes];
-  std::memcpy(lane, &v, sizeof v);
-  for (size_t half = kLanes / 2; half > 0; half /= 2) {
-    for (size_t i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-  }
-  return lane[0];
+  v = larger(v, upper_lanes<8>(v));
+  v = larger(v, upper_lanes<4>(v));
+  v = larger(v, upper_lanes<2>(v));
+  return v[0] > v[1] ? v[0] : v[1];
 }
 
 // step(column, count) for every 16 columns of a row, one after the other; the last call may have fewer.
