@@ -19,15 +19,16 @@ ThreadPool::~ThreadPool() {
 }
 
 Status ThreadPool::run(size_t count, const std::function<Status(size_t, unsigned)>& job) {
+  const bool alone = count <= 1;  // the others need not wake up for it
   {
     std::lock_guard lock(mutex_);
     work_ = {count, &job};
     next_ = 0;
     failure_ = Status::ok();
-    busy_ = static_cast<unsigned>(running_.size());
-    ++round_;
+    busy_ = alone ? 0 : static_cast<unsigned>(running_.size());
+    if (!alone) ++round_;
   }
-  wake_.notify_all();
+  if (!alone) wake_.notify_all();
   take_jobs(0);
   std::unique_lock lock(mutex_);
   done_.wait(lock, [this] { return busy_ == 0; });
