@@ -135,8 +135,8 @@ def torch_variants(options, case):
             for c in compiled for threads in counts]
 
 
-def fastest_torch(options, case, directory):
-    """Each variant alone, warmed up; the fastest goes on into the comparison."""
+def fastest_torch(options, case, directory, trials):
+    """Each variant alone, warmed up; the fastest goes on into the comparison. `trials` receives what each of them made."""
     best, seconds = None, {}
     for name, threads, compiled in torch_variants(options, case):
         trainee = Trainee(name, torch_command(case, directory, threads, compiled), threads)
@@ -146,7 +146,8 @@ def fastest_torch(options, case, directory):
             seconds[name] = trainee.seconds()
         finally:
             trainee.stop()
-        print(f"  {case.name}: {name}: {case.tokens / seconds[name]:.0f} tokens/s", file=sys.stderr, flush=True)
+        trials.append(f"{case.name}: {name}: {case.tokens / seconds[name]:.0f} tokens/s")
+        print(f"  {trials[-1]}", file=sys.stderr, flush=True)
         if best is None or seconds[name] < seconds[best[0]]:
             best = (name, threads, compiled)
     return best
@@ -162,10 +163,10 @@ def check_losses(case, ours, theirs):
     return worst
 
 
-def measure(options, case, directory, rows):
+def measure(options, case, directory, rows, trials):
     subprocess.run([str(part) for part in our_command(options, case, directory, 1)]
                    + ["--prepare", "--batches", str(directory / "batches"), "--steps", str(case.steps_in_all)], check=True)
-    variant = None if options.smoke else fastest_torch(options, case, directory)
+    variant = None if options.smoke else fastest_torch(options, case, directory, trials)
     threads = os.cpu_count()
     ours = Trainee("Freshet", our_command(options, case, directory, threads), threads)
     trainees = [ours]
@@ -291,16 +292,18 @@ def main():
     if not options.smoke and not (TORCH / "bin/python").exists():
         sys.exit(f"bench/cpu/run: PyTorch is not installed in {TORCH}: run it with --install")
     print(describe(options), flush=True)
-    rows, began = [], time.monotonic()
+    rows, trials, began = [], [], time.monotonic()
     for case in cases(options):
         with tempfile.TemporaryDirectory(prefix="freshet-cpu-bench.") as directory:
-            measure(options, case, pathlib.Path(directory), rows)
+            measure(options, case, pathlib.Path(directory), rows, trials)
     for case in table_cases(options):
         measure_tables(options, case, rows)
     print("| what | tokens or rows/s | PyTorch's | core-seconds a step or pass | PyTorch's | peak MiB | PyTorch's | losses apart | ratio |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
+    if trials:
+        print("\nPyTorch's first trials, each alone:\n" + "\n".join(f"- {trial}" for trial in trials))
     print(f"\n{time.monotonic() - began:.0f} s, load average after: {os.getloadavg()[0]:.1f}")
 
 
