@@ -11,6 +11,7 @@
 #include "daemon/http/authenticator.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
+#include "proto/digest.h"
 #include "proto/json.h"
 #include "proto/webhook.pb.h"
 #include "tests/unit/api/control_plane.h"
@@ -68,7 +69,8 @@ void fill(Store& store) {
   run.set_id("r");
   run.set_pipeline("p");
   run.set_state(v1::Run::QUEUED);
-  control::create_run(run, &change);
+  *run.mutable_recipe() = code.recipe();  // it has also made the versions
+  run.add_steps()->set_name("train");
   v1::Model model;
   model.set_name("m");
   model.set_latest_version(2);
@@ -81,9 +83,14 @@ void fill(Store& store) {
     artifact.set_digest(Sha256::hex_of("m/" + std::to_string(number)));
     create(change, keys::artifact(artifact.digest()), artifact);
     version.set_artifact_digest(artifact.digest());
+    version.set_run_id(run.id());
+    version.set_pipeline("p");
+    version.set_recipe_digest(message_digest(run.recipe()));
+    run.mutable_steps(0)->add_outputs()->set_digest(artifact.digest());
     version.mutable_verdict()->set_passed(true);
     create(change, keys::model_version("default", "m", number), version);
   }
+  control::create_run(run, &change);
   v1::WebhookRecord webhook;
   webhook.mutable_webhook()->mutable_metadata()->set_name("w");
   create(change, keys::webhook("default", "w"), webhook);
@@ -119,6 +126,8 @@ const std::map<std::string, Call>& calls() {
       {"/api/v1/triggers/{name}/resume", {"/api/v1/triggers/t/resume", "", ""}},
       {"/api/v1/models/{model}/promote",
        {"/api/v1/models/m/promote", R"({"version": 2, "reason": "x"})", R"({"version": 1, "reason": "x"})"}},
+      {"/api/v1/models/{model}/versions/{version}/replay",
+       {"/api/v1/models/m/versions/1/replay", R"({"reason": "x"})", R"({"reason": "y"})"}},
       {"/api/v1/models/{model}/rollback", {"/api/v1/models/m/rollback", R"({"reason": "x"})", R"({"reason": "y"})"}},
       {"/api/v1/gc", {"/api/v1/gc", R"({"reason": "x"})", R"({"reason": "y"})"}},
       {"/api/v1/dead_letters/redeliver",
