@@ -277,7 +277,9 @@ void Checker::take_attempt(const std::string& key, const std::string& payload) {
     // A whole journal may be one commit, so that the start was never stored.
     fail("I5: " + moved("attempt " + key, found->second.state(), attempt.state()));
   }
-  if (attempt.outputs_size() > 1 || attempt.milestones_size() > 1) {  // a simulated gang has one of each
+  std::set<std::string> outputs;  // a simulated gang has one of each
+  for (const auto& output : attempt.outputs()) outputs.insert(output.name());
+  if (static_cast<size_t>(attempt.outputs_size()) > outputs.size() || attempt.milestones_size() > 1) {
     fail("I4: the journal of attempt " + key + " was applied twice");
   }
   if (scheduler::is_final(attempt.state())) final_attempts_[key] = payload;
@@ -345,6 +347,7 @@ void Checker::check_touched(const Batch& batch) {
         run->second.model_version() != control::version_name(version.model(), version.version())) {
       fail("I8: " + key + " and its run do not name each other");
     }
+    if (run != runs_.end() && !run->second.replay_of().empty()) fail("I15: a replay has registered " + key);
     auto pins = world_.artifacts().pins(version.artifact_digest());
     if (!pins.is_ok() || pins->empty()) fail("I7: the artifact of " + key + " is not pinned");
   }

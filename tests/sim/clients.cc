@@ -57,7 +57,7 @@ void Clients::apply(const std::string& documents) {
 }
 
 void Clients::act() {
-  switch (world_.draw(12)) {
+  switch (world_.draw(14)) {
     case 0:
     case 1:
     case 2:
@@ -77,6 +77,9 @@ void Clients::act() {
       return decide_data();
     case 10:
       return ask_of_webhooks();
+    case 11:
+    case 12:
+      return replay(world_.draw(2) == 0 ? "churn" : "demand");
     default:
       return look();
   }
@@ -167,6 +170,26 @@ void Clients::roll_back() {
   const std::string model = world_.draw(2) == 0 ? "churn" : "demand";
   expectation_.rollback_sent(model);
   request("POST", "/api/v1/models/" + model + "/rollback", R"({"reason": "rollback"})", [](const auto&) {});
+}
+
+void Clients::replay_later(const std::string& model, Duration after) {
+  ++open_;
+  world_.at(after, nullptr, [this, model] {
+    --open_;
+    replay(model);
+  });
+}
+
+void Clients::replay(const std::string& model) {
+  const uint64_t newest = newest_version(model);
+  if (newest == 0) return;
+  const std::string version = std::to_string(1 + world_.draw(newest));
+  expectation_.replay_sent(model + "/" + version);
+  request("POST", "/api/v1/models/" + model + "/versions/" + version + "/replay", R"({"reason": "replay"})",
+          [this, model, version](const auto& answer) {
+            if (!answer.is_ok())
+              checker_.fail("replay of " + model + "/" + version + ": " + answer.status().to_string());
+          });
 }
 
 void Clients::change_documents() {

@@ -1,6 +1,6 @@
 // People and programs that use the API: they submit with keys and retry until they have an answer, cancel, promote
-// against each other, roll back, apply changed documents, pause triggers, decide on data and look at things. What they
-// asked for and were told goes to the second model.
+// against each other, roll back, replay, apply changed documents, pause triggers, decide on data and look at things.
+// What they asked for and were told goes to the second model.
 #pragma once
 
 #include <functional>
@@ -23,6 +23,8 @@ class Clients {
   void act();
   // The daemon is at this crash point: somebody else may promote right now, after somebody has submitted.
   void at_point(std::string_view point);
+  // One version of the model that is there after so long is replayed.
+  void replay_later(const std::string& model, Duration after);
   // Requests that are not answered for good yet.
   size_t open() const { return open_; }
 
@@ -39,6 +41,7 @@ class Clients {
   // The start of the body of a request, which is noted as sent.
   std::string promotion(const std::string& model, uint64_t version, bool overrides);
   void roll_back();
+  void replay(const std::string& model);
   void change_documents();
   void pause_trigger();
   void decide_data();

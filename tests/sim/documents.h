@@ -25,7 +25,8 @@ inline constexpr char kDocuments[] = R"({
     "spec": {"pipeline": "demand", "new_data": {"input": "sales", "min_rows": 300, "debounce_ms": 200}}}]
 })";
 
-// %SEED% and %CATCH_UP% are filled in; the gates are such that the numbers of a simulated report decide them alone.
+// %SEED%, %CATCH_UP% and the places of one more gate are filled in; the gates are such that the numbers of a simulated
+// report decide them alone.
 inline constexpr char kLifeDocuments[] = R"({
   "sources": [{"api_version": "freshet/v1", "kind": "Source", "metadata": {"name": "drops"},
     "spec": {"directory": {"uri": "file:///drops", "glob": "*.parquet"}}},
@@ -42,7 +43,7 @@ inline constexpr char kLifeDocuments[] = R"({
         {"name": "promote", "needs": ["evaluate"], "promote": {}}]},
       "resources": [{"step": "train", "ranks": 2, "timeout_s": 120}, {"step": "evaluate", "timeout_s": 60}],
       "gates": [{"name": "learns", "absolute": {"metric": "auc", "min": 0.55}},
-                {"name": "not-worse", "relative": {"margin": 0.01, "resamples": 100}}],
+                {"name": "not-worse", "relative": {"margin": 0.01, "resamples": 100}}%DEMAND_REPLAY%],
       "retention": {"keep_last": 2, "keep_best": 1, "keep_promoted_days": 0},
       "promotion": {"alias": "champion"}}},
     {"api_version": "freshet/v1", "kind": "Pipeline", "metadata": {"name": "churn"},
@@ -50,7 +51,7 @@ inline constexpr char kLifeDocuments[] = R"({
       "seed": 1, "priority": 1,
       "recipe_from": {"source": "code", "path": "recipe.yaml"},
       "resources": [{"step": "train", "timeout_s": 120}, {"step": "evaluate", "timeout_s": 60}],
-      "gates": [{"name": "learns", "absolute": {"metric": "auc", "min": 0.55}}],
+      "gates": [{"name": "learns", "absolute": {"metric": "auc", "min": 0.55}}%CHURN_REPLAY%],
       "retention": {"keep_last": 1, "keep_best": 0, "keep_promoted_days": 0},
       "promotion": {"alias": "champion", "policy": "MANUAL"}}}],
   "triggers": [{"api_version": "freshet/v1", "kind": "Trigger", "metadata": {"name": "new-sales"},
@@ -64,6 +65,9 @@ inline constexpr char kLifeDocuments[] = R"({
     {"api_version": "freshet/v1", "kind": "Webhook", "metadata": {"name": "impatient"},
     "spec": {"url": "https://example.net/", "events": ["alias.moved"], "max_attempts": 1}}]
 })";
+
+// One more gate, for %DEMAND_REPLAY% or %CHURN_REPLAY%.
+inline constexpr char kReplayGate[] = R"(, {"name": "reproducible", "replay": {}})";
 
 // %EPOCHS% makes each revision another.
 inline constexpr char kRecipeFile[] = R"(api_version: freshet/v1

@@ -46,6 +46,13 @@ void Expectation::reported(const std::string& digest, const std::string& champio
   reports_[digest] = {champion, auc, loss};
 }
 
+std::string Expectation::replayed(const std::string& digest, const v1::ReplayReport& report, bool is_engines_fault) {
+  replays_[digest] = report;
+  if (report.is_equal() || is_engines_fault || !report.other_start().empty()) return "";
+  return "I15: a replay of " + (report.version().empty() ? "a candidate" : report.version()) +
+         " was given another training than the record's";
+}
+
 std::string Expectation::reported_champion(const std::string& digest) const {
   auto found = reports_.find(digest);
   return found == reports_.end() ? "no report" : found->second.champion;
@@ -69,7 +76,8 @@ std::string Expectation::check_runs(const Checker& seen) const {
   std::set<std::string> keys_used;
   for (const auto& [stored, run] : seen.runs()) {
     const std::string& key = run.idempotency_key();
-    if (run.trigger().empty() && !keys_sent_.contains(key)) return "I1: nobody asked for run " + run.id();
+    const bool asked_for = run.replay_of().empty() ? keys_sent_.contains(key) : replays_sent_.contains(run.replay_of());
+    if (run.trigger().empty() && !asked_for) return "I1: nobody asked for run " + run.id();
     if (!key.empty() && !keys_used.insert(key).second) return "I1: key " + key + " has made two runs";
     std::string wrong = check_run(seen, run);
     if (!wrong.empty()) return wrong;
@@ -92,8 +100,11 @@ std::string Expectation::check_run(const Checker& seen, const v1::Run& run) cons
              std::to_string(users) + " of its gangs failed so";
     }
     if (step.failures() > kUsersFailuresMax) return "I10: " + work + " went on after its budget";
+    bool is_refuted = false;
+    if (std::string wrong = check_replay(run, step, &is_refuted); !wrong.empty()) return wrong;
     if (step.state() != v1::StepStatus::FAILED) continue;
     failed = true;
+    if (is_refuted) continue;
     if (step.failures() < kUsersFailuresMax && attempts_of(seen, work) < kAttemptsMax) {
       return "I10: " + work + " failed within its budgets: " + step.message();
     }
@@ -101,9 +112,35 @@ std::string Expectation::check_run(const Checker& seen, const v1::Run& run) cons
   if (failed != (run.state() == v1::Run::FAILED) && run.state() != v1::Run::CANCELLED) {
     return "I5: the state of run " + run.id() + " is not that of its steps";
   }
-  if (run.state() == v1::Run::SUCCEEDED && run.model_version().empty())
+  if (run.state() == v1::Run::SUCCEEDED && run.model_version().empty() && run.replay_of().empty())
     return "I8: run " + run.id() + " left no version";
   return "";
+}
+
+// A step that left a replay's report ended as the report says.
+std::string Expectation::check_replay(const v1::Run& run, const v1::StepStatus& step, bool* is_refuted) const {
+  for (const auto& output : step.outputs()) {
+    auto found = replays_.find(output.digest());
+    if (found == replays_.end()) continue;
+    const v1::ReplayReport& report = found->second;
+    *is_refuted =
+        !run.replay_of().empty() && !report.is_equal() && report.is_same_numerics() && report.other_start().empty();
+    const v1::StepStatus::State expected = *is_refuted ? v1::StepStatus::FAILED : v1::StepStatus::SUCCEEDED;
+    if (step.state() != expected && run.state() != v1::Run::CANCELLED) {
+      return "I15: step " + step.name() + " of run " + run.id() + " did not end as its replay did";
+    }
+  }
+  return "";
+}
+
+bool Expectation::has_equal_replay(const v1::Run& run) const {
+  for (const auto& step : run.steps()) {
+    for (const auto& output : step.outputs()) {
+      auto found = replays_.find(output.digest());
+      if (found != replays_.end() && found->second.is_equal() && found->second.is_same_numerics()) return true;
+    }
+  }
+  return false;
 }
 
 std::string Expectation::check_entries(const Checker& seen) const {
@@ -200,7 +237,11 @@ std::string Expectation::check_models(const Checker& seen) const {
     if (report == reports_.end()) return "I7: no gang made the report that " + key + " was judged by";
     const auto& [champion, auc, loss] = report->second;
     const bool compared = version.pipeline() == "demand" && !champion.empty();
-    const bool passes = auc >= kAucMin && (!compared || loss <= kLossMax);
+    bool passes = auc >= kAucMin && (!compared || loss <= kLossMax);
+    for (const auto& gate : version.verdict().gates()) {
+      if (gate.gate().has_replay())
+        passes = passes && has_equal_replay(seen.runs().at(keys::run("default", version.run_id())));
+    }
     if (version.verdict().passed() != passes) return "I7: the verdict of " + key + " is wrong";
     const bool automatic = version.pipeline() == "demand";
     const std::string name = version.model() + "/" + std::to_string(version.version());

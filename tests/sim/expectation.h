@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "proto/replay.pb.h"
 #include "tests/sim/checker.h"
 
 namespace freshet::sim {
@@ -27,10 +28,14 @@ class Expectation {
   void promote_sent(const std::string& model, uint64_t version) { promotes_[model].insert(version); }
   void rollback_sent(const std::string& model) { rollbacks_.insert(model); }
   void decision_sent() { ++decisions_; }
+  void replay_sent(const std::string& version) { replays_sent_.insert(version); }
 
   // ---- what happens on the nodes ----
   void exited(const v1::AttemptSpec& spec, const v1::ExitRecord& exit, bool has_output);
   void reported(const std::string& digest, const std::string& champion, double auc, double loss);
+
+  // "" or what is wrong with it: `is_engines_fault` is all that may make its weights others.
+  std::string replayed(const std::string& digest, const v1::ReplayReport& report, bool is_engines_fault);
 
   // The first difference between the store and what must be; empty: none.
   std::string check(const Checker& seen) const;
@@ -38,6 +43,8 @@ class Expectation {
  private:
   std::string check_runs(const Checker& seen) const;
   std::string check_run(const Checker& seen, const v1::Run& run) const;
+  std::string check_replay(const v1::Run& run, const v1::StepStatus& step, bool* is_refuted) const;
+  bool has_equal_replay(const v1::Run& run) const;
   std::string check_entries(const Checker& seen) const;
   std::string check_triggers(const Checker& seen) const;
   std::string check_models(const Checker& seen) const;
@@ -46,7 +53,7 @@ class Expectation {
   std::map<std::string, std::string> files_;  // those that lie in the directory now
   std::string head_;
   uint64_t commits_ = 0, decisions_ = 0;
-  std::set<std::string> keys_sent_, cancels_, rollbacks_;
+  std::set<std::string> keys_sent_, cancels_, rollbacks_, replays_sent_;
   std::map<std::string, std::string> acknowledged_;     // key: run
   std::map<std::string, std::set<uint64_t>> promotes_;  // by model
   std::map<std::string, uint64_t> users_failures_;      // by work
@@ -54,7 +61,8 @@ class Expectation {
     std::string champion;
     double auc = 0, loss = 0;
   };
-  std::map<std::string, Report> reports_;  // by digest
+  std::map<std::string, Report> reports_;            // by digest
+  std::map<std::string, v1::ReplayReport> replays_;  // by digest
 };
 
 }  // namespace freshet::sim

@@ -38,6 +38,8 @@ constexpr const char* kKinds[] = {
     "gang: hang",
     "gang: killed",
     "gang: leaves nothing",
+    "gang: other numerics",
+    "gang: other weights",
     "gang: out of memory",
     "gang: supervisor dies",
     "network: connection lost",
@@ -281,10 +283,18 @@ GangFate Faults::fate(const v1::AttemptSpec& spec) {
   fate.launch = between(10, 1000);
   fate.start = between(20, 300);
   fate.work = spec.has_train()      ? between(2000, 40'000)
+              : spec.has_replay()   ? between(2000, 20'000)
               : spec.has_evaluate() ? between(1000, 10'000)
                                     : between(500, 4000);
   if (world_.draw(6) == 0) fate.auc = 0.5;
   if (world_.draw(4) == 0) fate.loss = 0.6;
+  if (spec.has_replay()) {
+    if (strikes("gang: other weights", 6)) {
+      fate.replay = GangFate::kOtherWeights;
+    } else if (strikes("gang: other numerics", 6)) {
+      fate.replay = GangFate::kOtherNumerics;
+    }
+  }
   if (!on_ || world_.draw(kBadGangOdds) != 0) return fate;
   fate.kind = GangFate::kFails;
   switch (world_.draw(8)) {

@@ -13,6 +13,7 @@ constexpr Duration kRest = Duration::seconds(40 * 60);  // until then everything
 // Between rounds of collection, and its grace period: the rests of uploads go, and so do versions soon after the
 // others.
 constexpr control::GcOptions kCollection = {Duration::seconds(100), Duration::seconds(20)};
+constexpr Duration kCollectedAfter = Duration::seconds(300);
 constexpr Duration kQuiet = Duration::seconds(30);
 constexpr Duration kFaultsApart = Duration::seconds(90);
 constexpr Duration kActsApart = Duration::seconds(120);
@@ -37,6 +38,10 @@ class Life final : public GangWatcher {
     }
     world_.start_daemon();
     documents_ = replaced(replaced(kLifeDocuments, "%SEED%", "1"), "%CATCH_UP%", world_.draw(2) == 0 ? "ONCE" : "SKIP");
+    // One of the pipelines demands replays, or none does.
+    const uint64_t demands = world_.draw(3);
+    documents_ = replaced(documents_, "%DEMAND_REPLAY%", demands == 1 ? kReplayGate : "");
+    documents_ = replaced(documents_, "%CHURN_REPLAY%", demands == 2 ? kReplayGate : "");
     clients_.apply(documents_);
     add_commit();
     for (int i = 0; i < 4; ++i) add_file();
@@ -66,6 +71,11 @@ class Life final : public GangWatcher {
   void on_forgotten(const v1::AttemptSpec& spec) override { checker_.on_forgotten(spec); }
   void on_report(const v1::AttemptSpec& spec, const std::string& digest, const GangFate& fate) override {
     expectation_.reported(digest, spec.evaluate().champion_version(), fate.auc, fate.loss);
+  }
+  void on_replay(const v1::AttemptSpec&, const std::string& digest, const GangFate& fate,
+                 const v1::ReplayReport& report) override {
+    const std::string wrong = expectation_.replayed(digest, report, fate.replay != GangFate::kSameWeights);
+    if (!wrong.empty()) checker_.fail(wrong);
   }
 
  private:
@@ -137,8 +147,12 @@ class Life final : public GangWatcher {
     faults_.heal();
     world_.sources().set_degraded("default", "drops", "");
     world_.sources().set_degraded("default", "code", "");
-    // As they were at the start, but the clock alone makes no more runs.
-    clients_.apply(replaced(documents_, "\"*/13 * * * *\"", "\"0 0 29 2 *\""));
+    // As they were at the start, but the clock alone makes no more runs, and few versions keep their models: what is
+    // replayed once these are gone has to begin with what it was made from.
+    std::string documents = replaced(documents_, "\"*/13 * * * *\"", "\"0 0 29 2 *\"");
+    documents = replaced(documents, "\"keep_last\": 2, \"keep_best\": 1", "\"keep_last\": 1, \"keep_best\": 0");
+    clients_.apply(documents);
+    clients_.replay_later("demand", kCollectedAfter);
     const bool rests = world_.run_until([this] { return is_broken() || is_at_rest(); }, kRest);
     if (is_broken()) return;
     if (!rests) return checker_.fail("I13: " + what_goes_on());

@@ -330,15 +330,7 @@ void SimAgent::work(const std::string& id, size_t stage) {
       end(id, fate.exit);
       return;
     }
-    if (fate.kind == GangFate::kSucceeds) {
-      GangOutput output = make_output(gang.spec, fate);
-      if (gang.spec.has_evaluate()) world_.gang_watcher().on_report(gang.spec, output.digest, fate);
-      entry.mutable_output()->set_name(output.type);
-      entry.mutable_output()->set_type(output.type);
-      entry.mutable_output()->set_digest(output.digest);
-      gang.outputs[output.digest] = std::move(output);
-      append(id, entry);
-    }
+    if (fate.kind == GangFate::kSucceeds) hand_in(id, fate);
   } else {
     v1::ExitRecord exit;
     exit.set_cause(v1::ExitRecord::EXITED);
@@ -348,6 +340,25 @@ void SimAgent::work(const std::string& id, size_t stage) {
   world_.at(next, nullptr, [this, id, stage, boot = boot_] {
     if (boot == boot_) work(id, stage + 1);
   });
+}
+
+// While one output is sent anything may happen to the gang.
+void SimAgent::hand_in(const std::string& id, const GangFate& fate) {
+  const v1::AttemptSpec spec = gangs_.at(id).spec;
+  for (GangOutput& output : make_outputs(spec, fate)) {
+    auto gang = gangs_.find(id);
+    if (gang == gangs_.end() || !gang->second.running) return;
+    if (spec.has_evaluate()) world_.gang_watcher().on_report(spec, output.digest, fate);
+    if (spec.has_replay() && output.type == "report") {
+      world_.gang_watcher().on_replay(spec, output.digest, fate, make_replay_report(spec, fate));
+    }
+    v1::JournalEntry entry;
+    entry.mutable_output()->set_name(output.type);
+    entry.mutable_output()->set_type(output.type);
+    entry.mutable_output()->set_digest(output.digest);
+    gang->second.outputs[output.digest] = std::move(output);
+    append(id, entry);
+  }
 }
 
 void SimAgent::stop(const std::string& id) {

@@ -90,6 +90,7 @@ class SimAgent {
   void on_launch(const v1::Launch& launch);
   void launch(const v1::Launch& launch);
   void work(const std::string& gang_id, size_t stage);
+  void hand_in(const std::string& gang_id, const GangFate& fate);
   void stop(const std::string& gang_id);
   void end(const std::string& gang_id, v1::ExitRecord exit);
   void append(const std::string& gang_id, v1::JournalEntry entry);

@@ -68,28 +68,19 @@ v1::EvaluationReport evaluate(const v1::EvaluateTask& task, const GangFate& fate
   return report;
 }
 
-}  // namespace
+// Of the data, the start and the seed alone: whoever trains the same again gets the same.
+std::string trained(const v1::TrainTask& task, uint64_t seed, const GangFate& fate) {
+  return "weights of " + task.data().digest() + " from " + task.warm_start().digest() + " by seed " +
+         std::to_string(seed) + (fate.replay == GangFate::kSameWeights ? "" : " but for a bit");
+}
 
-bool is_poisoned(const std::string& uri) { return uri.find("poison") != std::string::npos; }
-
-GangOutput make_output(const v1::AttemptSpec& spec, const GangFate& fate) {
+GangOutput sealed(const std::string& type, const std::string& file, std::string content,
+                  v1::ArtifactManifest manifest) {
   GangOutput output;
-  v1::ArtifactManifest manifest;
-  std::string file = "report.json";
-  output.type = "report";
-  if (spec.has_inspect()) {
-    output.content = to_json(inspect(spec.inspect()));
-  } else if (spec.has_evaluate()) {
-    output.content = to_json(evaluate(spec.evaluate(), fate));
-  } else {
-    output.type = "model";
-    file = "model.safetensors";
-    output.content = "weights of " + spec.train().data().digest() + " from " + spec.train().warm_start().digest();
-    manifest.mutable_checkpoint()->set_weights_digest(Sha256::hex_of(output.content));
-    manifest.mutable_checkpoint()->set_family("tabular");
-  }
+  output.type = type;
+  output.content = std::move(content);
   output.content_sha256 = Sha256::hex_of(output.content);
-  manifest.set_type(output.type);
+  manifest.set_type(type);
   auto* listed = manifest.add_files();
   listed->set_name(file);
   listed->set_size(output.content.size());
@@ -97,6 +88,46 @@ GangOutput make_output(const v1::AttemptSpec& spec, const GangFate& fate) {
   output.manifest = to_canonical_json(manifest);
   output.digest = Sha256::hex_of(output.manifest);
   return output;
+}
+
+GangOutput sealed_report(const google::protobuf::Message& report) {
+  return sealed("report", "report.json", to_json(report), {});
+}
+
+GangOutput sealed_model(std::string content) {
+  v1::ArtifactManifest manifest;
+  manifest.mutable_checkpoint()->set_weights_digest(Sha256::hex_of(content));
+  manifest.mutable_checkpoint()->set_family("tabular");
+  return sealed("model", "model.safetensors", std::move(content), std::move(manifest));
+}
+
+}  // namespace
+
+bool is_poisoned(const std::string& uri) { return uri.find("poison") != std::string::npos; }
+
+v1::ReplayReport make_replay_report(const v1::AttemptSpec& spec, const GangFate& fate) {
+  const v1::ReplayTask& task = spec.replay();
+  v1::ReplayReport report;
+  report.set_version(task.version());
+  report.set_other_start(task.other_start());
+  report.set_weights_digest(task.expected().weights_digest());
+  report.set_replayed_weights_digest(Sha256::hex_of(trained(task.train(), spec.seed(), fate)));
+  report.set_is_equal(report.weights_digest() == report.replayed_weights_digest());
+  report.set_is_same_numerics(fate.replay != GangFate::kOtherNumerics);
+  if (!report.is_equal()) report.set_not_compared("these weights are made up");
+  return report;
+}
+
+std::vector<GangOutput> make_outputs(const v1::AttemptSpec& spec, const GangFate& fate) {
+  if (spec.has_inspect()) return {sealed_report(inspect(spec.inspect()))};
+  if (spec.has_evaluate()) return {sealed_report(evaluate(spec.evaluate(), fate))};
+  if (!spec.has_replay()) return {sealed_model(trained(spec.train(), spec.seed(), {}))};
+  std::vector<GangOutput> outputs;
+  if (spec.replay().keep_model()) {
+    outputs.push_back(sealed_model(trained(spec.replay().train(), spec.seed(), fate)));
+  }
+  outputs.push_back(sealed_report(make_replay_report(spec, fate)));
+  return outputs;
 }
 
 }  // namespace freshet::sim

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/time.h"
 #include "proto/artifact.pb.h"
 #include "proto/attempt.pb.h"
+#include "proto/replay.pb.h"
 
 namespace freshet::sim {
 
@@ -23,6 +25,12 @@ struct GangFate {
   Duration launch = Duration::millis(10), start = Duration::millis(20), work = Duration::millis(300);
   double auc = 0.6;   // of an evaluated candidate
   double loss = 0.5;  // per row; the champion's is 0.51
+  enum Replay {
+    kSameWeights,
+    kOtherWeights,   // by the same numerics: the engine is at fault
+    kOtherNumerics,  // and so other weights
+  };
+  Replay replay = kSameWeights;
 };
 
 // Who decides the fates and hears what happens on the nodes.
@@ -36,8 +44,10 @@ class GangWatcher {
   virtual void on_exit(const v1::AttemptSpec&, const v1::ExitRecord&) {}
   virtual void on_acknowledged(const std::string& /*gang_id*/, uint64_t /*sequence*/) {}
   virtual void on_forgotten(const v1::AttemptSpec&) {}
-  // An evaluation's report, as it will be read.
+  // An evaluation's or a replay's report, as it will be read.
   virtual void on_report(const v1::AttemptSpec&, const std::string& /*digest*/, const GangFate&) {}
+  virtual void on_replay(const v1::AttemptSpec&, const std::string& /*digest*/, const GangFate&,
+                         const v1::ReplayReport&) {}
 };
 
 // What the ranks of a gang that succeeds have made.
@@ -48,7 +58,8 @@ struct GangOutput {
   std::string manifest;
   std::string digest;
 };
-GangOutput make_output(const v1::AttemptSpec& spec, const GangFate& fate);
+std::vector<GangOutput> make_outputs(const v1::AttemptSpec& spec, const GangFate& fate);
+v1::ReplayReport make_replay_report(const v1::AttemptSpec& spec, const GangFate& fate);
 
 // Files whose name says "poison" are never accepted: their label is constant.
 bool is_poisoned(const std::string& uri);
