@@ -94,6 +94,8 @@ class TextTest(DaemonCase):
 
     def test_learnt_vocabulary(self):
         self.arrival_to_champion(300)
+        replayed = json.loads(self.daemon.cli("replay", "letters/1", "--wait", "--json").stdout)
+        self.assertTrue(replayed["replays"][0]["is_equal"], replayed["message"])
 
 
 if __name__ == "__main__":

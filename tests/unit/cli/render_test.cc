@@ -31,6 +31,8 @@ TEST(Render, ARunThatWaits) {
   expect_golden("run_waiting", render_run(message_of<v1::RunView>("run_waiting"), plain()));
 }
 
+TEST(Render, AReplay) { expect_golden("run_replay", render_run(message_of<v1::RunView>("run_replay"), plain())); }
+
 TEST(Render, Models) { expect_golden("models", render_models(message_of<v1::ListModelsResponse>("models"), plain())); }
 
 TEST(Render, Versions) {
