@@ -95,10 +95,9 @@ Status train(const Options& options) {
   model.initialise(options.training.seed, weights.data());
   SingleCommunicator comm;
   ThreadPool pool(options.threads);
-  ASSIGN_OR_RETURN(auto objective, TabularObjective::create(model, prepared.rows, options.training.micro_batch_rows,
-                                                            pool.threads()));
-  ASSIGN_OR_RETURN(auto trainer,
-                   Trainer::create(&objective, options.training, &comm, &pool, std::move(weights)));
+  ASSIGN_OR_RETURN(auto objective,
+                   TabularObjective::create(model, prepared.rows, options.training.micro_batch_rows, pool.threads()));
+  ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, options.training, &comm, &pool, std::move(weights)));
   std::string losses;
   RETURN_IF_ERROR(trainer.run([&losses](const StepResult& step) {
     char text[64];

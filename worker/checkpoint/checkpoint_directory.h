@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "proto/artifact.pb.h"
+#include "worker/train/thread_pool.h"
 
 namespace freshet::worker {
 
@@ -40,7 +41,8 @@ class CheckpointDirectory {
 };
 
 // Reads and compares with the manifest those files whose number is `part` modulo `parts`, so that ranks can share the
-// work. kCorrupt names the file.
-Result<v1::ArtifactManifest> verify_checkpoint(const std::filesystem::path& directory, size_t part, size_t parts);
+// work; on the threads of `pool`. kCorrupt names the file.
+Result<v1::ArtifactManifest> verify_checkpoint(const std::filesystem::path& directory, size_t part, size_t parts,
+                                               ThreadPool* pool);
 
 }  // namespace freshet::worker

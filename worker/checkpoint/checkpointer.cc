@@ -17,6 +17,7 @@ namespace {
 
 // With both moments 192 MiB a file: few files, and a reader holds little at a time.
 constexpr size_t kShardElements = size_t{1} << 24;
+constexpr size_t kCopiedElements = size_t{1} << 20;  // at a time
 
 std::string name_of(uint64_t step) { return "the checkpoint of step " + std::to_string(step); }
 
@@ -46,7 +47,8 @@ Checkpointer::Checkpointer(CheckpointOptions options, std::vector<TensorView> te
       comm_(*comm),
       on_sealed_(std::move(on_sealed)),
       places_(places_of(options_)),
-      begun_at_(clock_.monotonic()) {}
+      begun_at_(clock_.monotonic()),
+      pool_(options_.threads) {}
 
 void Checkpointer::wait_until_copied() {
   if (copied_.load(std::memory_order_acquire)) return;
@@ -101,23 +103,37 @@ void Checkpointer::start_writing(const TrainingMemory* memory) {
   });
 }
 
+void Checkpointer::copy_tables(const std::vector<TableMemory>& tables) {
+  tables_.resize(tables.size());
+  for (size_t t = 0; t < tables.size(); ++t) {
+    tables_[t].rows = tables[t].rows;
+    tables_[t].dim = tables[t].dim;
+    tables_[t].values.assign(tables[t].values.begin(), tables[t].values.end());
+    tables_[t].sums.assign(tables[t].sums.begin(), tables[t].sums.end());
+  }
+}
+
 void Checkpointer::copy(const TrainingMemory& memory) {
   copy_status_ = Status::ok();
+  const size_t size = memory.segment.size();
+  const float* from[] = {memory.parameters.data() + memory.segment.begin, memory.m.data(), memory.v.data()};
   try {
-    auto own = memory.parameters.subspan(memory.segment.begin, memory.segment.size());
-    parameters_.assign(own.begin(), own.end());
-    m_.assign(memory.m.begin(), memory.m.end());
-    v_.assign(memory.v.begin(), memory.v.end());
-    tables_.resize(memory.tables.size());
-    for (size_t t = 0; t < tables_.size(); ++t) {
-      const TableMemory& table = memory.tables[t];
-      tables_[t].rows = table.rows;
-      tables_[t].dim = table.dim;
-      tables_[t].values.assign(table.values.begin(), table.values.end());
-      tables_[t].sums.assign(table.sums.begin(), table.sums.end());
-    }
+    // Not set to zero first: its pages are new, and each is touched once.
+    if (copied_size_ != size) copied_values_ = std::make_unique_for_overwrite<float[]>(3 * size);
+    copied_size_ = size;
+    copy_tables(memory.tables);
   } catch (const std::bad_alloc&) {
+    copied_size_ = 0;
     copy_status_ = resource_exhausted("there is no memory for a copy of parameters and moments");
+  }
+  const size_t pieces = (size + kCopiedElements - 1) / kCopiedElements;
+  if (copy_status_.is_ok()) {
+    copy_status_ = pool_.run(3 * pieces, [&](size_t index, unsigned) {
+      const size_t begin = index % pieces * kCopiedElements, end = std::min(size, begin + kCopiedElements);
+      const float* values = from[index / pieces];
+      std::copy(values + begin, values + end, copied_values_.get() + index / pieces * size + begin);
+      return Status::ok();
+    });
   }
   copied_.store(true, std::memory_order_release);
   copied_.notify_all();
@@ -133,34 +149,37 @@ Status Checkpointer::write(const std::atomic<bool>& stop) {
   }
   const std::filesystem::path directory = place.directory.unfinished_path(pending_.step());
   RETURN_IF_ERROR(make_directories(directory));
-  std::vector<v1::ArtifactFile> files;
-  for (size_t begin = segment_.begin; begin < segment_.end;) {
+  std::vector<Range> shards;
+  for (size_t begin = segment_.begin; begin < segment_.end; begin = shards.back().end) {
     // Borders are multiples of the same size for any number of ranks, but for those of the segments.
-    size_t end = std::min((begin / kShardElements + 1) * kShardElements, segment_.end);
-    size_t at = begin - segment_.begin;
-    ASSIGN_OR_RETURN(auto file,
-                     write_shard(directory, tensors_, {{begin, end}, &parameters_[at], &m_[at], &v_[at]}, stop));
-    files.push_back(std::move(file));
-    begin = end;
+    shards.push_back({begin, std::min((begin / kShardElements + 1) * kShardElements, segment_.end)});
   }
-  RETURN_IF_ERROR(write_tables(directory, stop, &files));
-  RETURN_IF_ERROR(place.directory.note_files(pending_.step(), comm_.rank(), files));
-  write_seconds_ = (clock_.monotonic() - start).to_seconds();
-  return Status::ok();
-}
-
-Status Checkpointer::write_tables(const std::filesystem::path& directory, const std::atomic<bool>& stop,
-                                  std::vector<v1::ArtifactFile>* files) const {
+  const size_t dense_shards = shards.size();
+  std::vector<TableRows> table_shards;
+  std::vector<size_t> tables;  // of each
   for (size_t t = 0; t < tables_.size(); ++t) {
     const TableCopy& table = tables_[t];
     const size_t rows_max = std::max<size_t>(kShardElements / table.dim, 1);
     for (size_t begin = table.rows.begin; begin < table.rows.end; begin += rows_max) {
       const size_t end = std::min(begin + rows_max, table.rows.end), at = begin - table.rows.begin;
-      const TableRows rows{{begin, end}, table.dim, &table.values[at * table.dim], &table.sums[at]};
-      ASSIGN_OR_RETURN(auto file, write_table_shard(directory, tensors_[t], rows, stop));
-      files->push_back(std::move(file));
+      table_shards.push_back({{begin, end}, table.dim, &table.values[at * table.dim], &table.sums[at]});
+      tables.push_back(t);
     }
   }
+  std::vector<v1::ArtifactFile> files(dense_shards + table_shards.size());
+  RETURN_IF_ERROR(pool_.run(files.size(), [&](size_t index, unsigned) -> Status {
+    if (index >= dense_shards) {
+      const size_t i = index - dense_shards;
+      ASSIGN_OR_RETURN(files[index], write_table_shard(directory, tensors_[tables[i]], table_shards[i], stop));
+      return Status::ok();
+    }
+    const float* at = copied_values_.get() + (shards[index].begin - segment_.begin);
+    const ShardValues values{shards[index], at, at + copied_size_, at + 2 * copied_size_};
+    ASSIGN_OR_RETURN(files[index], write_shard(directory, tensors_, values, stop));
+    return Status::ok();
+  }));
+  RETURN_IF_ERROR(place.directory.note_files(pending_.step(), comm_.rank(), files));
+  write_seconds_ = (clock_.monotonic() - start).to_seconds();
   return Status::ok();
 }
 
@@ -326,7 +345,8 @@ Result<Checkpointer::Candidate> Checkpointer::newest(const std::set<Candidate>& 
 
 Status Checkpointer::load(const Candidate& candidate, const TrainingMemory& memory, Progress* progress, bool* touched) {
   auto directory = places_[candidate.place].directory.sealed_path(candidate.step);
-  auto manifest = verify_checkpoint(directory, static_cast<size_t>(comm_.rank()), static_cast<size_t>(comm_.size()));
+  auto manifest =
+      verify_checkpoint(directory, static_cast<size_t>(comm_.rank()), static_cast<size_t>(comm_.size()), &pool_);
   Status usable = manifest.status();
   if (usable.is_ok()) usable = know_numerics();
   if (usable.is_ok()) {
@@ -353,7 +373,9 @@ Status Checkpointer::load(const Candidate& candidate, const TrainingMemory& memo
   progress->skipped.assign(info.skipped_steps().begin(), info.skipped_steps().end());
   progress->recent_losses.assign(info.recent_losses().begin(), info.recent_losses().end());
   ShardTarget target(tensors_, memory);
-  for (const auto& file : manifest->files()) RETURN_IF_ERROR(target.read(directory / file.name()));
+  RETURN_IF_ERROR(pool_.run(static_cast<size_t>(manifest->files_size()), [&](size_t index, unsigned) {
+    return target.read(directory / manifest->files(static_cast<int>(index)).name());
+  }));
   return target.check_complete();
 }
 

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -22,6 +23,7 @@
 #include "worker/checkpoint/tensors.h"
 #include "worker/checkpoint/training_state.h"
 #include "worker/comm/communicator.h"
+#include "worker/train/thread_pool.h"
 
 namespace freshet::worker {
 
@@ -31,6 +33,7 @@ struct CheckpointOptions {
   uint64_t every_steps = 0;         // 0: not by steps
   Duration every{};                 // 0: not by time
   size_t kept = 2;                  // sealed ones that stay, the newest
+  unsigned threads = 1;             // that copy, write, verify and read
   // The same in the node's memory (a tmpfs); empty: none.
   std::filesystem::path memory_directory;
   size_t kept_in_memory = 1;
@@ -93,9 +96,8 @@ class Checkpointer {
   Status advance(bool is_due);
   void begin(const Progress& progress, const TrainingMemory& memory);
   void start_writing(const TrainingMemory* memory);
+  void copy_tables(const std::vector<TableMemory>& tables);
   void copy(const TrainingMemory& memory);
-  Status write_tables(const std::filesystem::path& directory, const std::atomic<bool>& stop,
-                      std::vector<v1::ArtifactFile>* files) const;
   Status write(const std::atomic<bool>& stop);
   uint64_t bytes_of_all_ranks() const;
   Status seal(const v1::CheckpointInfo& info);
@@ -125,12 +127,14 @@ class Checkpointer {
   // Of the background thread while it is at work.
   Range segment_;  // among all tensors' elements
   Status copy_status_;
-  std::vector<float> parameters_, m_, v_;
+  std::unique_ptr<float[]> copied_values_;  // of the segment: parameters, m, v
+  size_t copied_size_ = 0;
   std::vector<TableCopy> tables_;
   std::optional<v1::NumericsFingerprint> numerics_;
   double write_seconds_ = 0, seal_seconds_ = 0;  // in the place at hand
   uint64_t bytes_ = 0;
 
+  ThreadPool pool_;        // of the background thread while it is at work, else of the caller's
   Background background_;  // last: its job uses all of the above
 };
 

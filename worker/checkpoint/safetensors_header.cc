@@ -223,6 +223,12 @@ std::string write_header(const std::vector<HeaderTensor>& tensors) {
   return bytes + text;
 }
 
+uint64_t header_end(std::string_view start) {
+  uint64_t length = 0;
+  std::memcpy(&length, start.data(), std::min(kPrefixBytes, start.size()));
+  return kPrefixBytes + std::min(length, kHeaderBytesMax + 1);
+}
+
 Result<SafetensorsParts> read_header(std::string_view file) {
   uint64_t length = 0;
   if (file.size() < kPrefixBytes) return corrupt("it has " + std::to_string(file.size()) + " bytes");

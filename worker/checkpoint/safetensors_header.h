@@ -23,6 +23,9 @@ struct HeaderTensor {
 // Length, header, and spaces to a multiple of 8 bytes, so that the data behind is aligned.
 std::string write_header(const std::vector<HeaderTensor>& tensors);
 
+// Where the header ends, in bytes from the file's start, as its first 8 bytes claim.
+uint64_t header_end(std::string_view start);
+
 struct SafetensorsParts {
   std::vector<HeaderTensor> tensors;  // in the order of the text; "__metadata__" is checked and left out
   std::string_view data;              // all that follows the header

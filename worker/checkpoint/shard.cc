@@ -1,12 +1,13 @@
 #include "worker/checkpoint/shard.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
+#include <mutex>
 
 #include "base/crash_point.h"
 #include "base/file.h"
@@ -102,6 +103,20 @@ Status append_floats(const float* values, size_t count, const std::atomic<bool>&
   return Status::ok();
 }
 
+// Straight to where the values belong, without a copy of the file.
+Status read_at(const Fd& fd, const fs::path& path, uint64_t offset, size_t size, void* to) {
+  for (char* at = static_cast<char*>(to); size > 0;) {
+    const ssize_t n = pread(fd.get(), at, size, static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno_status("read " + path.string(), errno);
+    if (n == 0) return corrupt(path.string() + ": it ends early");
+    at += n;
+    offset += static_cast<uint64_t>(n);
+    size -= static_cast<size_t>(n);
+  }
+  return Status::ok();
+}
+
 }  // namespace
 
 std::string shard_name(Range range) {
@@ -184,28 +199,37 @@ Result<Range> ShardTarget::place_of(const std::vector<TensorView>& tensors, cons
 }
 
 Status ShardTarget::read(const fs::path& path) {
-  auto file = read_file(path);
-  RETURN_IF_ERROR(file.status());
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.is_open()) return errno_status("open " + path.string(), errno);
   auto bad = [&](const std::string& what) { return corrupt(path.string() + ": " + what); };
-  auto parts = read_header(*file);
+  struct stat info{};
+  if (fstat(fd.get(), &info) != 0) return errno_status("stat " + path.string(), errno);
+  const auto size = static_cast<uint64_t>(info.st_size);
+  std::string start(std::min<uint64_t>(size, sizeof(uint64_t)), '\0');
+  RETURN_IF_ERROR(read_at(fd, path, 0, start.size(), start.data()));
+  start.resize(std::min(size, header_end(start)));
+  RETURN_IF_ERROR(read_at(fd, path, 0, start.size(), start.data()));
+  auto parts = read_header(start);
   if (!parts.is_ok()) return bad(parts.status().message());
-  const std::string_view data = parts->data;
   for (const auto& tensor : parts->tensors) {
     // The longest prefix first: that of the weights is empty.
     auto kind =
         std::find_if(kinds_.rbegin(), kinds_.rend(), [&](const Kind& k) { return tensor.name.starts_with(k.prefix); });
     auto place = place_of(*kind->tensors, tensor.name.substr(kind->prefix.size()), tensor.shape);
     if (!place.is_ok()) return bad(place.status().message());
-    if (tensor.dtype != "F32" || tensor.end > data.size() || tensor.begin > tensor.end ||
+    if (tensor.dtype != "F32" || tensor.end > size - start.size() || tensor.begin > tensor.end ||
         tensor.end - tensor.begin != place->size() * sizeof(float)) {
       return bad("the data of " + tensor.name + " does not fit its shape");
     }
-    kind->arrived.push_back(*place);
+    {
+      std::lock_guard lock(mutex_);
+      kind->arrived.push_back(*place);
+    }
     for (const Place& part : kind->wanted) {
-      size_t begin = std::max(place->begin, part.range.begin), end = std::min(place->end, part.range.end);
+      const size_t begin = std::max(place->begin, part.range.begin), end = std::min(place->end, part.range.end);
       if (begin >= end) continue;
-      std::memcpy(part.values + (begin - part.range.begin),
-                  data.data() + tensor.begin + (begin - place->begin) * sizeof(float), (end - begin) * sizeof(float));
+      RETURN_IF_ERROR(read_at(fd, path, start.size() + tensor.begin + (begin - place->begin) * sizeof(float),
+                              (end - begin) * sizeof(float), part.values + (begin - part.range.begin)));
     }
   }
   return Status::ok();

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -52,7 +53,7 @@ class ShardTarget {
   // must outlive it.
   ShardTarget(const std::vector<TensorView>& tensors, const TrainingMemory& memory);
 
-  // kCorrupt: no valid file, or a tensor that the model does not have.
+  // Any thread, several files at a time. kCorrupt: no valid file, or a tensor that the model does not have.
   Status read(const std::filesystem::path& file);
   // kCorrupt unless every element of every tensor has come exactly once.
   Status check_complete();
@@ -73,6 +74,7 @@ class ShardTarget {
                                 const std::vector<uint64_t>& shape);
   const std::vector<TensorView>& tensors_;
   std::vector<TensorView> row_sums_;  // of each table, a number a row
+  std::mutex mutex_;                  // of what has arrived
   std::vector<Kind> kinds_;
 };
 

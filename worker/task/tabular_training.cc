@@ -90,9 +90,9 @@ Result<std::unique_ptr<Training>> prepare_tabular(const TaskContext& context) {
       prepare_rows(wanted, stream, previous ? &previous->transform : nullptr,
                    std::make_shared<Scratch>(kRowsOnHeapMax, context.attempt.output_dir()), context.threads));
   ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(prepared.transform)));
-  return std::unique_ptr<Training>(std::make_unique<TabularTraining>(task.warm_start().path(), context.attempt.seed(),
-                                                                     std::move(previous), std::move(prepared.transform),
-                                                                     std::move(model), std::move(prepared.rows), context.comm));
+  return std::unique_ptr<Training>(std::make_unique<TabularTraining>(
+      task.warm_start().path(), context.attempt.seed(), std::move(previous), std::move(prepared.transform),
+      std::move(model), std::move(prepared.rows), context.comm));
 }
 
 }  // namespace freshet::worker

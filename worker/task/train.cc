@@ -37,6 +37,7 @@ std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, cons
   wanted.every_steps = options.checkpoint_every_steps;
   wanted.every = Duration::seconds(static_cast<int64_t>(options.checkpoint_every_seconds));
   wanted.kept = options.checkpoints_kept;
+  wanted.threads = context.threads;
   if (options.checkpoints_in_memory > 0) {
     wanted.memory_directory = context.attempt.checkpoint_memory_dir();
     wanted.kept_in_memory = options.checkpoints_in_memory;

@@ -1,5 +1,5 @@
 // Threads that stay: one rank's workers for the micro-batches of every step. The calling thread works too, as number 0.
-// Owned by a training; run() is called from the thread that made it, one call at a time.
+// Owned by a training; run() is called from one thread at a time.
 #pragma once
 
 #include <condition_variable>

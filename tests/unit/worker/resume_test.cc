@@ -35,7 +35,8 @@ TEST(Resume, CheckpointsChangeNoBit) {
       }
       EXPECT_FALSE(sealed->empty());
       for (uint64_t step : *sealed) {
-        auto verified = verify_checkpoint(directory.sealed_path(step), 0, 1);
+        ThreadPool pool(2);
+        auto verified = verify_checkpoint(directory.sealed_path(step), 0, 1, &pool);
         EXPECT_TRUE(verified.is_ok()) << verified.status().to_string();
       }
     }
