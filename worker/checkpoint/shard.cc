@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <mutex>
+#include <cstring>
+#include <memory>
+#include <new>
 
 #include "base/crash_point.h"
 #include "base/file.h"
@@ -54,28 +56,45 @@ TensorView row_sums_of(const TensorView& table, size_t offset) {
   return {table.name, {table.shape[0]}, offset, table.shape[0]};
 }
 
-// A file that is hashed as it is written. Each piece is on its way to the disk while the next is hashed.
+// A file that is hashed as it is written. It goes around the page cache where the file system allows it: what is
+// written is not read soon, and memory for it would have to be found while a training uses it.
 class HashedFile {
  public:
-  Status create(const fs::path& path) {
+  // `size`: that it will have. Room on the disk is taken at once.
+  Status create(const fs::path& path, uint64_t size) {
     path_ = path;
-    fd_ = Fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-    return fd_.is_open() ? Status::ok() : errno_status("create " + path.string(), errno);
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+    fd_ = Fd(open(path.c_str(), kFlags | O_DIRECT, 0644));
+    if (!fd_.is_open() && errno == EINVAL) {  // a tmpfs; the name may have been made
+      unlink(path.c_str());
+      fd_ = Fd(open(path.c_str(), kFlags, 0644));
+    }
+    if (!fd_.is_open()) return errno_status("create " + path.string(), errno);
+    const int refused = posix_fallocate(fd_.get(), 0, static_cast<off_t>(size));
+    return refused == 0 ? Status::ok() : errno_status("room for " + path.string(), refused);
   }
 
   Status append(const void* data, size_t size) {
     hash_.update(data, size);
-    if (Status status = write_all(fd_.get(), data, size); !status.is_ok()) {
-      return status.with_context("write " + path_.string());
-    }
-    // Only a hint: what the disk has not taken by then is waited for by the sync.
-    [[maybe_unused]] int started =
-        sync_file_range(fd_.get(), static_cast<off64_t>(size_), static_cast<off64_t>(size), SYNC_FILE_RANGE_WRITE);
     size_ += size;
+    for (const char* at = static_cast<const char*>(data); size > 0;) {
+      const size_t part = std::min(size, kPieceBytes - waiting_);
+      std::memcpy(piece_.get() + waiting_, at, part);
+      at += part;
+      size -= part;
+      waiting_ += part;
+      if (waiting_ == kPieceBytes) RETURN_IF_ERROR(write_waiting());
+    }
     return Status::ok();
   }
 
   Result<v1::ArtifactFile> finish() {
+    // The end of the file is no whole number of the disk's blocks.
+    const int flags = fcntl(fd_.get(), F_GETFL);
+    if (flags < 0 || fcntl(fd_.get(), F_SETFL, flags & ~O_DIRECT) != 0) {
+      return errno_status("fcntl " + path_.string(), errno);
+    }
+    RETURN_IF_ERROR(write_waiting());
     CRASH_POINT("snapshot.shard.before_sync");
     if (fsync(fd_.get()) != 0) return errno_status("fsync " + path_.string(), errno);
     CRASH_POINT("snapshot.shard.after_sync");
@@ -87,10 +106,23 @@ class HashedFile {
   }
 
  private:
+  struct Free {
+    void operator()(char* piece) const { ::operator delete[](piece, kAlignment); }
+  };
+  static constexpr std::align_val_t kAlignment{4096};
+
+  Status write_waiting() {
+    Status status = write_all(fd_.get(), piece_.get(), waiting_);
+    waiting_ = 0;
+    return status.with_context("write " + path_.string());
+  }
+
   fs::path path_;
   Fd fd_;
   Sha256 hash_;
   uint64_t size_ = 0;
+  std::unique_ptr<char, Free> piece_{static_cast<char*>(::operator new[](kPieceBytes, kAlignment))};
+  size_t waiting_ = 0;  // bytes of the piece that are not written yet
 };
 
 Status append_floats(const float* values, size_t count, const std::atomic<bool>& stop, HashedFile* file) {
@@ -128,8 +160,9 @@ std::string shard_name(Range range) {
 Result<v1::ArtifactFile> write_shard(const fs::path& directory, const std::vector<TensorView>& tensors,
                                      const ShardValues& values, const std::atomic<bool>& stop) {
   HashedFile file;
-  RETURN_IF_ERROR(file.create(directory / shard_name(values.range)));
   std::string header = header_of(tensors, values.range);
+  RETURN_IF_ERROR(
+      file.create(directory / shard_name(values.range), header.size() + 3 * values.range.size() * sizeof(float)));
   RETURN_IF_ERROR(file.append(header.data(), header.size()));
   for (const float* part : {values.parameters, values.m, values.v}) {
     RETURN_IF_ERROR(append_floats(part, values.range.size(), stop, &file));
@@ -140,12 +173,13 @@ Result<v1::ArtifactFile> write_shard(const fs::path& directory, const std::vecto
 Result<v1::ArtifactFile> write_table_shard(const fs::path& directory, const TensorView& table, const TableRows& rows,
                                            const std::atomic<bool>& stop) {
   const Range elements{rows.rows.begin * rows.dim, rows.rows.end * rows.dim};
-  HashedFile file;
-  RETURN_IF_ERROR(file.create(directory / shard_name({table.offset + elements.begin, table.offset + elements.end})));
   std::vector<HeaderTensor> slices;
   add_slice(kWeights, table, elements, &slices);
   add_slice(kRowSums, row_sums_of(table, 0), rows.rows, &slices);
   const std::string header = write_header(slices);
+  HashedFile file;
+  RETURN_IF_ERROR(file.create(directory / shard_name({table.offset + elements.begin, table.offset + elements.end}),
+                              header.size() + (elements.size() + rows.rows.size()) * sizeof(float)));
   RETURN_IF_ERROR(file.append(header.data(), header.size()));
   RETURN_IF_ERROR(append_floats(rows.values, elements.size(), stop, &file));
   RETURN_IF_ERROR(append_floats(rows.sums, rows.rows.size(), stop, &file));
