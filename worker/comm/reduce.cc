@@ -63,9 +63,15 @@ Result<const float*> TreeReducer::reduce(size_t leaves, const std::vector<float*
       auto number = static_cast<int>(peer);
       if (number == comm_->rank()) continue;
       Range theirs = segment_of(parameters_, comm_->size(), number);
-      outgoing_[peer].clear();
-      for (const float* sum : sums) outgoing_[peer].insert(outgoing_[peer].end(), sum + theirs.begin, sum + theirs.end);
-      outgoing[peer] = bytes_of(std::span<const float>(outgoing_[peer]));
+      if (sums.size() == 1) {  // a whole subtree: sent from where it is
+        outgoing[peer] = bytes_of(std::span<const float>(sums[0] + theirs.begin, theirs.size()));
+      } else {
+        outgoing_[peer].clear();
+        for (const float* sum : sums) {
+          outgoing_[peer].insert(outgoing_[peer].end(), sum + theirs.begin, sum + theirs.end);
+        }
+        outgoing[peer] = bytes_of(std::span<const float>(outgoing_[peer]));
+      }
 
       auto nodes = cover_of(leaves, number);
       incoming_[peer].resize(nodes.size() * segment_.size());
