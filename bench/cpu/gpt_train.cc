@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "tests/support/gpt_corpus.h"
+#include "worker/checkpoint/checkpointer.h"
 #include "worker/checkpoint/safetensors.h"
 #include "worker/checkpoint/weights.h"
 #include "worker/model/gpt.h"
@@ -30,7 +31,8 @@ struct Options {
   TrainOptions training;  // of one pass
   size_t batch = 4, length = 64, steps = 64;
   unsigned threads = 1;
-  std::string weights, tokens, batches;
+  std::string weights, tokens, batches, checkpoint_dir;
+  uint64_t checkpoint_every = 0;
   bool prepare = false, bfloat16 = false;
 };
 
@@ -82,15 +84,23 @@ class Turns {
     return true;
   }
 
+  // Before the first step. A turn ends when the checkpoints that its steps began are on disk; it answers with how long
+  // the training has stood still for each so far.
+  Checkpointer* save(const CheckpointOptions& wanted, const std::vector<TensorView>& tensors, Communicator* comm) {
+    return &checkpoints_.emplace(wanted, tensors, comm,
+                                 [this](const SealedCheckpoint& sealed) { add(sealed.stall_seconds, &stalls_); });
+  }
+
   Status on_step(const StepResult& step) {
     const auto now = std::chrono::steady_clock::now();
     add(std::chrono::duration<double>(now - began_).count(), &seconds_);
     add(step.loss, &losses_);
     began_ = now;
     if (++done_ < wanted_) return Status::ok();
+    if (checkpoints_) RETURN_IF_ERROR(checkpoints_->finish());
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    std::cout << "{\"seconds\": [" << seconds_ << "], \"losses\": [" << losses_
+    std::cout << "{\"seconds\": [" << seconds_ << "], \"losses\": [" << losses_ << "], \"stalls\": [" << stalls_
               << "], \"cpu_seconds\": " << (cpu_seconds() - cpu_began_) / wanted_
               << ", \"peak_mib\": " << usage.ru_maxrss / 1024 << "}" << std::endl;
     return next() ? Status::ok() : cancelled("no more steps are wanted");
@@ -104,7 +114,8 @@ class Turns {
   }
 
   int wanted_ = 0, done_ = 0;
-  std::string seconds_, losses_;
+  std::string seconds_, losses_, stalls_;
+  std::optional<Checkpointer> checkpoints_;
   double cpu_began_ = 0;
   std::chrono::steady_clock::time_point began_;
 };
@@ -134,7 +145,18 @@ Status serve(const Options& options, const GptModel& model) {
   std::cout << "{\"version\": \"" << FRESHET_VERSION << "\"}" << std::endl;
   Turns turns;
   if (!turns.next()) return Status::ok();
-  Status status = trainer.run([&](const StepResult& step) { return turns.on_step(step); });
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepResult& step) { return turns.on_step(step); };
+  if (options.checkpoint_every > 0) {
+    CheckpointOptions wanted;
+    wanted.directory = options.checkpoint_dir;
+    wanted.epoch = 1;
+    wanted.every_steps = options.checkpoint_every;
+    wanted.kept = 1;
+    wanted.threads = options.threads;
+    hooks.checkpoints = turns.save(wanted, model.tensors(), &comm);
+  }
+  Status status = trainer.run(hooks);
   return status.code() == Code::kCancelled ? Status::ok() : status;
 }
 
@@ -175,6 +197,8 @@ int main(int argc, char** argv) {
   app.add_option("--learning_rate", options.training.learning_rate);
   app.add_option("--weight_decay", options.training.weight_decay);
   app.add_option("--clip_norm", options.training.clip_norm);
+  app.add_option("--checkpoint_dir", options.checkpoint_dir);
+  app.add_option("--checkpoint_every", options.checkpoint_every, "steps; 0: never")->needs("--checkpoint_dir");
   app.add_option("--threads", options.threads);
   app.add_flag("--bf16", options.bfloat16);
   CLI11_PARSE(app, argc, argv);

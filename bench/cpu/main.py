@@ -14,6 +14,9 @@ import sys
 import tempfile
 import time
 
+import state
+from trainee import Trainee
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TORCH = pathlib.Path(os.environ["FRESHET_DEPS_DIR"]) / "torch"
 
@@ -70,49 +73,6 @@ def install_torch():
     if not (TORCH / "bin/python").exists():
         subprocess.run([sys.executable, "-m", "venv", TORCH], check=True)
     subprocess.run([TORCH / "bin/pip", "install", "--quiet", "--upgrade", "torch", "numpy", "pyarrow", "transformers", "onnxruntime"], check=True)
-
-
-class Trainee:
-    """A process that makes steps when it is told to, on `threads` threads."""
-
-    def __init__(self, name, command, threads):
-        self.name, self.results = name, []
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, env=environment)
-        self.version = self.answer()["version"]
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: its messages are above")
-        return json.loads(line)
-
-    def steps(self, count):
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        result = self.answer()
-        self.results.append(result)
-        return result
-
-    def seconds(self):
-        """Of a step, in the rounds after the first."""
-        return statistics.median(second for result in self.results[1:] for second in result["seconds"])
-
-    def cpu_seconds(self):
-        """Of a step, on all cores together: what is left to compare on a machine that has other work."""
-        return statistics.median(result["cpu_seconds"] for result in self.results[1:])
-
-    def losses(self):
-        return [loss for result in self.results for loss in result["losses"]]
-
-    def peak_mib(self):
-        return self.results[-1]["peak_mib"]
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
 
 
 def our_command(options, case, directory, threads):
@@ -304,6 +264,8 @@ def main():
         print("| " + " | ".join(row) + " |")
     if trials:
         print("\nPyTorch's first trials, each alone:\n" + "\n".join(f"- {trial}" for trial in trials))
+    if "checkpoints".startswith(options.only) or "all-reduce".startswith(options.only):
+        state.print_table(state.measure(options))
     print(f"\n{time.monotonic() - began:.0f} s, load average after: {os.getloadavg()[0]:.1f}")
 
 

@@ -46,8 +46,9 @@ class TrainingWorkload final : public Workload {
     const fs::path path = root / "checkpoints";
     const CheckpointDirectory directory(path, 1);
     ASSIGN_OR_RETURN(auto steps, directory.sealed());
+    worker::ThreadPool pool(1);
     for (uint64_t step : steps) {
-      RETURN_IF_ERROR(worker::verify_checkpoint(directory.sealed_path(step), 0, 1).status());
+      RETURN_IF_ERROR(worker::verify_checkpoint(directory.sealed_path(step), 0, 1, &pool).status());
     }
     const uint64_t newest = steps.empty() ? 0 : steps.back();
     for (const auto& words : acknowledged_as(acknowledged, "sealed")) {

@@ -1,0 +1,52 @@
+"""A program of this benchmark that does as its standard input tells it, a line each, and answers each with a line of JSON."""
+
+import json
+import os
+import statistics
+import subprocess
+
+
+class Trainee:
+    """A process that makes steps when it is told to, on `threads` threads."""
+
+    def __init__(self, name, command, threads):
+        self.name, self.results = name, []
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env=environment)
+        self.version = self.answer()["version"]
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: its messages are above")
+        return json.loads(line)
+
+    def say(self, line):
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def steps(self, count):
+        result = self.say(count)
+        self.results.append(result)
+        return result
+
+    def seconds(self):
+        """Of a step, in the rounds after the first."""
+        return statistics.median(second for result in self.results[1:] for second in result["seconds"])
+
+    def cpu_seconds(self):
+        """Of a step, on all cores together: what is left to compare on a machine that has other work."""
+        return statistics.median(result["cpu_seconds"] for result in self.results[1:])
+
+    def losses(self):
+        return [loss for result in self.results for loss in result["losses"]]
+
+    def peak_mib(self):
+        return self.results[-1]["peak_mib"]
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
