@@ -73,7 +73,7 @@ class State {
   }
 
  private:
-  TrainingMemory memory() { return {weights_, {0, weights_.size()}, m_, v_}; }
+  TrainingMemory memory() { return {weights_, {0, weights_.size()}, m_, v_, {}}; }
   const std::filesystem::path directory_;
   std::vector<float> weights_, m_, v_;
   SingleCommunicator comm_;
