@@ -54,8 +54,8 @@ Result<Guards::Action> Guards::judge(const Numbers& numbers, bool may_roll_back,
 
 void Guards::restore(const std::vector<uint64_t>& skipped, std::vector<double> recent_losses) {
   skipped_.insert(skipped.begin(), skipped.end());
-  // Another attempt went back once for each of these.
-  rollbacks_ = std::max(rollbacks_, static_cast<uint32_t>(skipped_.size()));
+  // Another attempt went back once for each of these, but for what was left out from the start.
+  rollbacks_ = std::max(rollbacks_, static_cast<uint32_t>(skipped_.size() - left_out_));
   recent_losses_ = std::move(recent_losses);
 }
 

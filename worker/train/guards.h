@@ -34,7 +34,9 @@ class Guards {
   };
 
   explicit Guards(const GuardOptions& options)
-      : options_(options), skipped_(options.skipped_steps.begin(), options.skipped_steps.end()) {}
+      : options_(options),
+        skipped_(options.skipped_steps.begin(), options.skipped_steps.end()),
+        left_out_(skipped_.size()) {}
 
   // Before the step's update. `trouble` says what is wrong unless the answer is kGoOn. An error says why training
   // cannot go on; it names the step. `may_roll_back`: there are checkpoints to go back to.
@@ -53,6 +55,7 @@ class Guards {
 
   const GuardOptions options_;
   std::set<uint64_t> skipped_, tried_again_;
+  const size_t left_out_;              // of skipped_, from the start
   std::vector<double> recent_losses_;  // oldest first
   uint32_t rollbacks_ = 0;
 };

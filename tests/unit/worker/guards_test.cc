@@ -47,6 +47,18 @@ TEST(Guards, FailWhenTheBudgetIsSpent) {
             "the loss is not finite at step 8 of 100, and guards.rollbacks_max (1) is spent");
 }
 
+TEST(Guards, WhatIsLeftOutFromTheStartSpendsNoBudget) {
+  GuardOptions options;
+  options.rollbacks_max = 1;
+  options.skipped_steps = {3, 5};
+  Guards guards(options);
+  EXPECT_TRUE(guards.is_skipped(3));
+  EXPECT_THAT(guards.skipped(), ElementsAre(3, 5));
+  guards.restore({3}, {});  // of a checkpoint of step 4
+  EXPECT_THAT(guards.skipped(), ElementsAre(3, 5));
+  EXPECT_EQ(judge(&guards, 7, kInfinity).value(), Action::kRollBack);
+}
+
 TEST(Guards, FailAtOnceWithoutCheckpoints) {
   Guards guards({});
   std::string trouble;
