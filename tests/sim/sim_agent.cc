@@ -466,7 +466,8 @@ void SimAgent::ship(const std::string& id) {
   v1::AgentFrame frame;
   frame.mutable_journal()->set_gang_id(id);
   uint64_t count = 1 + world_.draw(gang.journal.size() - gang.sent);
-  for (uint64_t i = 0; i < count; ++i) {
+  // An acknowledgement that comes during an upload may move `sent` on, up to the end.
+  for (uint64_t i = 0; i < count && gang.sent < gang.journal.size(); ++i) {
     const v1::JournalEntry entry = gang.journal[gang.sent];
     if (entry.has_output()) {
       const bool uploaded = upload(id, entry);
