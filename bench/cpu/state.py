@@ -16,6 +16,7 @@ TORCH = pathlib.Path(os.environ["FRESHET_DEPS_DIR"]) / "torch"
 
 GPT2 = dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257, batch=4, length=64)
 GPT2_PARAMETERS = 124_439_808
+CHAR = dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12, length=64)
 TINY = dict(layers=2, heads=2, width=32, context=32, vocabulary=65, batch=2, length=32)
 TINY_PARAMETERS = 30_000
 
@@ -73,11 +74,22 @@ def stall(options, directory, config, rounds):
     return statistics.median(stalls[1:]), longer
 
 
-def all_reduce(options, rounds):
-    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", 2, options.binaries / "allreduce", "--rounds", rounds,
-               "--mebibytes", *((1,) if options.smoke else (16, 64, 256))]
-    done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
+def on_two_ranks(program, *arguments):
+    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", 2, program, *arguments]
+    done = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def all_reduce(options, rounds):
+    sizes = (1,) if options.smoke else (16, 64, 256)
+    return on_two_ranks(options.binaries / "allreduce", "--rounds", rounds, "--mebibytes", *sizes)
+
+
+def step_cost(options, config, steps):
+    """Seconds of a whole step with the tree and with MPI_Allreduce."""
+    flags = [part for key, value in config.items() for part in (f"--{key}", value)]
+    (found,) = on_two_ranks(options.binaries / "step_cost", "--steps", steps, *flags)
+    return found["tree"], found["plain"]
 
 
 def measure(options):
@@ -105,6 +117,9 @@ def measure(options):
     row("read, not in it", found["ours", "cold"], found.get(("torch", "cold")), "torch.load")
     for each in all_reduce(options, rounds):
         row(f"2 ranks add up {each['mebibytes']} MiB", each["tree"], each["mpi"], "MPI_Allreduce")
+    models = [("tiny", TINY, 2)] if options.smoke else [("char-GPT 0.8M", CHAR, 20 * rounds), ("GPT-2 124M", GPT2, 2 * rounds)]
+    for name, model, steps in models:
+        row(f"a step of {name} on 2 ranks", *step_cost(options, model, steps), "MPI_Allreduce")
     return rows
 
 
