@@ -1,20 +1,15 @@
 // Trains a gpt with the product's own loop for bench/cpu/main.py: --prepare writes initial weights, tokens, and the
 // batches that the trainer makes of them, which torch_gpt.py reads; without it each line of the standard input is a
 // number of steps to make, answered with a line of JSON.
-#include <sys/resource.h>
-#include <time.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <iostream>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
+#include "bench/cpu/turns.h"
 #include "tests/support/gpt_corpus.h"
 #include "worker/checkpoint/checkpointer.h"
 #include "worker/checkpoint/safetensors.h"
@@ -64,63 +59,6 @@ Status prepare(const Options& options, const GptModel& model) {
   return write(options.batches, batches);
 }
 
-// Of all threads of this process.
-double cpu_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-// Stands between the trainer and whoever wants steps: it answers a number with what that many steps took, and holds
-// the training until the next number.
-class Turns {
- public:
-  // False when no more are wanted.
-  bool next() {
-    if (!(std::cin >> wanted_)) return false;
-    seconds_ = losses_ = {};
-    done_ = 0;
-    cpu_began_ = cpu_seconds();
-    began_ = std::chrono::steady_clock::now();
-    return true;
-  }
-
-  // Before the first step. A turn ends when the checkpoints that its steps began are on disk; it answers with how long
-  // the training has stood still for each so far.
-  Checkpointer* save(const CheckpointOptions& wanted, const std::vector<TensorView>& tensors, Communicator* comm) {
-    return &checkpoints_.emplace(wanted, tensors, comm,
-                                 [this](const SealedCheckpoint& sealed) { add(sealed.stall_seconds, &stalls_); });
-  }
-
-  Status on_step(const StepResult& step) {
-    const auto now = std::chrono::steady_clock::now();
-    add(std::chrono::duration<double>(now - began_).count(), &seconds_);
-    add(step.loss, &losses_);
-    began_ = now;
-    if (++done_ < wanted_) return Status::ok();
-    if (checkpoints_) RETURN_IF_ERROR(checkpoints_->finish());
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    std::cout << "{\"seconds\": [" << seconds_ << "], \"losses\": [" << losses_ << "], \"stalls\": [" << stalls_
-              << "], \"cpu_seconds\": " << (cpu_seconds() - cpu_began_) / wanted_
-              << ", \"peak_mib\": " << usage.ru_maxrss / 1024 << "}" << std::endl;
-    return next() ? Status::ok() : cancelled("no more steps are wanted");
-  }
-
- private:
-  static void add(double value, std::string* list) {
-    char text[64];
-    std::snprintf(text, sizeof text, "%s%.9g", list->empty() ? "" : ", ", value);
-    *list += text;
-  }
-
-  int wanted_ = 0, done_ = 0;
-  std::string seconds_, losses_, stalls_;
-  std::optional<Checkpointer> checkpoints_;
-  double cpu_began_ = 0;
-  std::chrono::steady_clock::time_point began_;
-};
-
 Result<std::vector<Token>> read_tokens(const std::string& path) {
   ASSIGN_OR_RETURN(auto bytes, read_file(path));
   std::vector<int32_t> words(bytes.size() / sizeof(int32_t));
@@ -143,22 +81,14 @@ Status serve(const Options& options, const GptModel& model) {
                    GptObjective::create(model, tokens, options.length, options.training.micro_batch_rows,
                                         options.training.seed, pool.threads()));
   ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, options.training, &comm, &pool, std::move(weights)));
-  std::cout << "{\"version\": \"" << FRESHET_VERSION << "\"}" << std::endl;
-  Turns turns;
-  if (!turns.next()) return Status::ok();
-  TrainHooks hooks;
-  hooks.on_step = [&](const StepResult& step) { return turns.on_step(step); };
-  if (options.checkpoint_every > 0) {
-    CheckpointOptions wanted;
-    wanted.directory = options.checkpoint_dir;
-    wanted.epoch = 1;
-    wanted.every_steps = options.checkpoint_every;
-    wanted.kept = 1;
-    wanted.threads = options.threads;
-    hooks.checkpoints = turns.save(wanted, model.tensors(), &comm);
-  }
-  Status status = trainer.run(hooks);
-  return status.code() == Code::kCancelled ? Status::ok() : status;
+  if (options.checkpoint_every == 0) return train_in_turns(&trainer);
+  CheckpointOptions wanted;
+  wanted.directory = options.checkpoint_dir;
+  wanted.epoch = 1;
+  wanted.every_steps = options.checkpoint_every;
+  wanted.kept = 1;
+  wanted.threads = options.threads;
+  return train_in_turns(&trainer, Saving{wanted, model.tensors(), &comm});
 }
 
 Status run(Options options) {

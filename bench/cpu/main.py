@@ -29,6 +29,13 @@ CHAR = dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12, m
 TINY = dict(layers=2, heads=2, width=32, context=32, vocabulary=65, batch=2, micro_batches=2, length=32, learning_rate=1e-3,
             weight_decay=0.1, clip_norm=1.0)
 
+# 26 tables, as Criteo's rows have; and the model of configs/flights, whose tables are part of the dense parameters.
+DLRM = dict(tables=26, codes=100_000, dim=16, numeric=13, numeric_layers=[64, 16], hidden=[64, 32], dot=1, rowwise_adagrad=1,
+            batch=2048, micro_batches=8, learning_rate=1e-3, weight_decay=0.0)
+FLIGHTS = dict(tables=2, codes=229, dim=16, numeric=1, numeric_layers=[], hidden=[64, 32], dot=0, rowwise_adagrad=0, batch=4096,
+               micro_batches=8, learning_rate=2e-3, weight_decay=0.01)
+TINY_DLRM = dict(DLRM, tables=3, codes=50, batch=64)
+
 # How far a loss may be from PyTorch's, relatively: the sums are made in another order, or from rounded operands.
 LOSS_TOLERANCE = {False: 1e-3, True: 1e-2}
 
@@ -47,15 +54,62 @@ class Case:
     def tokens(self):
         return self.config["batch"] * self.config["length"]
 
+    def our_command(self, options, directory, threads):
+        flags = [part for key, value in self.config.items() for part in (f"--{key}", value)]
+        return [options.binaries / "gpt_train", "--weights", directory / "weights", "--tokens", directory / "tokens",
+                "--threads", threads, *flags, *(["--bf16"] if self.bfloat16 else [])]
+
+    def prepare_command(self, options, directory):
+        return [*self.our_command(options, directory, 1), "--prepare", "--batches", directory / "batches", "--steps",
+                self.steps_in_all]
+
+    def torch_command(self, directory, threads, compiled):
+        return [TORCH / "bin/python", ROOT / "bench/cpu/torch_gpt.py", "--config", json.dumps(self.config), "--weights",
+                directory / "weights", "--batches", directory / "batches", "--threads", threads,
+                *(["--bf16"] if self.bfloat16 else []), *(["--compile"] if compiled else [])]
+
+
+class TabularCase(Case):
+    """Rows in memory; a row counts where a token does in a gpt."""
+
+    WARM_UP_STEPS = 10
+
+    def __init__(self, name, config, steps, rounds):
+        super().__init__(name, config, False, steps, rounds)
+
+    @property
+    def tokens(self):
+        return self.config["batch"]
+
+    def our_command(self, options, directory, threads):
+        flags = []
+        for key, value in self.config.items():
+            if isinstance(value, list):
+                value = ",".join(str(width) for width in value)
+            flags += [f"--{key}", value] if value != "" else []
+        return [options.binaries / "tabular_train", "--weights", directory / "weights", "--data", directory / "data",
+                "--threads", threads, *flags]
+
+    def prepare_command(self, options, directory):
+        return [*self.our_command(options, directory, 1), "--prepare", "--order", directory / "order", "--steps",
+                self.steps_in_all]
+
+    def torch_command(self, directory, threads, compiled):
+        return [TORCH / "bin/python", ROOT / "bench/cpu/torch_tabular.py", "--config", json.dumps(self.config), "--weights",
+                directory / "weights", "--data", directory / "data", "--order", directory / "order", "--threads", threads]
+
 
 def cases(options):
     if options.smoke:
-        return [Case("tiny, fp32", TINY, False, 2, 1), Case("tiny, bf16", TINY, True, 2, 1)]
+        return [Case("tiny, fp32", TINY, False, 2, 1), Case("tiny, bf16", TINY, True, 2, 1),
+                TabularCase("tiny DLRM", TINY_DLRM, 2, 1)]
     rounds = 3 if options.quick else 7
     all_cases = [Case("GPT-2 124M, B=4 T=64, fp32", GPT2, False, 1 if options.quick else 2, rounds),
                  Case("GPT-2 124M, B=4 T=64, bf16", GPT2, True, 1 if options.quick else 2, rounds),
                  Case("char-GPT 0.8M, B=12 T=64, fp32", CHAR, False, 20, rounds),
-                 Case("char-GPT 0.8M, B=12 T=64, bf16", CHAR, True, 20, rounds)]
+                 Case("char-GPT 0.8M, B=12 T=64, bf16", CHAR, True, 20, rounds),
+                 TabularCase("DLRM, 26 tables x 100,000 x 16, B=2048", DLRM, 20, rounds),
+                 TabularCase("flights perceptron, B=4096", FLIGHTS, 100, rounds)]
     return [case for case in all_cases if options.only in case.name]
 
 
@@ -75,21 +129,10 @@ def install_torch():
     subprocess.run([TORCH / "bin/pip", "install", "--quiet", "--upgrade", "torch", "numpy", "pyarrow", "transformers", "onnxruntime"], check=True)
 
 
-def our_command(options, case, directory, threads):
-    flags = [part for key, value in case.config.items() for part in (f"--{key}", value)]
-    return [options.binaries / "gpt_train", "--weights", directory / "weights", "--tokens", directory / "tokens",
-            "--threads", threads, *flags, *(["--bf16"] if case.bfloat16 else [])]
-
-
-def torch_command(case, directory, threads, compiled):
-    return [TORCH / "bin/python", ROOT / "bench/cpu/torch_gpt.py", "--config", json.dumps(case.config), "--weights",
-            directory / "weights", "--batches", directory / "batches", "--threads", threads,
-            *(["--bf16"] if case.bfloat16 else []), *(["--compile"] if compiled else [])]
-
-
 def torch_variants(options, case):
     """(name, threads, compiled) of each way to run PyTorch."""
-    compiled = [False] if options.quick and case.config is GPT2 else [False, True]
+    eager_only = isinstance(case, TabularCase) or (options.quick and case.config is GPT2)
+    compiled = [False] if eager_only else [False, True]
     counts = sorted({1, os.cpu_count()})
     return [(f"torch {'compiled' if c else 'eager'}, {threads} thread{'s' if threads > 1 else ''}", threads, c)
             for c in compiled for threads in counts]
@@ -99,7 +142,7 @@ def fastest_torch(options, case, directory, trials):
     """Each variant alone, warmed up; the fastest goes on into the comparison. `trials` receives what each of them made."""
     best, seconds = None, {}
     for name, threads, compiled in torch_variants(options, case):
-        trainee = Trainee(name, torch_command(case, directory, threads, compiled), threads)
+        trainee = Trainee(name, case.torch_command(directory, threads, compiled), threads)
         try:
             trainee.steps(case.WARM_UP_STEPS)
             trainee.steps(max(2, case.steps))
@@ -124,15 +167,14 @@ def check_losses(case, ours, theirs):
 
 
 def measure(options, case, directory, rows, trials):
-    subprocess.run([str(part) for part in our_command(options, case, directory, 1)]
-                   + ["--prepare", "--batches", str(directory / "batches"), "--steps", str(case.steps_in_all)], check=True)
+    subprocess.run([str(part) for part in case.prepare_command(options, directory)], check=True)
     variant = None if options.smoke else fastest_torch(options, case, directory, trials)
     threads = os.cpu_count()
-    ours = Trainee("Freshet", our_command(options, case, directory, threads), threads)
+    ours = Trainee("Freshet", case.our_command(options, directory, threads), threads)
     trainees = [ours]
     try:
         if variant:
-            trainees.append(Trainee(variant[0], torch_command(case, directory, variant[1], variant[2]), variant[1]))
+            trainees.append(Trainee(variant[0], case.torch_command(directory, variant[1], variant[2]), variant[1]))
         for trainee in trainees:
             trainee.steps(case.WARM_UP_STEPS)
         for _ in range(case.rounds):

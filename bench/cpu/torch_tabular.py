@@ -1,0 +1,138 @@
+"""Tabular models in PyTorch, as its users write them: one EmbeddingBag over all tables (faster than one for each), fused AdamW,
+rows in memory with whole-batch indexing. Tables under row-wise AdaGrad get sparse gradients, coalesced, as the optimizer of
+the DLRM reference does it. Answers as torch_gpt.py does."""
+
+import argparse
+import json
+import resource
+import sys
+import time
+
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional
+
+from torch_gpt import read_safetensors
+
+
+def perceptron(widths, last_is_linear):
+    layers = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*(layers[:-1] if last_is_linear else layers))
+
+
+class Tabular(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        tables, dim, numeric = config["tables"], config["dim"], config["numeric"]
+        self.dot, self.tables, self.dim = config["dot"], tables, dim
+        self.bag = nn.EmbeddingBag(tables * config["codes"], dim, mode="sum", sparse=bool(config["rowwise_adagrad"]))
+        self.register_buffer("first", torch.arange(tables) * config["codes"])
+        layers = config["numeric_layers"]
+        self.numeric = perceptron([numeric, *layers], False) if layers else nn.Identity()
+        width = layers[-1] if layers else numeric
+        if self.dot:
+            self.register_buffer("pairs", torch.tril_indices(tables + 1, tables + 1, -1))
+            inputs = width + self.pairs.shape[1]
+        else:
+            inputs = tables * dim + width
+        self.hidden = perceptron([inputs, *config["hidden"], 1], True)
+
+    def forward(self, numeric, codes):
+        rows = codes.shape[0]
+        looked_up = self.bag((codes + self.first).view(-1, 1)).view(rows, self.tables, self.dim)
+        numeric = self.numeric(numeric)
+        if not self.dot:
+            return self.hidden(torch.cat([looked_up.view(rows, -1), numeric], 1)).squeeze(1)
+        # Ours counts the pairs with the numeric features last, as here.
+        vectors = torch.cat([looked_up, numeric.unsqueeze(1)], 1)
+        products = torch.bmm(vectors, vectors.transpose(1, 2))
+        return self.hidden(torch.cat([numeric, products[:, self.pairs[0], self.pairs[1]]], 1)).squeeze(1)
+
+
+def load_weights(model, path, config):
+    tensors = dict(read_safetensors(path))
+    linear = {"numeric": [m for m in model.numeric.modules() if isinstance(m, nn.Linear)],
+              "layers": [m for m in model.hidden if isinstance(m, nn.Linear)]}
+    with torch.no_grad():
+        model.bag.weight.copy_(torch.cat([tensors[f"embedding.{t}.weight"] for t in range(config["tables"])]))
+        for name, modules in linear.items():
+            for i, module in enumerate(modules):
+                own = "output" if name == "layers" and i + 1 == len(modules) else f"{name}.{i}"
+                module.weight.copy_(tensors[own + ".weight"])
+                module.bias.copy_(tensors[own + ".bias"])
+
+
+class RowwiseAdagrad:
+    def __init__(self, weight, learning_rate=0.01, epsilon=1e-8):
+        self.weight, self.learning_rate, self.epsilon = weight, learning_rate, epsilon
+        self.sums = torch.zeros(weight.shape[0])
+
+    @torch.no_grad()
+    def step(self):
+        gradient = self.weight.grad.coalesce()
+        rows, values = gradient.indices()[0], gradient.values()
+        sums = self.sums[rows] + values.square().mean(1)
+        self.sums[rows] = sums
+        self.weight.index_add_(0, rows, values / (sums.sqrt() + self.epsilon).unsqueeze(1), alpha=-self.learning_rate)
+        self.weight.grad = None
+
+
+class Training:
+    def __init__(self, options):
+        config = json.loads(options.config)
+        torch.set_num_threads(options.threads)
+        self.batch, numeric = config["batch"], config["numeric"]
+        self.model = Tabular(config)
+        load_weights(self.model, options.weights, config)
+        rows = numpy.fromfile(options.data, dtype=numpy.float32).reshape(-1, 1 + numeric + config["tables"])
+        self.label = torch.from_numpy(rows[:, 0].copy())
+        self.values = torch.from_numpy(rows[:, 1:1 + numeric].copy())
+        self.codes = torch.from_numpy(rows[:, 1 + numeric:].astype(numpy.int64))
+        self.order = torch.from_numpy(numpy.fromfile(options.order, dtype=numpy.int32).astype(numpy.int64))
+        tables = self.model.bag.weight
+        self.tables = RowwiseAdagrad(tables) if config["rowwise_adagrad"] else None
+        dense = [p for p in self.model.parameters() if p is not tables or self.tables is None]
+        groups = [{"params": [p for p in dense if p.ndim > 1], "weight_decay": config["weight_decay"]},
+                  {"params": [p for p in dense if p.ndim == 1], "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config["learning_rate"], betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self.next = 0
+
+    def step(self):
+        rows = self.order[self.next:self.next + self.batch]
+        self.next = (self.next + self.batch) % len(self.order)
+        loss = functional.binary_cross_entropy_with_logits(self.model(self.values[rows], self.codes[rows]), self.label[rows])
+        loss.backward()
+        self.optimizer.step()
+        if self.tables:
+            self.tables.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    def steps(self, count):
+        seconds, losses, cpu = [], [], time.process_time()
+        for _ in range(count):
+            began = time.perf_counter()
+            losses.append(self.step())
+            seconds.append(time.perf_counter() - began)
+        return {"seconds": seconds, "losses": losses, "cpu_seconds": (time.process_time() - cpu) / count,
+                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="JSON")
+    parser.add_argument("--weights", required=True, help="safetensors")
+    parser.add_argument("--data", required=True, help="float, [row][label, numeric features, codes]")
+    parser.add_argument("--order", required=True, help="int32, the rows as they are taken")
+    parser.add_argument("--threads", type=int, default=1)
+    training = Training(parser.parse_args())
+    print(json.dumps({"version": torch.__version__}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(training.steps(int(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
