@@ -30,6 +30,33 @@ inline TrainOptions checkpointed_options() {
 constexpr size_t kCheckpointedRows = 11 * 8 * 16 + 4 * 16 + 7;
 constexpr uint64_t kCheckpointedSteps = 24;
 
+// An objective whose gradients somebody may spoil.
+class SpoiltObjective final : public Objective {
+ public:
+  SpoiltObjective(Objective* sound, std::function<void(uint64_t step, std::span<float> gradient)> spoil)
+      : sound_(*sound), spoil_(std::move(spoil)) {}
+  size_t parameters() const override { return sound_.parameters(); }
+  size_t examples() const override { return sound_.examples(); }
+  const std::vector<TensorView>& tensors() const override { return sound_.tensors(); }
+  EmbeddingTables* tables() override { return sound_.tables(); }
+  Status begin_step(std::span<const uint32_t> examples, uint64_t first, ThreadPool* pool) override {
+    return sound_.begin_step(examples, first, pool);
+  }
+  Result<double> forward_backward(const MicroBatch& batch, float scale, const float* parameters, float* gradient,
+                                  unsigned thread) override {
+    auto loss = sound_.forward_backward(batch, scale, parameters, gradient, thread);
+    if (spoil_) spoil_(batch.step, {gradient, sound_.parameters()});
+    return loss;
+  }
+  Status update_tables(size_t leaves, float factor, ThreadPool* pool) override {
+    return sound_.update_tables(leaves, factor, pool);
+  }
+
+ private:
+  Objective& sound_;
+  const std::function<void(uint64_t, std::span<float>)> spoil_;
+};
+
 struct CheckpointedRun {
   std::filesystem::path directory;         // empty: no checkpoints
   std::filesystem::path memory_directory;  // empty: on disk only
@@ -44,7 +71,8 @@ struct CheckpointedRun {
   EncodedRows rows = synthetic_rows(kCheckpointedRows);
   std::function<Status(const StepResult&)> on_step = [](const StepResult&) { return Status::ok(); };
   std::function<void(const SealedCheckpoint&)> on_sealed;
-  std::function<void()> on_return = [] {};  // to a checkpoint or to the start
+  std::function<void(uint64_t step, std::span<float> gradient)> spoil;  // none: nothing goes wrong
+  std::function<void()> on_return = [] {};                              // to a checkpoint or to the start
   // What it came to.
   std::vector<float> weights, m, v, row_sums;  // with tables on rank 0 only
   std::vector<uint64_t> skipped, resumed_from;
@@ -62,7 +90,8 @@ struct CheckpointedRun {
     }
     ASSIGN_OR_RETURN(auto objective,
                      TabularObjective::create(model, rows, options.micro_batch_rows, threads, std::move(apart)));
-    ASSIGN_OR_RETURN(auto trainer, Trainer::create(&objective, options, comm, &pool, std::move(parameters)));
+    SpoiltObjective spoilt(&objective, spoil);
+    ASSIGN_OR_RETURN(auto trainer, Trainer::create(&spoilt, options, comm, &pool, std::move(parameters)));
     TrainHooks hooks;
     std::optional<Checkpointer> checkpoints;
     hooks.on_step = [&](const StepResult& result) -> Status {
