@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <span>
 #include <vector>
 
+#include "kernels/reduce.h"
 #include "tests/support/gpt_corpus.h"
 #include "worker/comm/mpi.h"
 #include "worker/comm/reduce.h"
@@ -36,6 +38,8 @@ class Training {
         gradient_(weights_.size()),
         m_(weights_.size()),
         v_(weights_.size()),
+        block_sums_((weights_.size() + kernels::kBlock - 1) / kernels::kBlock),
+        decayed_(decayed_ranges(model_.tensors())),
         workspace_(model_, options.batch * options.length, true) {
     model_.initialise(1, weights_.data());
     tokens_ = gpt_corpus(options.batch * options.length + 1, options.model.vocabulary);
@@ -73,10 +77,14 @@ class Training {
   void update(Range range, const float* gradient) {
     kernels::AdamWStep adamw;
     adamw.learning_rate = 1e-4F;
-    adamw.gradient_scale = clipping_factor(gradient_norm(range.size(), gradient, &pool_), 1);
+    block_sums_of_squares(range.size(), gradient, block_sums_.data(), &pool_);
+    const size_t blocks = (range.size() + kernels::kBlock - 1) / kernels::kBlock;
+    adamw.gradient_scale = clipping_factor(norm_of(std::span<const double>(block_sums_).first(blocks)), 1);
     kernels::set_corrections(++steps_, &adamw);
-    update_weights(adamw, range.size(), gradient, weights_.data() + range.begin, m_.data() + range.begin,
-                   v_.data() + range.begin, nullptr, &pool_);
+    update_weights(
+        adamw,
+        {range, gradient, weights_.data() + range.begin, m_.data() + range.begin, v_.data() + range.begin, nullptr},
+        decayed_, &pool_);
   }
 
   const Options options_;
@@ -84,6 +92,8 @@ class Training {
   const size_t ranks_;
   TreeReducer reducer_;
   std::vector<float> weights_, gradient_, m_, v_;
+  std::vector<double> block_sums_;
+  const std::vector<Range> decayed_;
   std::vector<int32_t> tokens_;
   ThreadPool pool_{1};
   GptModel::Workspace workspace_;
