@@ -99,8 +99,8 @@ def measure(options):
     rows = []
 
     def row(what, ours, theirs, peer):
-        ratio = f"{theirs / ours:.2f} x" if theirs else "-"
-        rows.append((what, f"{ours:.3f} s", f"{theirs:.3f} s ({peer})" if theirs else "-", ratio))
+        ratio = f"{theirs / ours:.3g} x" if theirs else "-"
+        rows.append((what, f"{ours:.3g} s", f"{theirs:.3g} s ({peer})" if theirs else "-", ratio))
 
     # Not in /tmp, which may be a tmpfs.
     directory = pathlib.Path(tempfile.mkdtemp(prefix="freshet-cpu-bench.", dir="/var/tmp"))

@@ -48,7 +48,8 @@ Checkpointer::Checkpointer(CheckpointOptions options, std::vector<TensorView> te
       on_sealed_(std::move(on_sealed)),
       places_(places_of(options_)),
       begun_at_(clock_.monotonic()),
-      pool_(options_.threads) {}
+      // Twice as many: a writer waits for the disk about as long as it computes.
+      pool_(2 * options_.threads) {}
 
 void Checkpointer::wait_until_copied() {
   if (copied_.load(std::memory_order_acquire)) return;
