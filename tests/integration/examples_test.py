@@ -16,6 +16,7 @@ class ExamplesTest(DaemonCase):
         for old, new in changes:
             self.assertIn(old, text)
             text = text.replace(old, new)
+        self.applied = text
         self.apply(text)
 
     def generate(self, script, *options):
@@ -45,6 +46,15 @@ class ExamplesTest(DaemonCase):
                      ("learning_rate: 0.001", "learning_rate: 0.003"), ("epochs: 1", "epochs: 3"),
                      ("min: 0.6", "min: 0.55"))
         self.assertGreater(self.champion("criteo")["auc"], 0.55)
+        # Tables that start from those of the champion, on two ranks, are the same bits on one.
+        run = self.wait_for_end(self.api.post("/api/v1/runs", {"pipeline": "criteo"})["id"])["run"]
+        self.assertEqual("SUCCEEDED", run["state"], run.get("message"))
+        second = self.api.get("/api/v1/models/criteo/versions/2")
+        self.assertEqual("criteo/1", second["warm_start_version"])
+        self.apply(self.applied.replace("ranks: 2", "ranks: 1"))
+        done = self.daemon.cli("replay", "criteo/2", "--wait", check=False)
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        self.assertIn("the same weights bit for bit", done.stdout)
 
 
 if __name__ == "__main__":
