@@ -2,7 +2,6 @@
 // standard input is one of "write" (copied, hashed, on disk and sealed), "read" (verified and filled in) and "evict"
 // (what is on disk leaves the page cache); the answer is a line of JSON with the seconds it took.
 #include <fcntl.h>
-#include <time.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -14,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/random.h"
+#include "bench/cpu/turns.h"
 #include "worker/checkpoint/checkpointer.h"
 
 namespace freshet::worker {
@@ -27,13 +27,6 @@ void fill(uint64_t stream, std::vector<float>* values) {
     (*values)[i] = static_cast<float>(bits & 0xFFFFFFFF) * 0x1p-32F;
     if (i + 1 < values->size()) (*values)[i + 1] = static_cast<float>(bits >> 32) * 0x1p-32F;
   }
-}
-
-// Of all threads of this process.
-double cpu_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 class State {

@@ -25,7 +25,7 @@ def main():
                         tokens, "--batches", batches, *flags], check=True)
         training = torch_gpt.Training(types.SimpleNamespace(config=json.dumps(CONFIG), weights=weights, batches=batches, threads=1,
                                                             bf16=False, compile=False))
-        losses = training.steps(STEPS)["losses"]
+        losses = [training.step() for _ in range(STEPS)]
     header = f"torch {torch.__version__}\n" + " ".join(f"{key}={value:g}" for key, value in CONFIG.items()) + "\n"
     path = ROOT / "tests/data/losses/gpt2_torch.txt"
     path.write_text(header + "".join(f"{loss:.9g}\n" for loss in losses))

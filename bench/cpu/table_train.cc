@@ -2,7 +2,6 @@
 // and the order that the trainer takes the rows in, which torch_table.py reads; without it each line of the standard
 // input asks for one such training, answered with a line of JSON.
 #include <sys/resource.h>
-#include <time.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/cpu/turns.h"
 #include "worker/checkpoint/safetensors.h"
 #include "worker/data/training_rows.h"
 #include "worker/model/tabular.h"
@@ -75,13 +75,6 @@ Status prepare(const Options& options) {
   std::vector<int32_t> rows(prepared.rows.rows);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(order.at(i));
   return write(options.order, reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(int32_t));
-}
-
-// Of all threads of this process.
-double cpu_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 Status train(const Options& options) {

@@ -3,15 +3,15 @@ what to do from its standard input, a line each, and answers each with a line of
 
 import argparse
 import json
-import resource
 import struct
 import sys
-import time
 
 import numpy
 import torch
 from torch import nn
 from torch.nn import functional
+
+from torch_turns import serve
 
 
 class Block(nn.Module):
@@ -101,15 +101,6 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
-    def steps(self, count):
-        seconds, losses, cpu = [], [], time.process_time()
-        for _ in range(count):
-            began = time.perf_counter()
-            losses.append(self.step())
-            seconds.append(time.perf_counter() - began)
-        return {"seconds": seconds, "losses": losses, "cpu_seconds": (time.process_time() - cpu) / count,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -119,10 +110,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true", help="autocast")
     parser.add_argument("--compile", action="store_true")
-    training = Training(parser.parse_args())
-    print(json.dumps({"version": torch.__version__}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(training.steps(int(line))), flush=True)
+    serve(Training(parser.parse_args()).step)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,6 @@ the DLRM reference does it. Answers as torch_gpt.py does."""
 
 import argparse
 import json
-import resource
-import sys
-import time
 
 import numpy
 import torch
@@ -14,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from torch_gpt import read_safetensors
+from torch_turns import serve
 
 
 def perceptron(widths, last_is_linear):
@@ -111,15 +109,6 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
-    def steps(self, count):
-        seconds, losses, cpu = [], [], time.process_time()
-        for _ in range(count):
-            began = time.perf_counter()
-            losses.append(self.step())
-            seconds.append(time.perf_counter() - began)
-        return {"seconds": seconds, "losses": losses, "cpu_seconds": (time.process_time() - cpu) / count,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,10 +117,7 @@ def main():
     parser.add_argument("--data", required=True, help="float, [row][label, numeric features, codes]")
     parser.add_argument("--order", required=True, help="int32, the rows as they are taken")
     parser.add_argument("--threads", type=int, default=1)
-    training = Training(parser.parse_args())
-    print(json.dumps({"version": torch.__version__}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(training.steps(int(line))), flush=True)
+    serve(Training(parser.parse_args()).step)
 
 
 if __name__ == "__main__":
