@@ -1,5 +1,7 @@
-// Inputs and comparisons of the kernel benchmarks.
+// Inputs, comparisons and measurements of the kernel benchmarks.
 #pragma once
+
+#include <benchmark/benchmark.h>
 
 #include <cmath>
 #include <cstddef>
@@ -22,6 +24,24 @@ inline bool close(const std::vector<float>& a, const std::vector<float>& b, doub
     if (!(std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])) <= tolerance)) return false;
   }
   return true;
+}
+
+// Times run() after `ok` has said whether its results are those of the reference; `bytes` moved and operations made by
+// one call, or 0.
+template <typename Run>
+void measure(benchmark::State& state, bool ok, double bytes, double operations, Run run) {
+  if (!ok) {
+    state.SkipWithError("differs from the reference");
+    return;
+  }
+  for (auto _ : state) {
+    run();
+    benchmark::ClobberMemory();
+  }
+  if (bytes > 0) state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
+  if (operations > 0) {
+    state.counters["FLOP/s"] = benchmark::Counter(operations, benchmark::Counter::kIsIterationInvariantRate);
+  }
 }
 
 }  // namespace freshet::kernels

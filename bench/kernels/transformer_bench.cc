@@ -6,6 +6,7 @@
 #include "kernels/activation.h"
 #include "kernels/attention.h"
 #include "kernels/bfloat16.h"
+#include "kernels/cpu/small_matmul.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/dropout.h"
 #include "kernels/matmul.h"
@@ -14,24 +15,6 @@
 
 namespace freshet::kernels {
 namespace {
-
-// Times run() after `ok` has said whether its results are those of the reference; `bytes` moved and operations made by
-// one call, or 0.
-template <typename Run>
-void measure(benchmark::State& state, bool ok, double bytes, double operations, Run run) {
-  if (!ok) {
-    state.SkipWithError("differs from the reference");
-    return;
-  }
-  for (auto _ : state) {
-    run();
-    benchmark::ClobberMemory();
-  }
-  if (bytes > 0) state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
-  if (operations > 0) {
-    state.counters["FLOP/s"] = benchmark::Counter(operations, benchmark::Counter::kIsIterationInvariantRate);
-  }
-}
 
 void matmul_cpu(benchmark::State& state) {
   MatmulShape s{static_cast<size_t>(state.range(0)), static_cast<size_t>(state.range(1)),
@@ -227,6 +210,25 @@ void cross_entropy_cpu(benchmark::State& state) {
   measure(state, close(again, expected, 1e-5), 3.0 * kRows * kColumns * sizeof(float), 0, run);
 }
 BENCHMARK(cross_entropy_cpu);
+
+// The products of one tile of attention: weights times values, and the same transposed.
+void small_matmul_cpu(benchmark::State& state) {
+  MatmulShape s{static_cast<size_t>(state.range(0)), static_cast<size_t>(state.range(1)),
+                static_cast<size_t>(state.range(2))};
+  const bool at = state.range(3) != 0;
+  auto a = values(s.m * s.k, "a"), b = values(s.k * s.n, "b");
+  std::vector<float> c(s.m * s.n), expected(c.size());
+  Matrix left{a.data(), at ? s.m : s.k, at};
+  ref::matmul(s, left, {b.data(), s.n}, expected.data(), s.n);
+  auto run = [&] { small_matmul(s, left, b.data(), s.n, c.data(), s.n); };
+  run();
+  measure(state, close(c, expected, 1e-4), 0, 2.0 * static_cast<double>(s.m * s.n * s.k), run);
+}
+BENCHMARK(small_matmul_cpu)
+    ->ArgNames({"m", "n", "k", "at"})
+    ->Args({64, 64, 64, 0})
+    ->Args({64, 64, 64, 1})
+    ->Args({64, 128, 64, 0});
 
 // One head, forward and backward; operations of the visible half only.
 void attention_cpu(benchmark::State& state) {
