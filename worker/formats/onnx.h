@@ -1,7 +1,9 @@
 // A tabular model as an ONNX graph (operator set 17), for runtimes that serve it without Freshet. Its inputs are the
-// encoded features, [rows] each: the codes of categorical features as int64, numeric features standardised as float,
-// under their names. Vocabularies and scalings stay outside, in transform.json; the graph's metadata names the inputs
-// in their order and the digest of the weights. Blocking; any thread.
+// encoded features under their names: [rows] codes of a categorical feature as int64; [rows, values] of a multi-valued
+// one, each row's codes and then -1 up to the row with the most (a row may have none, and so may all); [rows] of a
+// numeric one, standardised, as float. Vocabularies and scalings stay outside, in transform.json. The graph's metadata
+// are "freshet.inputs" and, of them, "freshet.padded_inputs" (names in their order, a line each), "freshet.label",
+// "freshet.classes" (a JSON list) and "freshet.weights_digest". Blocking; any thread.
 #pragma once
 
 #include <filesystem>
@@ -12,8 +14,9 @@
 
 namespace freshet::worker {
 
-// The bytes of the file. Outputs, [rows] each: "logit" and "probability" of a binary model, "value" (in the label's
-// unit) of a regression. invalid_argument for a model with parts that have no graph yet.
+// The bytes of the file. Outputs: "logit" and "probability" [rows] of a binary model, "value" [rows] (in the label's
+// unit) of a regression, "logits" and "probabilities" [rows, classes] of several classes. invalid_argument for a
+// feature whose name something else in the graph has, and for a model of 2 GiB and more.
 Result<std::string> to_onnx(const ModelArtifact& artifact);
 
 }  // namespace freshet::worker

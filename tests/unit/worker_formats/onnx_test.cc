@@ -9,19 +9,18 @@
 #include <boost/json.hpp>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <map>
 
 #include "proto/json.h"
 #include "proto/transform.pb.h"
 #include "tests/unit/worker/temp_dir.h"
+#include "tests/unit/worker_formats/onnx_evaluation.h"
 #include "worker/model/predict.h"
 
 namespace freshet::worker {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr size_t kRows = 9;
@@ -53,117 +52,109 @@ v1::TransformState state_of(v1::Label::Task task) {
     state.mutable_label()->set_mean(100);
     state.mutable_label()->set_scale(10);
   }
+  if (task == v1::Label::MULTICLASS) {
+    for (const char* word : {"a", "b", "c\nc", "d", "e"}) state.mutable_classes()->add_words(word);
+  }
   return state;
 }
 
-EncodedRows some_rows() {
+v1::TransformState dlrm() {
+  auto state = state_of(v1::Label::BINARY);
+  state.mutable_model()->set_interaction(v1::TabularModel::DOT);
+  state.mutable_model()->add_numeric_layers(6);
+  state.mutable_model()->add_numeric_layers(3);
+  return state;
+}
+
+v1::TransformState dot_without_numbers() {
+  auto state = state_of(v1::Label::BINARY);
+  auto* features = state.mutable_model()->mutable_features();
+  features->DeleteSubrange(3, 1);
+  features->DeleteSubrange(1, 1);
+  state.clear_scalings();
+  state.mutable_model()->set_interaction(v1::TabularModel::DOT);
+  return state;
+}
+
+v1::TransformState crossed(uint32_t rank) {
+  auto state = state_of(v1::Label::REGRESSION);
+  state.mutable_model()->set_interaction(v1::TabularModel::CROSS);
+  state.mutable_model()->set_cross_layers(2);
+  state.mutable_model()->set_cross_rank(rank);
+  return state;
+}
+
+v1::TransformState multi_valued() {
+  auto state = dlrm();
+  state.mutable_model()->mutable_features(2)->set_multi_valued(true);
+  return state;
+}
+
+v1::TransformState without_hidden_layers() {
+  auto state = state_of(v1::Label::BINARY);
+  state.mutable_model()->clear_hidden_layers();
+  state.mutable_model()->add_numeric_layers(4);
+  return state;
+}
+
+// Of the multi-valued feature, the row r has r % 4 codes; the first has none.
+EncodedRows rows_for(const TabularShape& shape) {
   EncodedRows rows;
   rows.rows = kRows;
   rows.categorical.resize(2);
-  rows.numeric.resize(2);
+  rows.ends.resize(2);
+  rows.numeric.resize(shape.numeric);
   for (size_t r = 0; r < kRows; ++r) {
-    rows.categorical[0].push_back(static_cast<int32_t>(r % 3));
-    rows.categorical[1].push_back(static_cast<int32_t>((r + 1) % 3));
+    for (size_t f = 0; f < 2; ++f) {
+      auto& codes = rows.categorical[f];
+      if (!shape.categorical[f].multi_valued) {
+        codes.push_back(static_cast<int32_t>((r + f) % 3));
+        continue;
+      }
+      for (size_t i = 0; i < r % 4; ++i) codes.push_back(static_cast<int32_t>((r + i * i) % 3));
+      rows.ends[f].push_back(static_cast<uint32_t>(codes.size()));
+    }
+    if (shape.numeric == 0) continue;
     rows.numeric[0].push_back(static_cast<float>(r) / 4 - 1);
     rows.numeric[1].push_back(1 - static_cast<float>(r * r) / 50);
   }
   return rows;
 }
 
-struct Tensor {
-  std::vector<int64_t> shape;
-  std::vector<double> values;
-};
-
-// The operators of the graph, by ONNX's definition of them.
-class Evaluation {
- public:
-  explicit Evaluation(const onnx::GraphProto& graph) {
-    for (const auto& constant : graph.initializer()) {
-      Tensor made{{constant.dims().begin(), constant.dims().end()}, {}};
-      const bool is_float = constant.data_type() == onnx::TensorProto::FLOAT;
-      const std::string& raw = constant.raw_data();
-      for (size_t at = 0; at < raw.size(); at += is_float ? 4 : 8) {
-        float real = 0;
-        int64_t whole = 0;
-        std::memcpy(is_float ? static_cast<void*>(&real) : &whole, raw.data() + at, is_float ? 4 : 8);
-        made.values.push_back(is_float ? static_cast<double>(real) : static_cast<double>(whole));
-      }
-      tensors[constant.name()] = made;
+// What a graph takes, by name.
+std::map<std::string, Tensor> inputs_of(const TabularShape& shape, const EncodedRows& rows) {
+  std::map<std::string, Tensor> inputs;
+  for (size_t f = 0; f < 2; ++f) {
+    const auto& codes = rows.categorical[f];
+    Tensor& input = inputs[shape.categorical[f].name];
+    if (!shape.categorical[f].multi_valued) {
+      input = {{kRows}, {codes.begin(), codes.end()}};
+      continue;
+    }
+    constexpr size_t kValues = 3;
+    input = {{kRows, kValues}, std::vector<double>(kRows * kValues, -1)};
+    for (size_t r = 0, at = 0; r < kRows; ++r) {
+      for (size_t i = 0; at < rows.ends[f][r]; ++i, ++at) input.values[r * kValues + i] = codes[at];
     }
   }
-  void run(const onnx::GraphProto& graph) {
-    for (const auto& node : graph.node()) tensors[node.output(0)] = result(node);
+  for (size_t f = 0; f < rows.numeric.size(); ++f) {
+    inputs[f == 0 ? "size" : "age"] = {{kRows}, {rows.numeric[f].begin(), rows.numeric[f].end()}};
   }
-  std::map<std::string, Tensor> tensors;
-
- private:
-  Tensor result(const onnx::NodeProto& node) {
-    std::vector<Tensor> in;
-    for (const auto& name : node.input()) in.push_back(tensors.at(name));
-    const std::string& operation = node.op_type();
-    const auto rows = static_cast<int64_t>(kRows);
-    Tensor out;
-    if (operation == "Gather") {
-      const int64_t width = in[0].shape.at(1);
-      out.shape = {rows, width};
-      for (double code : in[1].values) {
-        for (int64_t i = 0; i < width; ++i) {
-          out.values.push_back(in[0].values.at(static_cast<size_t>(static_cast<int64_t>(code) * width + i)));
-        }
-      }
-    } else if (operation == "Unsqueeze" || operation == "Squeeze") {
-      EXPECT_THAT(in[1].values, ElementsAre(1));
-      out.values = in[0].values;
-      out.shape = operation == "Squeeze" ? std::vector<int64_t>{rows} : std::vector<int64_t>{rows, 1};
-    } else if (operation == "Concat") {
-      EXPECT_EQ(node.attribute(0).i(), 1);
-      int64_t width = 0;
-      for (const auto& part : in) width += part.shape.at(1);
-      out.shape = {rows, width};
-      for (int64_t r = 0; r < rows; ++r) {
-        for (const auto& part : in) {
-          const int64_t own = part.shape.at(1);
-          for (int64_t i = 0; i < own; ++i) out.values.push_back(part.values.at(static_cast<size_t>(r * own + i)));
-        }
-      }
-    } else if (operation == "Gemm") {
-      EXPECT_EQ(node.attribute(0).name(), "transB");
-      const int64_t inner = in[0].shape.at(1), outputs = in[1].shape.at(0);
-      out.shape = {rows, outputs};
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t o = 0; o < outputs; ++o) {
-          double sum = in[2].values.at(static_cast<size_t>(o));
-          for (int64_t k = 0; k < inner; ++k) {
-            sum += in[0].values.at(static_cast<size_t>(r * inner + k)) *
-                   in[1].values.at(static_cast<size_t>(o * inner + k));
-          }
-          out.values.push_back(sum);
-        }
-      }
-    } else {
-      out = in[0];
-      for (double& value : out.values) {
-        if (operation == "Relu") value = std::max(value, 0.0);
-        if (operation == "Sigmoid") value = 1 / (1 + std::exp(-value));
-        if (operation == "Mul") value *= in[1].values.at(0);
-        if (operation == "Add") value += in[1].values.at(0);
-      }
-    }
-    return out;
-  }
-};
+  return inputs;
+}
 
 // For onnxruntime: the graph, its inputs and what the model predicts.
-void hand_over(const std::string& name, const std::string& bytes, const EncodedRows& rows,
-               const std::vector<float>& predicted) {
+void hand_over(const std::string& name, const std::string& bytes, const std::map<std::string, Tensor>& inputs,
+               const std::string& output, const std::vector<float>& predicted) {
   const char* directory = std::getenv("FRESHET_ONNX_OUTPUT");
   if (directory == nullptr) return;
-  const boost::json::object inputs = {{"color", boost::json::value_from(rows.categorical[0])},
-                                      {"shape", boost::json::value_from(rows.categorical[1])},
-                                      {"size", boost::json::value_from(rows.numeric[0])},
-                                      {"age", boost::json::value_from(rows.numeric[1])}};
-  const boost::json::object root = {{"inputs", inputs}, {"predicted", boost::json::value_from(predicted)}};
+  boost::json::object values;
+  for (const auto& [input, tensor] : inputs) {
+    values[input] = {{"shape", boost::json::value_from(tensor.shape)},
+                     {"values", boost::json::value_from(tensor.values)}};
+  }
+  const boost::json::object root = {
+      {"inputs", values}, {"output", output}, {"predicted", boost::json::value_from(predicted)}};
   std::ofstream(std::string(directory) + "/" + name + ".onnx", std::ios::binary) << bytes;
   std::ofstream(std::string(directory) + "/" + name + ".json") << boost::json::serialize(root);
 }
@@ -187,37 +178,59 @@ class Onnx : public testing::Test {
 };
 
 TEST_F(Onnx, PredictsWhatTheModelPredicts) {
-  for (auto task : {v1::Label::BINARY, v1::Label::REGRESSION}) {
+  const std::map<std::string, v1::TransformState> states = {{"binary", state_of(v1::Label::BINARY)},
+                                                            {"regression", state_of(v1::Label::REGRESSION)},
+                                                            {"classes", state_of(v1::Label::MULTICLASS)},
+                                                            {"dlrm", dlrm()},
+                                                            {"dot_without_numbers", dot_without_numbers()},
+                                                            {"cross", crossed(0)},
+                                                            {"cross_low_rank", crossed(2)},
+                                                            {"multi_valued", multi_valued()},
+                                                            {"without_hidden_layers", without_hidden_layers()}};
+  for (const auto& [name, state] : states) {
+    SCOPED_TRACE(name);
     std::filesystem::remove_all(dir_.path() / "model");
-    const bool is_binary = task == v1::Label::BINARY;
-    const ModelArtifact made = artifact(state_of(task));
+    const ModelArtifact made = artifact(state);
+    const TabularShape& shape = made.model.shape();
     auto bytes = to_onnx(made);
     ASSERT_TRUE(bytes.is_ok()) << bytes.status().to_string();
     onnx::ModelProto model;
     ASSERT_TRUE(model.ParseFromString(*bytes));
+    const EncodedRows rows = rows_for(shape);
+    const auto inputs = inputs_of(shape, rows);
+    EXPECT_EQ(static_cast<size_t>(model.graph().input_size()), inputs.size());
     Evaluation evaluation(model.graph());
-    const EncodedRows rows = some_rows();
-    for (int i = 0; i < 2; ++i) {
-      const auto& codes = rows.categorical[static_cast<size_t>(i)];
-      const auto& numbers = rows.numeric[static_cast<size_t>(i)];
-      evaluation.tensors[i == 0 ? "color" : "shape"] = {{kRows}, {codes.begin(), codes.end()}};
-      evaluation.tensors[i == 0 ? "size" : "age"] = {{kRows}, {numbers.begin(), numbers.end()}};
-    }
+    evaluation.tensors.insert(inputs.begin(), inputs.end());
     evaluation.run(model.graph());
     auto predictor = load_predictor(dir_.path() / "model");
     ASSERT_TRUE(predictor.is_ok()) << predictor.status().to_string();
     auto predicted = (*predictor)->predict(rows, 1);
     ASSERT_TRUE(predicted.is_ok()) << predicted.status().to_string();
-    hand_over(is_binary ? "binary" : "regression", *bytes, rows, *predicted);
-    const Tensor& out = evaluation.tensors.at(is_binary ? "logit" : "value");
-    for (size_t r = 0; r < kRows; ++r) {
-      // Sums of at most 8 products of numbers of that size, in float on one side.
-      const double expected = static_cast<double>((*predicted)[r]);
-      EXPECT_NEAR(out.values[r], expected, 1e-5 * (1 + std::abs(expected))) << r;
-      if (!is_binary) continue;
-      EXPECT_NEAR(evaluation.tensors.at("probability").values[r], 1 / (1 + std::exp(-expected)), 1e-5) << r;
+    const std::string output = shape.classes > 0 ? "logits" : shape.binary ? "logit" : "value";
+    hand_over(name, *bytes, inputs, output, *predicted);
+    const auto& found = evaluation.tensors.at(output).values;
+    ASSERT_EQ(found.size(), predicted->size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      // Sums of at most 8 products of numbers of that size, a few times over, in float on one side.
+      const double expected = static_cast<double>((*predicted)[i]);
+      EXPECT_NEAR(found[i], expected, 1e-5 * (1 + std::abs(expected))) << i;
+      if (shape.classes > 0) {
+        double sum = 0;
+        for (size_t c = 0; c < shape.classes; ++c) {
+          sum += std::exp(static_cast<double>((*predicted)[i / shape.classes * shape.classes + c]));
+        }
+        EXPECT_NEAR(evaluation.tensors.at("probabilities").values[i], std::exp(expected) / sum, 1e-5) << i;
+      } else if (shape.binary) {
+        EXPECT_NEAR(evaluation.tensors.at("probability").values[i], 1 / (1 + std::exp(-expected)), 1e-5) << i;
+      }
     }
   }
+}
+
+std::map<std::string, std::string> metadata_of(const onnx::ModelProto& model) {
+  std::map<std::string, std::string> metadata;
+  for (const auto& item : model.metadata_props()) metadata[item.key()] = item.value();
+  return metadata;
 }
 
 TEST_F(Onnx, SaysWhatItIs) {
@@ -225,20 +238,37 @@ TEST_F(Onnx, SaysWhatItIs) {
   onnx::ModelProto model;
   ASSERT_TRUE(model.ParseFromString(to_onnx(made).value()));
   EXPECT_EQ(model.opset_import(0).version(), 17);
-  std::map<std::string, std::string> metadata;
-  for (const auto& item : model.metadata_props()) metadata[item.key()] = item.value();
+  auto metadata = metadata_of(model);
   EXPECT_EQ(metadata["freshet.inputs"], "color\nshape\nsize\nage");
   EXPECT_EQ(metadata["freshet.label"], "y");
   EXPECT_EQ(metadata["freshet.weights_digest"], made.checkpoint.weights_digest());
+  EXPECT_FALSE(metadata.contains("freshet.padded_inputs") || metadata.contains("freshet.classes"));
   EXPECT_EQ(to_onnx(made).value(), to_onnx(made).value());
 }
 
-TEST_F(Onnx, FeatureWithTheNameOfAnOutputIsRefused) {
-  auto state = state_of(v1::Label::BINARY);
-  state.mutable_model()->mutable_features(1)->set_column("logit");
-  auto bytes = to_onnx(artifact(state));
-  ASSERT_FALSE(bytes.is_ok());
-  EXPECT_THAT(bytes.status().message(), HasSubstr("a feature has the name"));
+TEST_F(Onnx, SaysWhichInputsArePaddedAndWhatTheClassesAre) {
+  auto state = state_of(v1::Label::MULTICLASS);
+  state.mutable_model()->mutable_features(2)->set_multi_valued(true);
+  onnx::ModelProto model;
+  ASSERT_TRUE(model.ParseFromString(to_onnx(artifact(state)).value()));
+  auto metadata = metadata_of(model);
+  EXPECT_EQ(metadata["freshet.padded_inputs"], "shape");
+  EXPECT_EQ(metadata["freshet.classes"], R"(["a","b","c\nc","d","e"])");
+  const auto& padded = model.graph().input(1).type().tensor_type().shape();
+  EXPECT_EQ(padded.dim(0).dim_param(), "rows");
+  EXPECT_EQ(padded.dim(1).dim_param(), "shape/values");
+  EXPECT_EQ(model.graph().output(1).type().tensor_type().shape().dim(1).dim_value(), 5);
+}
+
+TEST_F(Onnx, FeatureWithTheNameOfAnotherPartIsRefused) {
+  for (const char* name : {"logit", "color", "output.bias"}) {
+    std::filesystem::remove_all(dir_.path() / "model");
+    auto state = state_of(v1::Label::BINARY);
+    state.mutable_model()->mutable_features(1)->set_column(name);
+    auto bytes = to_onnx(artifact(state));
+    ASSERT_FALSE(bytes.is_ok()) << name;
+    EXPECT_THAT(bytes.status().message(), HasSubstr(std::string("a feature has the name ") + name));
+  }
 }
 
 }  // namespace
