@@ -2,12 +2,10 @@
 when it wakes changes nothing."""
 
 import os
-import shutil
 import signal
-import subprocess
 import unittest
 
-from support import PIPELINE, ApiError, DaemonCase, end_process, is_alive, start_ticks, table, wait_for
+from support import PIPELINE, DaemonCase, is_alive, table, wait_for
 
 LEASE_MS = 1500
 
@@ -37,34 +35,6 @@ class FencingTest(DaemonCase):
         attempts = self.api.run(run_id).get("attempts", [])
         return sorted((attempt for attempt in attempts if attempt["work"]["step"] == self.step),
                       key=lambda attempt: int(attempt["epoch"]))
-
-    def start_second_node(self):
-        directory = self.dir / "second"
-        directory.mkdir()
-        with open(self.dir / "second.log", "ab") as log:
-            agent = subprocess.Popen(
-                [self.daemon.binaries / "freshet-agent", "run", "--daemon-file", self.daemon.data_dir / "address",
-                 "--token-file", self.daemon.token_path, "--dir", directory, "--name", "second", "--slots", "2",
-                 "--worker", self.daemon.binaries / "freshet-worker", "--mpirun", shutil.which("mpirun")],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        self.addCleanup(agent.wait)
-        self.addCleanup(end_process, agent.pid, start_ticks(agent.pid))
-        self.addCleanup(self.leave_no_gang, directory)
-
-    def leave_no_gang(self, directory):
-        """An agent that ends leaves its gangs running, so they end before it."""
-        def all_ended():
-            active = [run for run in self.api.runs() if run["state"] in ("QUEUED", "RUNNING")]
-            for run in active:
-                try:
-                    self.api.post(f"/api/v1/runs/{run['id']}/cancel", {"reason": "the test is over"})
-                except ApiError as error:
-                    if error.status != 409:  # it has just ended, or a loop was faster
-                        raise
-            return not active
-        wait_for(all_ended, "the runs to end", 30, self.daemon.last_log_lines)
-        wait_for(lambda: not any((directory / "gangs").iterdir()), "the second node's gangs to be gone", 30,
-                 self.daemon.last_log_lines)
 
     def pause_first_agent(self):
         pid, ticks = self.daemon.agent_process()

@@ -72,7 +72,16 @@ class ReplayTest(DaemonCase):
             self.api.post("/api/v1/models/house-prices/versions/7/replay", {})
         self.assertEqual(404, refused.exception.status)
 
+        self.replay_elsewhere()
         self.change_a_file()
+
+    def replay_elsewhere(self):
+        """On a node that has never had the models, and alone has the slots."""
+        self.start_second_node(slots=8)
+        self.apply(KEEP_ALL.replace("{step: fit, ranks: 2}", "{step: replay, ranks: 1, slots: 8}"))
+        run = self.replay(2)
+        self.assertTrue(run["replays"][0]["is_equal"], run)
+        self.assertEqual(["second"], [attempt["node"] for attempt in self.api.run(run["id"])["attempts"]])
 
     def change_a_file(self):
         text = (self.landing / "week-0.csv").read_text()

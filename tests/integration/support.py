@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -121,6 +122,35 @@ class DaemonCase(unittest.TestCase):
         file = self.dir / "documents.yaml"
         file.write_text(text)
         return self.daemon.cli("apply", "-f", str(file), "--var", f"DIR={self.landing}", *options, check=check)
+
+    def start_second_node(self, slots=2):
+        """An agent named "second" with a directory of its own."""
+        directory = self.dir / "second"
+        directory.mkdir()
+        with open(self.dir / "second.log", "ab") as log:
+            agent = subprocess.Popen(
+                [self.daemon.binaries / "freshet-agent", "run", "--daemon-file", self.daemon.data_dir / "address",
+                 "--token-file", self.daemon.token_path, "--dir", directory, "--name", "second", "--slots", str(slots),
+                 "--worker", self.daemon.binaries / "freshet-worker", "--mpirun", shutil.which("mpirun")],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        self.addCleanup(agent.wait)
+        self.addCleanup(end_process, agent.pid, start_ticks(agent.pid))
+        self.addCleanup(self.leave_no_gang, directory)
+
+    def leave_no_gang(self, directory):
+        """An agent that ends leaves its gangs running, so they end before it."""
+        def all_ended():
+            active = [run for run in self.api.runs() if run["state"] in ("QUEUED", "RUNNING")]
+            for run in active:
+                try:
+                    self.api.post(f"/api/v1/runs/{run['id']}/cancel", {"reason": "the test is over"})
+                except ApiError as error:
+                    if error.status != 409:  # it has just ended, or a loop was faster
+                        raise
+            return not active
+        wait_for(all_ended, "the runs to end", 30, self.daemon.last_log_lines)
+        wait_for(lambda: not any((directory / "gangs").iterdir()), "the second node's gangs to be gone", 30,
+                 self.daemon.last_log_lines)
 
     def land(self, name, content):
         """By rename: `content` is bytes or a table."""
