@@ -46,29 +46,11 @@ FRESHET_INLINE void multiply_panel(size_t m, Strip s, size_t columns) {
   for (; m > 0; next(1)) multiply_strip<1>(s, columns);
 }
 
-// Blocks of 16 x 16: at distance 8, 4, 2 and 1, halves of rows that lie so far apart change places.
 FRESHET_INLINE void transpose_block(const float* from, size_t from_stride, float* to, size_t to_stride) {
-  F16 row[kLanes];
-  for (size_t r = 0; r < kLanes; ++r) row[r] = load(from + r * from_stride);
-  auto exchange = [&row]<size_t Distance>() FRESHET_INLINE_LAMBDA {
-    I16 low, high;
-    for (int32_t l = 0; l < static_cast<int32_t>(kLanes); ++l) {
-      constexpr auto kApart = static_cast<int32_t>(Distance), kOther = static_cast<int32_t>(kLanes);
-      low[l] = (l & kApart) == 0 ? l : l - kApart + kOther;
-      high[l] = (l & kApart) == 0 ? l + kApart : l + kOther;
-    }
-    for (size_t r = 0; r < kLanes; ++r) {
-      if ((r & Distance) != 0) continue;
-      const F16 a = row[r], b = row[r + Distance];
-      row[r] = __builtin_shuffle(a, b, low);
-      row[r + Distance] = __builtin_shuffle(a, b, high);
-    }
-  };
-  exchange.template operator()<8>();
-  exchange.template operator()<4>();
-  exchange.template operator()<2>();
-  exchange.template operator()<1>();
-  for (size_t r = 0; r < kLanes; ++r) store(row[r], to + r * to_stride);
+  F16 rows[kLanes];
+  for (size_t r = 0; r < kLanes; ++r) rows[r] = load(from + r * from_stride);
+  transpose(rows);
+  for (size_t r = 0; r < kLanes; ++r) store(rows[r], to + r * to_stride);
 }
 
 }  // namespace

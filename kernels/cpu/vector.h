@@ -53,23 +53,26 @@ FRESHET_INLINE F16 upper_lanes(F16 v) {
   return __builtin_shuffle(v, (kLane + Distance) & 15);
 }
 
-// rows[i][j] <-> rows[j][i]: for each bit of the index, the halves that differ in it change places.
+// rows[i][j] <-> rows[j][i]: at distance 8, 4, 2 and 1, the halves of rows that lie so far apart change places.
 FRESHET_INLINE void transpose(F16 rows[kLanes]) {
-  for (size_t half = 1; half < kLanes; half *= 2) {
-    I16 upper_mask{}, lower_mask{};
-    for (int32_t l = 0; l < static_cast<int32_t>(kLanes); ++l) {
-      const bool is_upper = (static_cast<size_t>(l) & half) != 0;
-      const auto h = static_cast<int32_t>(half), other = static_cast<int32_t>(kLanes);
-      upper_mask[l] = is_upper ? other + l - h : l;
-      lower_mask[l] = is_upper ? other + l : l + h;
+  auto exchange = [rows]<size_t Distance>() FRESHET_INLINE_LAMBDA {
+    constexpr auto kApart = static_cast<int32_t>(Distance), kOther = static_cast<int32_t>(kLanes);
+    I16 low, high;
+    for (int32_t l = 0; l < kOther; ++l) {
+      low[l] = (l & kApart) == 0 ? l : l - kApart + kOther;
+      high[l] = (l & kApart) == 0 ? l + kApart : l + kOther;
     }
-    for (size_t i = 0; i < kLanes; ++i) {
-      if ((i & half) != 0) continue;
-      const F16 a = rows[i], b = rows[i + half];
-      rows[i] = __builtin_shuffle(a, b, upper_mask);
-      rows[i + half] = __builtin_shuffle(a, b, lower_mask);
+    for (size_t r = 0; r < kLanes; ++r) {
+      if ((r & Distance) != 0) continue;
+      const F16 a = rows[r], b = rows[r + Distance];
+      rows[r] = __builtin_shuffle(a, b, low);
+      rows[r + Distance] = __builtin_shuffle(a, b, high);
     }
-  }
+  };
+  exchange.template operator()<8>();
+  exchange.template operator()<4>();
+  exchange.template operator()<2>();
+  exchange.template operator()<1>();
 }
 
 // ((0 + 8) + (4 + 12)) + ... : halves are added to each other until one is left.
