@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "proto/recipe_steps.h"
+
 namespace freshet {
 namespace {
 
@@ -86,8 +88,8 @@ void add_replay_step(v1::PipelineSpec* spec) {
   if (replay != steps.end()) {
     name = replay->name();
   } else {
-    auto train = std::find_if(steps.begin(), steps.end(), [](const auto& step) { return step.has_train(); });
-    if (train == steps.end()) return;  // told by validate()
+    const v1::Step* train = train_step(spec->recipe());
+    if (train == nullptr) return;  // told by validate()
     const std::string trained = train->name();
     name = kReplayStepName;
     v1::Step* step = spec->mutable_recipe()->add_steps();

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "proto/defaults.h"
+#include "proto/recipe_steps.h"
 #include "proto/validate_rules.h"
 
 namespace freshet {
@@ -32,7 +33,7 @@ const std::vector<Measured>& all_measured() {
 
 // Null: not known here, because the recipe is elsewhere or says too little.
 const Measured* measured_of(const v1::Recipe& recipe) {
-  const v1::Step* step = train_step_of(recipe);
+  const v1::Step* step = train_step(recipe);
   if (step == nullptr) return nullptr;
   if (step->train().has_gpt()) return &all_measured()[kGpt];
   switch (step->train().tabular().label().task()) {
@@ -125,7 +126,7 @@ void check_gate(const v1::Gate& gate, const Measured* measured, const v1::Recipe
       mistakes->not_negative(gate.slices().margin(), path + ".slices.margin");
       break;
     case v1::Gate::kReplay:
-      mistakes->require(recipe == nullptr || train_step_of(*recipe) != nullptr, path + ".replay",
+      mistakes->require(recipe == nullptr || train_step(*recipe) != nullptr, path + ".replay",
                         "the recipe has no train step that could be done again; remove it");
       break;
     case v1::Gate::RULE_NOT_SET:

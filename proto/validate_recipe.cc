@@ -303,13 +303,6 @@ std::vector<std::string> find_cycle(const Steps& steps) {
 
 }  // namespace
 
-const v1::Step* train_step_of(const v1::Recipe& recipe) {
-  for (const auto& step : recipe.steps()) {
-    if (step.has_train()) return &step;
-  }
-  return nullptr;
-}
-
 std::vector<Mistake> mistakes_of(const v1::Recipe& recipe, const std::string& path) {
   Mistakes mistakes;
   mistakes.require(recipe.steps_size() > 0, path + ".steps", "is empty; a recipe needs at least one step");

@@ -78,7 +78,4 @@ std::string listed(const Names& names) {
 // A relative path that stays below where it starts.
 bool is_path_below(std::string_view path);
 
-// The one train step of the recipe; null when there is none.
-const v1::Step* train_step_of(const v1::Recipe& recipe);
-
 }  // namespace freshet

@@ -14,6 +14,7 @@
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
 #include "proto/digest.h"
+#include "proto/recipe_steps.h"
 #include "scheduler/validation.h"
 
 namespace freshet::control {

@@ -9,6 +9,7 @@
 #include "daemon/store/keys.h"
 #include "proto/defaults.h"
 #include "proto/digest.h"
+#include "proto/recipe_steps.h"
 #include "scheduler/replay.h"
 
 namespace freshet::control {

@@ -7,6 +7,7 @@
 #include "daemon/control/work.h"
 #include "daemon/store/keys.h"
 #include "daemon/store/tables.h"
+#include "proto/recipe_steps.h"
 
 namespace freshet::control {
 namespace {

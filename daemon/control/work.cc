@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "daemon/store/keys.h"
 #include "proto/defaults.h"
+#include "proto/recipe_steps.h"
 #include "scheduler/run_graph.h"
 
 namespace freshet::control {
@@ -42,13 +43,6 @@ const v1::Step& find_step(const v1::Recipe& recipe, const std::string& name) {
 v1::StepStatus* find_status(v1::Run* run, const std::string& step) {
   for (auto& status : *run->mutable_steps()) {
     if (status.name() == step) return &status;
-  }
-  return nullptr;
-}
-
-const v1::Step* train_step(const v1::Recipe& recipe) {
-  for (const auto& step : recipe.steps()) {
-    if (step.has_train()) return &step;
   }
   return nullptr;
 }

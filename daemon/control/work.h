@@ -27,8 +27,6 @@ void make_ready(v1::Run* run, Time now);
 // The step of that name; CHECKs that it exists.
 const v1::Step& find_step(const v1::Recipe& recipe, const std::string& name);
 v1::StepStatus* find_status(v1::Run* run, const std::string& step);
-// The first train step of a recipe; nullptr when it has none.
-const v1::Step* train_step(const v1::Recipe& recipe);
 
 // What the pipeline grants the step, with the defaults filled in.
 v1::StepResources resources_of(const v1::PipelineSpec& spec, const std::string& step);
