@@ -36,6 +36,12 @@ bool is_permanent(const Status& status) {
 }
 
 // The artifacts a task needs on the node, to be filled in with their places.
+// The training that the attempt does, for the first time or again; null when it does none.
+const v1::TrainTask* training_of(const v1::AttemptSpec& attempt) {
+  if (attempt.has_train()) return &attempt.train();
+  return attempt.has_replay() ? &attempt.replay().train() : nullptr;
+}
+
 std::vector<v1::ArtifactRef*> artifacts_of(v1::AttemptSpec* attempt) {
   std::vector<v1::ArtifactRef*> artifacts;
   if (attempt->has_replay()) {
@@ -73,9 +79,7 @@ Gang::Gang(const GangContext& context, v1::AttemptSpec attempt)
   CHECK(wake_fd_.is_open() && inotify_.is_open());
   attempt_.set_output_dir(files_.output().string());
   attempt_.set_metric_ring(files_.ring().string());
-  const v1::TrainTask* training = attempt_.has_train()    ? &attempt_.train()
-                                  : attempt_.has_replay() ? &attempt_.replay().train()
-                                                          : nullptr;
+  const v1::TrainTask* training = training_of(attempt_);
   if (training != nullptr) {
     attempt_.set_checkpoint_dir(checkpoint_dir(context_.agent_dir, attempt_.work()).string());
   }
@@ -466,8 +470,7 @@ Status Gang::remove_files() {
   RETURN_IF_ERROR(kill_gang(id()));
   v1::ExitRecord exit;
   const bool has_exit = read_message(files_.exit(), &exit).is_ok();
-  if ((attempt_.has_train() || attempt_.has_replay()) && has_exit && exit.cause() == v1::ExitRecord::EXITED &&
-      exit.code() == 0) {
+  if (training_of(attempt_) != nullptr && has_exit && exit.cause() == v1::ExitRecord::EXITED && exit.code() == 0) {
     RETURN_IF_ERROR(remove_checkpoints(context_.agent_dir, attempt_.work()));
   }
   const fs::path logs = context_.agent_dir / "logs";
