@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <new>
 
 #include "base/crash_point.h"
@@ -150,33 +151,26 @@ Status Checkpointer::write(const std::atomic<bool>& stop) {
   }
   const std::filesystem::path directory = place.directory.unfinished_path(pending_.step());
   RETURN_IF_ERROR(make_directories(directory));
-  std::vector<Range> shards;
-  for (size_t begin = segment_.begin; begin < segment_.end; begin = shards.back().end) {
+  std::vector<std::function<Result<v1::ArtifactFile>()>> shards;
+  for (size_t begin = segment_.begin, end = 0; begin < segment_.end; begin = end) {
     // Borders are multiples of the same size for any number of ranks, but for those of the segments.
-    shards.push_back({begin, std::min((begin / kShardElements + 1) * kShardElements, segment_.end)});
+    end = std::min((begin / kShardElements + 1) * kShardElements, segment_.end);
+    const float* at = copied_values_.get() + (begin - segment_.begin);
+    const ShardValues values{{begin, end}, at, at + copied_size_, at + 2 * copied_size_};
+    shards.push_back([&, values] { return write_shard(directory, tensors_, values, stop); });
   }
-  const size_t dense_shards = shards.size();
-  std::vector<TableRows> table_shards;
-  std::vector<size_t> tables;  // of each
   for (size_t t = 0; t < tables_.size(); ++t) {
     const TableCopy& table = tables_[t];
     const size_t rows_max = std::max<size_t>(kShardElements / table.dim, 1);
     for (size_t begin = table.rows.begin; begin < table.rows.end; begin += rows_max) {
       const size_t end = std::min(begin + rows_max, table.rows.end), at = begin - table.rows.begin;
-      table_shards.push_back({{begin, end}, table.dim, &table.values[at * table.dim], &table.sums[at]});
-      tables.push_back(t);
+      const TableRows rows{{begin, end}, table.dim, &table.values[at * table.dim], &table.sums[at]};
+      shards.push_back([&, t, rows] { return write_table_shard(directory, tensors_[t], rows, stop); });
     }
   }
-  std::vector<v1::ArtifactFile> files(dense_shards + table_shards.size());
-  RETURN_IF_ERROR(pool_.run(files.size(), [&](size_t index, unsigned) -> Status {
-    if (index >= dense_shards) {
-      const size_t i = index - dense_shards;
-      ASSIGN_OR_RETURN(files[index], write_table_shard(directory, tensors_[tables[i]], table_shards[i], stop));
-      return Status::ok();
-    }
-    const float* at = copied_values_.get() + (shards[index].begin - segment_.begin);
-    const ShardValues values{shards[index], at, at + copied_size_, at + 2 * copied_size_};
-    ASSIGN_OR_RETURN(files[index], write_shard(directory, tensors_, values, stop));
+  std::vector<v1::ArtifactFile> files(shards.size());
+  RETURN_IF_ERROR(pool_.run(shards.size(), [&](size_t index, unsigned) -> Status {
+    ASSIGN_OR_RETURN(files[index], shards[index]());
     return Status::ok();
   }));
   RETURN_IF_ERROR(place.directory.note_files(pending_.step(), comm_.rank(), files));
