@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <set>
 
-#include <arrow/array/util.h>
 #include <arrow/buffer.h>
 #include <arrow/csv/api.h>
 #include <arrow/csv/chunker.h>
@@ -102,7 +101,7 @@ class CsvRows final : public EntryFile::Decoder::Rows {
       types_[i] = type_of_both(types_[i], array->type());
       // Numbers in one block and words in another are words.
       if (types_[i]->id() == arrow::Type::STRING && array->type()->id() != arrow::Type::STRING) {
-        ASSIGN_OR_RETURN(auto empty, nothing_but_missing(types_[i], array->length()));
+        ASSIGN_OR_RETURN(auto empty, missing_column(types_[i], array->length()));
         batch.columns.push_back(std::move(empty));
       } else {
         batch.columns.push_back(array);
@@ -141,13 +140,6 @@ class CsvRows final : public EntryFile::Decoder::Rows {
   Status damaged(const arrow::Status& status) const {
     const std::string where = rows_before_ == 0 ? "" : "after " + std::to_string(rows_before_) + " rows: ";
     return corrupt("damaged CSV file: " + where + status.message());
-  }
-
-  static Result<std::shared_ptr<arrow::ChunkedArray>> nothing_but_missing(const std::shared_ptr<arrow::DataType>& type,
-                                                                          int64_t length) {
-    auto array = arrow::MakeArrayOfNull(type, length);
-    if (!array.ok()) return resource_exhausted(array.status().message());
-    return std::make_shared<arrow::ChunkedArray>(*array);
   }
 
   const std::unique_ptr<arrow::Chunker> chunker_;

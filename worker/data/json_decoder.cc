@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include <arrow/array/util.h>
 #include <arrow/io/memory.h>
 #include <arrow/json/api.h>
 #include <arrow/table.h>
@@ -79,9 +78,7 @@ class JsonRows final : public EntryFile::Decoder::Rows {
   static Result<std::shared_ptr<arrow::ChunkedArray>> column_of(const arrow::Table& table, const std::string& name) {
     auto column = table.GetColumnByName(name);
     if (column != nullptr) return column;
-    auto missing = arrow::MakeArrayOfNull(arrow::null(), table.num_rows());
-    if (!missing.ok()) return resource_exhausted(missing.status().message());
-    return std::make_shared<arrow::ChunkedArray>(*missing);
+    return missing_column(arrow::null(), table.num_rows());
   }
 
   BlockReader blocks_;

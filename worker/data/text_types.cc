@@ -1,5 +1,7 @@
 #include "worker/data/text_types.h"
 
+#include <arrow/array/util.h>
+
 namespace freshet::worker {
 namespace {
 
@@ -23,6 +25,13 @@ std::shared_ptr<arrow::DataType> type_of_both(const std::shared_ptr<arrow::DataT
   if (is_number(*a) && is_number(*b)) return arrow::float64();
   if (fineness(*a) > 0 && fineness(*b) > 0) return fineness(*a) > fineness(*b) ? a : b;
   return arrow::utf8();
+}
+
+Result<std::shared_ptr<arrow::ChunkedArray>> missing_column(const std::shared_ptr<arrow::DataType>& type,
+                                                            int64_t rows) {
+  auto array = arrow::MakeArrayOfNull(type, rows);
+  if (!array.ok()) return resource_exhausted(array.status().message());
+  return std::make_shared<arrow::ChunkedArray>(*array);
 }
 
 }  // namespace freshet::worker
