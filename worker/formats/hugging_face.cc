@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "kernels/bfloat16.h"
 #include "worker/checkpoint/gpt_config_json.h"
+#include "worker/checkpoint/manifest.h"
 #include "worker/checkpoint/safetensors.h"
 
 namespace freshet::worker {
@@ -65,7 +66,7 @@ Result<std::set<std::string>> files_of(const fs::path& directory) {
     return corrupt((directory / kIndex).string() + ": " + error.what());
   }
   for (const auto& name : names) {
-    if (fs::path(name).filename() != name) return corrupt((directory / kIndex).string() + " names the file " + name);
+    if (!is_file_name(name)) return corrupt((directory / kIndex).string() + " names the file " + name);
   }
   return names;
 }
