@@ -1,7 +1,7 @@
 """Gangs that save themselves all the time are killed at drawn instants, whole or one rank of them, and files of theirs are cut
 and have bits flipped. After each blow every sealed checkpoint but those damaged must be good, and none that was promised gone; a
-gang of another size must go on from the newest good one, and end with the weights of a training that nobody disturbed. Half of the trainings keep their
-newest checkpoint in memory, too."""
+gang of another size must go on from the newest good one, and end with the weights of a training that nobody disturbed. Half of
+the trainings keep their newest checkpoint in memory, too."""
 
 import hashlib
 import json

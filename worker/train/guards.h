@@ -15,8 +15,8 @@ struct GuardOptions {
   uint32_t rollbacks_max = 3;
   double loss_spike_ratio = 0;  // 0: off
   size_t loss_window = 50;
-  std::vector<uint64_t>
-      skipped_steps;  // left out from the start: the record of the training that is done again says so
+  // Left out from the start: the record of the training that is done again says so.
+  std::vector<uint64_t> skipped_steps;
 };
 
 class Guards {

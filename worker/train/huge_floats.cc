@@ -21,8 +21,7 @@ HugeFloats::HugeFloats(size_t count) : count_(count) {
   memory_.reset(static_cast<float*>(std::aligned_alloc(alignment, bytes)));
   if (!memory_) throw std::bad_alloc();
   // Only a hint: small pages do, too.
-  if (alignment == kHugePage) [[maybe_unused]]
-    int hinted = madvise(memory_.get(), bytes, MADV_HUGEPAGE);
+  if (alignment == kHugePage) madvise(memory_.get(), bytes, MADV_HUGEPAGE);
   std::memset(memory_.get(), 0, bytes);
 }
 
