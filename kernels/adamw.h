@@ -8,10 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/status.h"
 #include "kernels/bfloat16.h"
-
-struct CUstream_st;
 
 namespace freshet::kernels {
 
@@ -34,17 +31,6 @@ void adamw(const AdamWStep& step, size_t count, const float* gradient, float* w,
 // The same, and the new weights once more as bfloat16.
 void adamw_and_round(const AdamWStep& step, size_t count, const float* gradient, float* w, float* m, float* v,
                      Bfloat16* rounded);
-
-#if defined(FRESHET_CUDA)
-using CudaStream = CUstream_st*;
-inline constexpr int kAdamWCudaVersions = 2;
-
-// On a stream of the current device; all arrays are device memory, aligned to 4 bytes. Returns when the kernel is
-// queued. `version`: 0 picks by size and alignment, 1 to kAdamWCudaVersions one of those listed in adamw.cu.
-// invalid_argument when that version cannot take these arrays.
-Status adamw(const AdamWStep& step, size_t count, const float* gradient, float* w, float* m, float* v,
-             CudaStream stream, int version = 0);
-#endif
 
 namespace ref {
 void adamw(const AdamWStep& step, size_t count, const float* gradient, float* w, float* m, float* v);

@@ -73,6 +73,7 @@ const std::vector<Library>& libraries() {
       {"boost/",
        {"net/", "agent/", "cli/", "daemon/http/", "daemon/async/", "daemon/sources/", "daemon/providers/", "daemon/app",
         "tests/", "bench/"}},
+      {"boost/context/", {"kernels/cuda/emulated/", "tests/", "bench/"}},
       {"boost/crc.hpp", {"daemon/store/", "tests/", "bench/"}},
       {"boost/json", {"proto/", "net/", "agent/", "cli/", "worker/", "daemon/http/", "daemon/app", "tests/", "bench/"}},
       {"rocksdb/", {"daemon/store/", "tests/", "bench/"}},

@@ -1,0 +1,41 @@
+// kernels/activation.h on a device: values bfloat16, dense, arithmetic in float. The bias is the product's affair
+// (products.h). Elementwise but for the column sums, whose order depends on the shape alone. Borders of 16 bytes;
+// counts and columns are multiples of 8. Work is queued on the stream.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/status.h"
+#include "kernels/bfloat16.h"
+#include "kernels/cuda/stream.h"
+#include "kernels/dropout.h"
+
+namespace freshet::cuda {
+
+// y = gelu(z), in the form with tanh; y may be z.
+Status gelu_forward(size_t count, const kernels::Bfloat16* z, kernels::Bfloat16* y, CudaStream stream);
+// dz = dy * gelu'(z); dz may be dy.
+Status gelu_backward(size_t count, const kernels::Bfloat16* z, const kernels::Bfloat16* dy, kernels::Bfloat16* dz,
+                     CudaStream stream);
+
+// gate_up[rows][2 * columns]: gate, then up; y[rows][columns] = gate * sigmoid(gate) * up.
+Status swiglu_forward(size_t rows, size_t columns, const kernels::Bfloat16* gate_up, kernels::Bfloat16* y,
+                      CudaStream stream);
+// d_gate_up lies as gate_up does.
+Status swiglu_backward(size_t rows, size_t columns, const kernels::Bfloat16* gate_up, const kernels::Bfloat16* dy,
+                       kernels::Bfloat16* d_gate_up, CudaStream stream);
+
+// Floats of `scratch`.
+size_t column_sums_scratch(size_t rows, size_t columns);
+// sums[c] = the sum of column c of x[rows][columns]: the gradient of a bias.
+Status column_sums(size_t rows, size_t columns, const kernels::Bfloat16* x, float* sums, float* scratch,
+                   CudaStream stream);
+
+// kernels/dropout.h with the same mask: y[i] = element first + i kept ? x[i] / (1 - probability) : 0; y may be x.
+// `stream_number`: device memory that holds Dropout::stream, whose own field is not looked at, so that a graph can be
+// launched for another step.
+Status dropout(const kernels::Dropout& dropout, const uint64_t* stream_number, uint64_t first, size_t count,
+               const kernels::Bfloat16* x, kernels::Bfloat16* y, CudaStream stream);
+
+}  // namespace freshet::cuda
