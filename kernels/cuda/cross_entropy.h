@@ -23,9 +23,10 @@ struct LogitChunk {
 Status cross_entropy_forward(const LogitChunk& chunk, const kernels::Bfloat16* logits, const int32_t* targets,
                              float* losses, CudaStream stream);
 // The same; then logits = (e^(logits - log of the sum) - [column is the target]) * scale, 0 in rows whose target is
-// below 0 and in the columns between `columns` and `stride`. Two reads and a write.
-Status cross_entropy_backward(const LogitChunk& chunk, float scale, const int32_t* targets, kernels::Bfloat16* logits,
-                              float* losses, CudaStream stream);
+// below 0 and in the columns between `columns` and `stride`. `scale` lies in device memory, so that a graph serves
+// batches of any number of rows. Two reads and a write.
+Status cross_entropy_backward(const LogitChunk& chunk, const float* scale, const int32_t* targets,
+                              kernels::Bfloat16* logits, float* losses, CudaStream stream);
 
 // sums[i] = the sum, in double, of losses[i * group, (i + 1) * group), in order within fixed parts.
 Status sum_losses(size_t groups, size_t group, const float* losses, double* sums, CudaStream stream);

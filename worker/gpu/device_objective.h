@@ -1,0 +1,41 @@
+// What a training on a GPU makes smaller: the counterpart of Objective, whose work is queued on a stream and never
+// waited for. All micro-batches have one shape, so that their work can be recorded once as a graph; those with fewer
+// examples are filled up with ones that do not count. One object per rank, on the thread that trains, but for
+// fill_input().
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "base/status.h"
+#include "kernels/bfloat16.h"
+#include "kernels/cuda/device.h"
+#include "worker/checkpoint/tensors.h"
+#include "worker/train/objective.h"
+
+namespace freshet::worker {
+
+class DeviceObjective {
+ public:
+  virtual ~DeviceObjective() = default;
+
+  virtual size_t parameters() const = 0;
+  virtual size_t examples() const = 0;
+  // What the parameters are.
+  virtual const std::vector<TensorView>& tensors() const = 0;
+
+  // Bytes that tell the device of one micro-batch: its examples, what of them is sorted by the host, `scale`.
+  virtual size_t input_bytes() const = 0;
+  // Fills input_bytes() of `input`, which is pinned and a copy of which forward_backward() reads. `scale`: what the
+  // gradient of the sum of the losses is multiplied by. A micro-batch of no examples may be asked for. Any thread.
+  virtual Status fill_input(const MicroBatch& batch, float scale, std::byte* input) const = 0;
+
+  // Queues, for the micro-batch that `input` (device memory, on a border of 256 bytes) tells of: the sum of its losses
+  // in *loss, and in `gradient` (as long as the parameters, overwritten) the gradient of that sum times its scale. The
+  // bits depend on the micro-batch and the weights only. All arrays are device memory that stays where it is for a
+  // recorded graph.
+  virtual Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient,
+                                  double* loss, cuda::Stream* stream) = 0;
+};
+
+}  // namespace freshet::worker
