@@ -42,7 +42,7 @@ struct Barrier {
 struct Warp {
   Barrier barrier;
   unsigned mask = 0;  // of the operation under way
-  uint64_t values[2][kLanes] = {};
+  alignas(16) std::byte values[2][kLanes * kCollectedBytes] = {};
   unsigned given[2] = {};
   uint64_t operations = 0;
 };
@@ -150,7 +150,7 @@ bool arrive_at(Barrier* barrier, unsigned expected) {
 Warp& own_warp() { return machine.warps[machine.running->number / kLanes]; }
 
 // Every lane of the mask gives its value; when all have, each goes on. Which of the two sets of values was used.
-unsigned meet(unsigned mask, uint64_t value) {
+unsigned meet(unsigned mask, const void* value, size_t bytes) {
   Warp& warp = own_warp();
   const unsigned lane = machine.running->number % kLanes;
   CHECK_MSG((mask >> lane & 1) != 0, "a lane that is not in its own mask");
@@ -163,7 +163,7 @@ unsigned meet(unsigned mask, uint64_t value) {
   }
   CHECK_MSG(warp.mask == mask, "lanes of one warp operation with different masks");
   const unsigned set = warp.operations % 2;
-  warp.values[set][lane] = value;
+  if (bytes > 0) std::memcpy(warp.values[set] + lane * bytes, value, bytes);
   const uint64_t generation = warp.barrier.generation;
   if (arrive_at(&warp.barrier, static_cast<unsigned>(std::popcount(mask)))) {
     ++warp.operations;
@@ -219,20 +219,27 @@ void arrive(unsigned id, unsigned threads) {
   arrive_at(&machine.barriers[id], threads);
 }
 
-void sync_warp(unsigned mask) { meet(mask, 0); }
+void sync_warp(unsigned mask) { meet(mask, nullptr, 0); }
 
 uint64_t exchange(unsigned mask, uint64_t value, unsigned from) {
   Warp& warp = own_warp();
-  const unsigned set = meet(mask, value);
-  return (warp.given[set] >> from & 1) != 0 ? warp.values[set][from] : value;
+  const unsigned set = meet(mask, &value, sizeof(value));
+  if ((warp.given[set] >> from & 1) != 0) std::memcpy(&value, warp.values[set] + from * sizeof(value), sizeof(value));
+  return value;
+}
+
+const void* collect(const void* value, size_t bytes) {
+  CHECK_MSG(bytes <= kCollectedBytes, "too much for one warp operation");
+  Warp& warp = own_warp();
+  return warp.values[meet(0xFFFFFFFFU, value, bytes)];
 }
 
 unsigned ballot(unsigned mask, bool vote) {
   Warp& warp = own_warp();
-  const unsigned set = meet(mask, vote ? 1 : 0);
+  const unsigned set = meet(mask, &vote, sizeof(vote));
   unsigned votes = 0;
   for (unsigned lane = 0; lane < kLanes; ++lane) {
-    if ((warp.given[set] >> lane & 1) != 0 && warp.values[set][lane] != 0) votes |= 1U << lane;
+    if ((warp.given[set] >> lane & 1) != 0 && warp.values[set][lane] != std::byte{0}) votes |= 1U << lane;
   }
   return votes;
 }

@@ -99,6 +99,15 @@ void sync_warp(unsigned mask);
 // Every lane in `mask` gives a value and gets that of lane `from` (its own when that gives none).
 uint64_t exchange(unsigned mask, uint64_t value, unsigned from);
 unsigned ballot(unsigned mask, bool vote);
+// Every lane of a whole warp gives a value of at most kCollectedBytes, and sees those of all lanes, one after the
+// other, until it is in the second of its warp's operations after this one.
+inline constexpr size_t kCollectedBytes = 32;
+const void* collect(const void* value, size_t bytes);
+template <class T>
+const T* collect(const T& value) {
+  static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 16);
+  return static_cast<const T*>(collect(&value, sizeof(T)));
+}
 
 // cp.async: what is copied arrives when its group is waited for.
 void copy_async(void* to, const void* from, size_t bytes, size_t zeros = 0);
