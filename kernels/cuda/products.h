@@ -18,30 +18,34 @@
 
 namespace freshet::cuda {
 
-enum class Type { kBfloat16, kFloat32, kFloat8 };  // kFloat8: e4m3
+enum class Type { kBfloat16, kFloat32, kFloat8 };  // kFloat8: e4m3 (kernels/float8.h)
 
-// What happens to a product before it is stored; `extra` below is its argument.
+// What happens to a product before it is stored; C is bfloat16 for all but kNone. Whether gelu and its gradient see z
+// as it is stored or before it was rounded is the algorithm's choice.
 enum class Epilogue {
   kNone,
-  kBias,          // + bias[n], bfloat16
-  kBiasGelu,      // + bias[n], which is kept in `z` (bfloat16, as C), then gelu
-  kGeluGradient,  // * gelu'(z) of `z`
+  kBias,          // + bias[n]
+  kBiasGelu,      // + bias[n], which is kept in `z`, then gelu (the form with tanh); not with `accumulate`
+  kGeluGradient,  // * gelu'(z) of `z`; not with `accumulate`
 };
 
 struct ProductShape {
-  size_t m = 0, n = 0, k = 0;
-  bool a_transposed = false;  // A is stored as [k][m]
-  bool b_transposed = false;  // B is stored as [n][k]
-  Type operands = Type::kBfloat16;
-  Type result = Type::kBfloat16;  // or kFloat32
-  bool accumulate = false;        // C += instead of C =
+  size_t m = 0, n = 0, k = 0;       // at least 1; multiples of 16 for kFloat8
+  bool a_transposed = false;        // A is stored as [k][m]
+  bool b_transposed = false;        // B is stored as [n][k]
+  Type operands = Type::kBfloat16;  // or kFloat8, for which A is stored as [m][k] and B as [n][k]
+  Type result = Type::kBfloat16;    // or kFloat32
+  bool accumulate = false;          // C += instead of C =
   Epilogue epilogue = Epilogue::kNone;
 
   auto operator<=>(const ProductShape&) const = default;
+  // "65536x768x3072 nt bf16 bf16 = bias": the form in a table. t says that A, or B, is transposed.
+  std::string name() const;
 };
 
-// Elements from one row, as it is stored, to the next; multiples of 8 (16 for kFloat8).
+// All memory is the device's, on borders of 16 bytes. What lies between the end of a row and the next is never written.
 struct ProductOperands {
+  // Elements from one row, as it is stored, to the next; multiples of 8 (16 for kFloat8).
   const void* a = nullptr;
   size_t a_stride = 0;
   const void* b = nullptr;
@@ -55,20 +59,29 @@ struct ProductOperands {
   const float* b_scale = nullptr;
 };
 
-// For each shape the algorithm, in a form that only this machine's library version may read.
+// What Products::run() demands of both; invalid_argument says what is wrong.
+Status check_product(const ProductShape& shape, const ProductOperands& operands);
+
+// For each shape the algorithm, in a form that only this machine's library version may read. As text it is one line a
+// shape, so that a person can compare two; the first lines name the device and the library.
 class ProductTable {
  public:
-  // From what to_json() wrote; invalid_argument when it is none.
-  static Result<ProductTable> of_json(std::string_view json);
-  std::string to_json() const;
-  // SHA-256 of to_json(): part of the numerics fingerprint.
+  // From what to_text() wrote; invalid_argument, with the line, when it is none.
+  static Result<ProductTable> of_text(std::string_view text);
+  std::string to_text() const;
+  // SHA-256 of to_text(): part of the numerics fingerprint.
   std::string digest() const;
 
   struct Entry {
     ProductShape shape;
-    std::string algorithm;    // hexadecimal, opaque; "own" for wgmma_matmul
+    std::string algorithm;    // one word, opaque; "own" for wgmma_matmul
     double microseconds = 0;  // when it was tuned
   };
+  // not_found, in words that name the tuning command, for a shape that is not in it.
+  Result<Entry> find(const ProductShape& shape) const;
+  // unavailable when the table was tuned on another device or library.
+  Status check_made_for(const std::string& device_name, const std::string& library_name) const;
+
   std::vector<Entry> entries;  // ascending by shape
   std::string device;          // the GPU's name
   std::string library;         // "cuBLASLt 13.0.0"
@@ -76,16 +89,17 @@ class ProductTable {
 
 class Products {
  public:
-  // unavailable when the table was tuned on another GPU model or library.
+  // An empty table stands for the library's first proposals. unavailable when the table was tuned on another GPU model
+  // or library.
   static Result<Products> create(const ProductTable& table = {});
   Products(Products&&) noexcept;
   Products& operator=(Products&&) noexcept;
   ~Products();
 
-  // Queues it. invalid_argument for a shape that cannot be; not_found, in words that name the tuning command, for one
-  // that the (non-empty) table lacks.
+  // Queues it. invalid_argument as check_product(); not_found as ProductTable::find(), when there is a table.
   Status run(const ProductShape& shape, const ProductOperands& operands, CudaStream stream);
 
+  // "cuBLASLt 13.0.0", of what is loaded; "emulated".
   static std::string library();
 
  private:

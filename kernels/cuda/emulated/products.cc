@@ -1,0 +1,125 @@
+// The products without a device: plain loops on float, in ascending order of the inner dimension.
+#include "kernels/cuda/products.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/emulated/streams.h"
+#include "kernels/float8.h"
+
+namespace freshet::cuda {
+namespace {
+
+using kernels::Bfloat16;
+
+float element(Type type, const void* data, size_t index) {
+  if (type == Type::kFloat8) return kernels::float8_to_float(static_cast<const kernels::Float8*>(data)[index]);
+  return kernels::to_float(static_cast<const Bfloat16*>(data)[index]);
+}
+
+// Dense rows[outer][inner] of what is stored so, or transposed.
+std::vector<float> unpacked(Type type, const void* data, size_t stride, bool is_transposed, size_t outer,
+                            size_t inner) {
+  std::vector<float> rows(outer * inner);
+  for (size_t o = 0; o < outer; ++o) {
+    for (size_t i = 0; i < inner; ++i) {
+      rows[o * inner + i] = element(type, data, is_transposed ? i * stride + o : o * stride + i);
+    }
+  }
+  return rows;
+}
+
+float scale_of(const float* scale) { return scale ? *scale : 1.0F; }
+
+constexpr float kTwiceRootOf2OverPi = 1.5957691216F;
+constexpr float kCubic = 0.044715F;
+
+float gelu(float z) { return z / (1 + std::exp(-kTwiceRootOf2OverPi * (z + kCubic * z * z * z))); }
+
+float gelu_slope(float z) {
+  const float sigmoid = 1 / (1 + std::exp(-kTwiceRootOf2OverPi * (z + kCubic * z * z * z)));
+  return sigmoid + z * sigmoid * (1 - sigmoid) * kTwiceRootOf2OverPi * (1 + 3 * kCubic * z * z);
+}
+
+void store_row(const ProductShape& shape, const ProductOperands& operands, size_t row, const std::vector<float>& sums) {
+  const size_t first = row * operands.c_stride;
+  if (shape.result == Type::kFloat32) {
+    float* c = static_cast<float*>(operands.c) + first;
+    for (size_t j = 0; j < shape.n; ++j) c[j] = shape.accumulate ? c[j] + sums[j] : sums[j];
+    return;
+  }
+  Bfloat16* c = static_cast<Bfloat16*>(operands.c) + first;
+  for (size_t j = 0; j < shape.n; ++j) {
+    float value = shape.accumulate ? kernels::to_float(c[j]) + sums[j] : sums[j];
+    if (operands.bias) value += kernels::to_float(operands.bias[j]);
+    if (shape.epilogue == Epilogue::kBiasGelu) {
+      operands.z[first + j] = kernels::to_bfloat16(value);
+      value = gelu(value);
+    } else if (shape.epilogue == Epilogue::kGeluGradient) {
+      value *= gelu_slope(kernels::to_float(operands.z[first + j]));
+    }
+    c[j] = kernels::to_bfloat16(value);
+  }
+}
+
+Status multiply(const ProductShape& shape, const ProductOperands& operands) {
+  const auto a = unpacked(shape.operands, operands.a, operands.a_stride, shape.a_transposed, shape.m, shape.k);
+  const auto b = unpacked(shape.operands, operands.b, operands.b_stride, shape.b_transposed, shape.k, shape.n);
+  const float scale = scale_of(operands.a_scale) * scale_of(operands.b_scale);
+  std::vector<float> sums(shape.n);
+  for (size_t i = 0; i < shape.m; ++i) {
+    std::fill(sums.begin(), sums.end(), 0.0F);
+    for (size_t l = 0; l < shape.k; ++l) {
+      const float value = a[i * shape.k + l];
+      const float* row = b.data() + l * shape.n;
+      for (size_t j = 0; j < shape.n; ++j) sums[j] += value * row[j];
+    }
+    for (float& sum : sums) sum *= scale;
+    store_row(shape, operands, i, sums);
+  }
+  return Status::ok();
+}
+
+}  // namespace
+
+struct Products::Parts {
+  ProductTable table;
+};
+
+Products::Products(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Products::Products(Products&&) noexcept = default;
+Products& Products::operator=(Products&&) noexcept = default;
+Products::~Products() = default;
+
+std::string Products::library() { return "emulated"; }
+
+Result<Products> Products::create(const ProductTable& table) {
+  if (!table.entries.empty()) {
+    ASSIGN_OR_RETURN(const DeviceProperties device, device_properties());
+    RETURN_IF_ERROR(table.check_made_for(device.name, library()));
+  }
+  auto parts = std::make_unique<Parts>();
+  parts->table = table;
+  return Products(std::move(parts));
+}
+
+Status Products::run(const ProductShape& shape, const ProductOperands& operands, CudaStream stream) {
+  RETURN_IF_ERROR(check_product(shape, operands));
+  if (!parts_->table.entries.empty()) RETURN_IF_ERROR(parts_->table.find(shape).status());
+  return emulated::queue_work(stream, [shape, operands] { return multiply(shape, operands); });
+}
+
+Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes) {
+  ASSIGN_OR_RETURN(const DeviceProperties device, device_properties());
+  ProductTable table;
+  table.device = device.name;
+  table.library = Products::library();
+  for (const ProductShape& shape : shapes) table.entries.push_back({shape, "loops", 0});
+  std::sort(table.entries.begin(), table.entries.end(), [](const auto& a, const auto& b) { return a.shape < b.shape; });
+  const auto same = [](const auto& a, const auto& b) { return a.shape == b.shape; };
+  table.entries.erase(std::unique(table.entries.begin(), table.entries.end(), same), table.entries.end());
+  return table;
+}
+
+}  // namespace freshet::cuda

@@ -1,0 +1,177 @@
+#include "kernels/cuda/products.h"
+
+#include "kernels/activation.h"
+#include "kernels/float8.h"
+#include "kernels/matmul.h"
+#include "tests/unit/kernels_cuda/products_support.h"
+
+namespace freshet::cuda {
+namespace {
+
+class ProductsCuda : public CudaTest {
+ protected:
+  void SetUp() override {
+    CudaTest::SetUp();
+    if (IsSkipped()) return;
+    auto made = Products::create();
+    ASSERT_TRUE(made.is_ok()) << made.status().to_string();
+    products_.emplace(*std::move(made));
+  }
+  // Runs the shape twice and compares: with the reference, and with itself.
+  void expect_right(const ProductShape& shape) {
+    SCOPED_TRACE(shape.name());
+    const ProductCase example(shape);
+    auto run = [&](ProductArrays* arrays) {
+      EXPECT_OK(products_->run(shape, arrays->operands(), stream()));
+      expect_done();
+    };
+    ProductArrays first(example), second(example);
+    run(&first);
+    run(&second);
+    expect_product(example, first);
+    expect_same_bits(first.c(), second.c());
+  }
+
+  std::optional<Products> products_;
+};
+
+TEST_F(ProductsCuda, EveryLayoutOfOddShapes) {
+  for (auto [m, n, k] : {std::array<size_t, 3>{1, 1, 1}, {3, 17, 5}, {33, 8, 70}, {64, 65, 129}, {7, 200, 16}}) {
+    for (bool a_transposed : {false, true}) {
+      for (bool b_transposed : {false, true}) {
+        for (Type result : {Type::kBfloat16, Type::kFloat32}) {
+          for (bool accumulate : {false, true}) {
+            expect_right({m, n, k, a_transposed, b_transposed, Type::kBfloat16, result, accumulate});
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ProductsCuda, EveryEpilogue) {
+  for (auto [m, n, k] : {std::array<size_t, 3>{5, 3, 9}, {40, 64, 96}, {65, 136, 33}}) {
+    for (bool b_transposed : {false, true}) {
+      ProductShape shape{m, n, k, false, b_transposed};
+      for (Epilogue epilogue : {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kGeluGradient}) {
+        shape.epilogue = epilogue;
+        expect_right(shape);
+      }
+      shape.epilogue = Epilogue::kBias;
+      shape.accumulate = true;
+      expect_right(shape);
+    }
+  }
+}
+
+TEST_F(ProductsCuda, EightBits) {
+  for (auto [m, n, k] : {std::array<size_t, 3>{16, 16, 16}, {48, 80, 144}}) {
+    ProductShape shape{m, n, k, false, true, Type::kFloat8};
+    expect_right(shape);
+    shape.epilogue = Epilogue::kBiasGelu;
+    expect_right(shape);
+    shape = {m, n, k, false, true, Type::kFloat8, Type::kFloat32, true};
+    expect_right(shape);
+  }
+}
+
+TEST_F(ProductsCuda, AVocabularyOfOddSize) {
+  expect_right({24, 1257, 64, false, true});
+  expect_right({1257, 40, 24, true, false, Type::kBfloat16, Type::kFloat32, true});
+  expect_right({24, 40, 1257, false, false});
+}
+
+TEST_F(ProductsCuda, WhatCannotBeIsRefused) {
+  const ProductShape good{16, 24, 32};
+  Array<Bfloat16> memory(size_t{4096});
+  const ProductOperands operands{memory.data(), 32, memory.data(), 24, memory.data(), 24};
+  auto expect_refused = [&](ProductShape shape, ProductOperands with, const std::string& why) {
+    const Status status = products_->run(shape, with, stream());
+    EXPECT_EQ(status.code(), Code::kInvalidArgument);
+    EXPECT_NE(status.message().find(why), std::string::npos) << status.to_string();
+  };
+  auto changed = [](auto value, auto change) {
+    change(value);
+    return value;
+  };
+  EXPECT_OK(check_product(good, operands));
+  expect_refused(changed(good, [](auto& s) { s.n = 0; }), operands, "an extent is 0");
+  expect_refused(changed(good, [](auto& s) { s.n = 25; }), operands, "the stride of b is 24");
+  expect_refused(good, changed(operands, [](auto& o) { o.a_stride = 36; }), "the stride of a is 36");
+  expect_refused(good, changed(operands, [&](auto& o) { o.c = memory.data() + 1; }), "a border of 16 bytes");
+  expect_refused(changed(good, [](auto& s) { s.epilogue = Epilogue::kBias; }), operands, "bias is missing");
+  expect_refused(good, changed(operands, [&](auto& o) { o.z = memory.data(); }), "z without a use");
+  expect_refused(changed(good, [](auto& s) { s.operands = Type::kFloat8; }), operands, "f8 wants the layout nt");
+  expect_refused(changed(good, [](auto& s) { s.operands = Type::kFloat32; }), operands, "operands are bf16 or f8");
+}
+
+TEST_F(ProductsCuda, ATableSaysWhatMayRun) {
+  const ProductShape shape{16, 24, 32}, other{16, 24, 40};
+  auto table = tune_products({other, shape, shape});
+  ASSERT_TRUE(table.is_ok()) << table.status().to_string();
+  ASSERT_EQ(table->entries.size(), 2U);
+  EXPECT_EQ(table->entries[0].shape, shape);
+  EXPECT_EQ(table->library, Products::library());
+
+  auto products = Products::create(*table);
+  ASSERT_TRUE(products.is_ok()) << products.status().to_string();
+  const ProductCase example(shape);
+  ProductArrays arrays(example);
+  EXPECT_OK(products->run(shape, arrays.operands(), stream()));
+  expect_done();
+  expect_product(example, arrays);
+  const ProductCase third_example({16, 24, 48});
+  ProductArrays third(third_example);
+  const Status status = products->run(third_example.shape, third.operands(), stream());
+  EXPECT_EQ(status.code(), Code::kNotFound);
+  EXPECT_NE(status.message().find("16x24x48 nn bf16 bf16 = none: tune this model"), std::string::npos)
+      << status.to_string();
+
+  table->device = "another";
+  EXPECT_EQ(Products::create(*table).status().code(), Code::kUnavailable);
+}
+
+TEST(ProductTables, AsTextAndBack) {
+  ProductTable table;
+  table.device = "NVIDIA H200";
+  table.library = "cuBLASLt 13.0.0";
+  table.entries = {
+      {{8, 50257, 768, false, true}, "0a1b", 12.5},
+      {{8, 50257, 768, true, false, Type::kFloat8, Type::kFloat32, true, Epilogue::kNone}, "own", 0.125},
+      {{9, 1, 2, false, false, Type::kBfloat16, Type::kBfloat16, false, Epilogue::kGeluGradient}, "ff", 3}};
+  EXPECT_EQ(table.to_text(),
+            "freshet product table 1\ndevice NVIDIA H200\nlibrary cuBLASLt 13.0.0\n"
+            "8x50257x768 nt bf16 bf16 = none 0a1b 12.500\n"
+            "8x50257x768 tn f8 f32 += none own 0.125\n"
+            "9x1x2 nn bf16 bf16 = gelu_gradient ff 3.000\n");
+  auto read = ProductTable::of_text(table.to_text());
+  ASSERT_TRUE(read.is_ok()) << read.status().to_string();
+  EXPECT_EQ(read->to_text(), table.to_text());
+  EXPECT_EQ(read->digest(), table.digest());
+  auto found = read->find(table.entries[1].shape);
+  ASSERT_TRUE(found.is_ok());
+  EXPECT_EQ(found->algorithm, "own");
+}
+
+TEST(ProductTables, WhatIsNoneIsRefusedWithItsLine) {
+  const std::string head = "freshet product table 1\ndevice a\nlibrary b\n";
+  EXPECT_TRUE(ProductTable::of_text(head).is_ok());
+  const std::string good = "8x8x8 nt bf16 bf16 = none 00 1.000\n";
+  EXPECT_TRUE(ProductTable::of_text(head + good).is_ok());
+  for (const auto& [text, why] : std::vector<std::pair<std::string, std::string>>{
+           {"", "line 1: not a table"},
+           {"freshet product table 1\nlibrary b\n", "line 2: the device's"},
+           {head + "8x8 nt bf16 bf16 = none 00 1.000\n", "line 4: not a shape"},
+           {head + "8x8x8 nq bf16 bf16 = none 00 1.000\n", "line 4: not a shape"},
+           {head + "8x8x8 nt bf16 bf17 = none 00 1.000\n", "line 4: not a shape"},
+           {head + "8x8x8 nt bf16 bf16 == none 00 1.000\n", "line 4: not a shape"},
+           {head + "8x8x8 nt bf16 bf16 = none 00 1.000 \n", "line 4: not a shape"},
+           {head + good + good, "line 5: shapes do not ascend"}}) {
+    const Status status = ProductTable::of_text(text).status();
+    EXPECT_EQ(status.code(), Code::kInvalidArgument) << text;
+    EXPECT_NE(status.message().find(why), std::string::npos) << status.to_string();
+  }
+}
+
+}  // namespace
+}  // namespace freshet::cuda
