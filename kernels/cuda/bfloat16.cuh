@@ -35,9 +35,8 @@ __device__ __forceinline__ unsigned narrow_pair(float low, float high) {
 __device__ __forceinline__ float widen_low(unsigned pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float widen_high(unsigned pair) { return __uint_as_float(pair & 0xFFFF0000U); }
 
-// From and to a border of 16 bytes.
-__device__ __forceinline__ void load8(const Bfloat16* from, float (&values)[8]) {
-  const uint4 packed = *reinterpret_cast<const uint4*>(from);
+// Eight neighbours in memory, as one 16-byte access brings them.
+__device__ __forceinline__ void widen8(const uint4& packed, float (&values)[8]) {
   values[0] = widen_low(packed.x);
   values[1] = widen_high(packed.x);
   values[2] = widen_low(packed.y);
@@ -48,13 +47,18 @@ __device__ __forceinline__ void load8(const Bfloat16* from, float (&values)[8]) 
   values[7] = widen_high(packed.w);
 }
 
+__device__ __forceinline__ uint4 narrow8(const float (&values)[8]) {
+  return make_uint4(narrow_pair(values[0], values[1]), narrow_pair(values[2], values[3]),
+                    narrow_pair(values[4], values[5]), narrow_pair(values[6], values[7]));
+}
+
+// From and to a border of 16 bytes.
+__device__ __forceinline__ void load8(const Bfloat16* from, float (&values)[8]) {
+  widen8(*reinterpret_cast<const uint4*>(from), values);
+}
+
 __device__ __forceinline__ void store8(const float (&values)[8], Bfloat16* to) {
-  uint4 packed;
-  packed.x = narrow_pair(values[0], values[1]);
-  packed.y = narrow_pair(values[2], values[3]);
-  packed.z = narrow_pair(values[4], values[5]);
-  packed.w = narrow_pair(values[6], values[7]);
-  *reinterpret_cast<uint4*>(to) = packed;
+  *reinterpret_cast<uint4*>(to) = narrow8(values);
 }
 
 }  // namespace freshet::cuda

@@ -1,6 +1,6 @@
 // kernels/norm.h on a device: values bfloat16, statistics and sums float. x[rows][width], row-major and dense; `width`
-// is a multiple of 8 and at most kNormWidthMax. Sums have an order that depends on the shape alone. Borders of 16
-// bytes; no overlap but where said. Work is queued on the stream.
+// is a multiple of 8 and at most kNormWidthMax; else invalid_argument. Sums have an order that depends on the shape
+// alone. Borders of 16 bytes; no overlap but where said. Work is queued on the stream.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace freshet::cuda {
 
 using kernels::NormShape;
 
-inline constexpr size_t kNormWidthMax = 16384;
+inline constexpr size_t kNormWidthMax = 8192;
 
 // h = x + add, rounded, or h = x without `add`; y = (h - mean(h)) / sqrt(variance(h) + epsilon) * weight + bias. `sum`
 // receives h (may be x) where there is an `add`; mean and scale one float a row, for the gradient.
@@ -26,8 +26,8 @@ Status rms_norm_forward(const NormShape& shape, const kernels::Bfloat16* x, cons
                         const kernels::Bfloat16* weight, kernels::Bfloat16* sum, kernels::Bfloat16* y, float* scale,
                         CudaStream stream);
 
-// y again, from h and its statistics: for an activation that was not kept. `mean` is null for a root-mean-square norm,
-// as `bias` is.
+// y again, with the same bits, from h and its statistics: for an activation that was not kept. `mean` is null for a
+// root-mean-square norm, as `bias` is.
 Status norm_again(const NormShape& shape, const kernels::Bfloat16* h, const kernels::Bfloat16* weight,
                   const kernels::Bfloat16* bias, const float* mean, const float* scale, kernels::Bfloat16* y,
                   CudaStream stream);

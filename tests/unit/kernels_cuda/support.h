@@ -21,7 +21,7 @@ using kernels::expect_same_bits;
 using kernels::kRounding;
 using kernels::random_values;
 
-inline constexpr double kRounding16 = 0x1p-9;  // the relative error of one rounding to bfloat16
+inline constexpr double kRounding16 = 0x1p-8;  // the relative error of one rounding to bfloat16
 
 // Skips the test where there is no device.
 class CudaTest : public testing::Test {

@@ -1,0 +1,376 @@
+// Memory-bound. Bytes for each element: forward 4, with `add` 8; norm_again 4; backward 6, or 8 where there is a
+// gradient already, and beside them 8 a column and block for the parts of dweight and dbias.
+//
+// A team of threads has a row in registers, so memory is read once. Version 1, rows of up to 768: the team is a warp,
+// and nothing waits for another warp. Version 2, wider rows: the team is several warps with two vectors of 8 a thread.
+// The backward's blocks stay and go from row to row: they sum dweight and dbias in registers, and fetch the next row
+// while they work on this one.
+#include "kernels/cuda/norm.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/bfloat16.cuh"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/sum_parts.h"
+#include "kernels/cuda/sums.cuh"
+
+namespace freshet::cuda {
+namespace {
+
+constexpr unsigned kVector = 8;            // elements of a 16-byte access
+constexpr unsigned kThreadsMax = 512;      // of a block
+constexpr unsigned kWarpVectorsMax = 3;    // of a thread, where a warp has a row
+constexpr unsigned kTeamVectors = 2;       // of a thread, where several warps have one
+constexpr unsigned kForwardRows = 4;       // of a block, where a warp has a row
+constexpr unsigned kBackwardBlocks = 132;  // one a multiprocessor of an H200, and the number of parts anywhere
+
+// How the rows of a width are shared out.
+struct Layout {
+  unsigned vectors = 0;  // of a thread
+  unsigned warps = 0;    // of a row's team
+};
+
+Layout layout_of(size_t width) {
+  const auto vectors = static_cast<unsigned>(width / kVector);
+  if (vectors <= kWarpVectorsMax * kWarp) return {(vectors + kWarp - 1) / kWarp, 1};
+  return {kTeamVectors, (vectors + kTeamVectors * kWarp - 1) / (kTeamVectors * kWarp)};
+}
+
+// A thread with three vectors has 48 sums and two rows in registers: more than 128 of them.
+constexpr unsigned backward_threads(unsigned vectors) { return vectors > 2 ? 384 : kThreadsMax; }
+
+unsigned backward_rows(const Layout& layout) { return backward_threads(layout.vectors) / kWarp / layout.warps; }
+
+unsigned backward_blocks(const NormShape& shape) {
+  const size_t rows = backward_rows(layout_of(shape.width));
+  return static_cast<unsigned>(std::min<size_t>(kBackwardBlocks, (shape.rows + rows - 1) / rows));
+}
+
+Status check(const NormShape& shape) {
+  if (shape.width > 0 && shape.width % kVector == 0 && shape.width <= kNormWidthMax) return Status::ok();
+  return invalid_argument("a norm's width is a multiple of 8 up to " + std::to_string(kNormWidthMax) + ", not " +
+                          std::to_string(shape.width));
+}
+
+// The thread's vectors of a row: every `lanes`-th of them, and zeros behind the row's end.
+template <int kVectors>
+__device__ __forceinline__ void load_row(const Bfloat16* row, unsigned vectors, unsigned lane, unsigned lanes,
+                                         uint4 (&values)[kVectors]) {
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    const unsigned at = lane + static_cast<unsigned>(k) * lanes;
+    values[k] = at < vectors ? reinterpret_cast<const uint4*>(row)[at] : make_uint4(0, 0, 0, 0);
+  }
+}
+
+// The last step of all forward kernels, without a choice of contraction, so that norm_again has the same bits.
+template <bool kCentred>
+__device__ __forceinline__ void scale_and_store(const float (&h)[kVector], float mean, float scale,
+                                                const Bfloat16* weight, const Bfloat16* bias, Bfloat16* y) {
+  float w[kVector], b[kVector], out[kVector];
+  load8(weight, w);
+  if constexpr (kCentred) load8(bias, b);
+#pragma unroll
+  for (unsigned i = 0; i < kVector; ++i) {
+    if constexpr (kCentred) {
+      out[i] = __fmaf_rn((h[i] - mean) * scale, w[i], b[i]);
+    } else {
+      out[i] = h[i] * scale * w[i];
+    }
+  }
+  store8(out, y);
+}
+
+struct Forward {
+  NormShape shape;
+  const Bfloat16 *x, *add, *weight, *bias;
+  Bfloat16 *sum, *y;
+  float *mean, *scale;
+};
+
+template <int kVectors, bool kOneWarp, bool kCentred>
+__global__ void __launch_bounds__(kThreadsMax) forward_kernel(Forward p) {
+  __shared__ float scratch[2][kThreadsMax / kWarp];
+  auto team_sum = [](float value, float* shared) { return kOneWarp ? warp_sum(value) : block_sum(value, shared); };
+  const unsigned lanes = kOneWarp ? kWarp : blockDim.x, lane = threadIdx.x % lanes;
+  const size_t row = static_cast<size_t>(blockIdx.x) * (blockDim.x / lanes) + threadIdx.x / lanes;
+  if (row >= p.shape.rows) return;  // a whole team
+  const size_t begin = row * p.shape.width;
+  const auto vectors = static_cast<unsigned>(p.shape.width / kVector);
+  const float one_over_width = 1.0F / static_cast<float>(p.shape.width);
+
+  float h[kVectors][kVector];
+  uint4 packed[kVectors];
+  load_row(p.x + begin, vectors, lane, lanes, packed);
+  if (p.add != nullptr) {
+    uint4 more[kVectors];
+    load_row(p.add + begin, vectors, lane, lanes, more);
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+      float a[kVector], b[kVector];
+      widen8(packed[k], a);
+      widen8(more[k], b);
+#pragma unroll
+      for (unsigned i = 0; i < kVector; ++i) a[i] += b[i];
+      packed[k] = narrow8(a);
+      const unsigned at = lane + static_cast<unsigned>(k) * lanes;
+      if (at < vectors) reinterpret_cast<uint4*>(p.sum + begin)[at] = packed[k];
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) widen8(packed[k], h[k]);
+
+  float mean = 0;
+  if constexpr (kCentred) {
+    float sum = 0;
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+#pragma unroll
+      for (unsigned i = 0; i < kVector; ++i) sum += h[k][i];
+    }
+    mean = team_sum(sum, scratch[0]) * one_over_width;
+  }
+  // From the registers a second time, for the digits that mean(h^2) - mean(h)^2 would lose.
+  float square = 0;
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    if (lane + static_cast<unsigned>(k) * lanes >= vectors) continue;
+#pragma unroll
+    for (unsigned i = 0; i < kVector; ++i) square += (h[k][i] - mean) * (h[k][i] - mean);
+  }
+  const float scale = rsqrtf(team_sum(square, scratch[1]) * one_over_width + p.shape.epsilon);
+  if (lane == 0) {
+    if constexpr (kCentred) p.mean[row] = mean;
+    p.scale[row] = scale;
+  }
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    const unsigned at = lane + static_cast<unsigned>(k) * lanes;
+    if (at >= vectors) continue;
+    scale_and_store<kCentred>(h[k], mean, scale, p.weight + at * kVector, p.bias + at * kVector,
+                              p.y + begin + at * kVector);
+  }
+}
+
+// One warp a row.
+template <bool kCentred>
+__global__ void __launch_bounds__(kForwardRows* kWarp) again_kernel(Forward p) {
+  const size_t row = static_cast<size_t>(blockIdx.x) * kForwardRows + threadIdx.x / kWarp;
+  if (row >= p.shape.rows) return;
+  const size_t begin = row * p.shape.width;
+  const float mean = kCentred ? p.mean[row] : 0, scale = p.scale[row];
+#pragma unroll 4
+  for (size_t at = threadIdx.x % kWarp * kVector; at < p.shape.width; at += kWarp * kVector) {
+    float h[kVector];
+    load8(p.x + begin + at, h);
+    scale_and_store<kCentred>(h, mean, scale, p.weight + at, p.bias + at, p.y + begin + at);
+  }
+}
+
+struct Backward {
+  NormShape shape;
+  unsigned team_warps;
+  const Bfloat16 *h, *weight;
+  const float *mean, *scale;
+  const Bfloat16* dy;
+  bool is_first;
+  Bfloat16* dh;
+  float* parts;
+};
+
+// What a thread has of a row.
+template <int kVectors>
+struct Row {
+  uint4 h[kVectors], dy[kVectors];
+  float mean, scale;
+};
+
+// Zeros where there is no such row: they add nothing to any sum.
+template <bool kCentred, int kVectors>
+__device__ __forceinline__ Row<kVectors> fetch(const Backward& p, unsigned row, unsigned lane, unsigned lanes) {
+  Row<kVectors> fetched;
+  const bool exists = row < static_cast<unsigned>(p.shape.rows);
+  const auto vectors = exists ? static_cast<unsigned>(p.shape.width / kVector) : 0U;
+  load_row(p.h + size_t{row} * p.shape.width, vectors, lane, lanes, fetched.h);
+  load_row(p.dy + size_t{row} * p.shape.width, vectors, lane, lanes, fetched.dy);
+  fetched.mean = kCentred && exists ? p.mean[row] : 0.0F;
+  fetched.scale = exists ? p.scale[row] : 0.0F;
+  return fetched;
+}
+
+// The sums over a team, to each of its threads; scratch holds one a warp of the block.
+template <bool kOneWarp>
+__device__ __forceinline__ float2 team_sums(float2 value, unsigned first_warp, unsigned warps, float2* scratch) {
+  value.x = warp_sum(value.x);
+  value.y = warp_sum(value.y);
+  if constexpr (kOneWarp) return value;
+  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  float2 sum = scratch[first_warp];
+  for (unsigned warp = 1; warp < warps; ++warp) {
+    sum.x += scratch[first_warp + warp].x;
+    sum.y += scratch[first_warp + warp].y;
+  }
+  return sum;
+}
+
+// part[column] = the sum over the block's teams, in their order. Shared memory: a row of floats a team.
+template <int kVectors>
+__device__ __forceinline__ void store_part(const float (&sums)[kVectors][kVector], unsigned width, unsigned team,
+                                           unsigned teams, unsigned lane, unsigned lanes, float* part) {
+  float* shared = dynamic_shared<float>();
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    const unsigned at = (lane + static_cast<unsigned>(k) * lanes) * kVector;
+    if (at >= width) continue;
+    float4* to = reinterpret_cast<float4*>(shared + team * width + at);
+    to[0] = make_float4(sums[k][0], sums[k][1], sums[k][2], sums[k][3]);
+    to[1] = make_float4(sums[k][4], sums[k][5], sums[k][6], sums[k][7]);
+  }
+  __syncthreads();
+  for (unsigned column = threadIdx.x; column < width; column += blockDim.x) {
+    float sum = shared[column];
+    for (unsigned other = 1; other < teams; ++other) sum += shared[other * width + column];
+    part[column] = sum;
+  }
+}
+
+template <int kVectors, bool kOneWarp, bool kCentred>
+__global__ void __launch_bounds__(backward_threads(kVectors), 1) backward_kernel(Backward p) {
+  __shared__ float2 scratch[2][kThreadsMax / kWarp];
+  const unsigned warps = kOneWarp ? 1 : p.team_warps, lanes = warps * kWarp;
+  const unsigned team = threadIdx.x / lanes, teams = blockDim.x / lanes, lane = threadIdx.x % lanes;
+  const auto width = static_cast<unsigned>(p.shape.width);
+  const unsigned vectors = width / kVector;
+  const float one_over_width = 1.0F / static_cast<float>(width);
+
+  float dweight[kVectors][kVector] = {}, dbias[kVectors][kVector] = {};
+  uint4 weight[kVectors];
+  load_row(p.weight, vectors, lane, lanes, weight);
+
+  const auto rows = static_cast<unsigned>(p.shape.rows);
+  const unsigned step = gridDim.x * teams;
+  unsigned begin = blockIdx.x * teams;
+  Row<kVectors> next = fetch<kCentred, kVectors>(p, begin + team, lane, lanes);
+  // The block's teams go on together, for the barrier of team_sums(); whose scratch takes turns, so that one is enough.
+  for (unsigned turn = 0; begin < rows; begin += step, turn ^= 1U) {
+    const unsigned row = begin + team;
+    const bool exists = row < rows;
+    const Row<kVectors> now = next;
+    uint4 dh[kVectors];
+    load_row(p.dh + size_t{row} * width, exists && !p.is_first ? vectors : 0, lane, lanes, dh);
+    next = fetch<kCentred, kVectors>(p, row + step, lane, lanes);
+
+    float2 sums = make_float2(0, 0);  // of g = dy * weight, and of g * z, z the normalised h
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+      float h[kVector], dy[kVector], w[kVector];
+      widen8(now.h[k], h);
+      widen8(now.dy[k], dy);
+      widen8(weight[k], w);
+#pragma unroll
+      for (unsigned i = 0; i < kVector; ++i) {
+        const float z = (h[i] - now.mean) * now.scale, g = dy[i] * w[i];
+        if constexpr (kCentred) sums.x += g;
+        sums.y += g * z;
+        dweight[k][i] += dy[i] * z;
+        if constexpr (kCentred) dbias[k][i] += dy[i];
+      }
+    }
+    sums = team_sums<kOneWarp>(sums, team * warps, warps, scratch[turn]);
+    // dh += scale * (g - mean(g) - z * mean(g z)), z being (h - mean) * scale.
+    const float constant = -now.scale * sums.x * one_over_width;
+    const float slope = -now.scale * now.scale * sums.y * one_over_width;
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+      const unsigned at = lane + static_cast<unsigned>(k) * lanes;
+      if (!exists || at >= vectors) continue;
+      float h[kVector], dy[kVector], w[kVector], d[kVector];
+      widen8(now.h[k], h);
+      widen8(now.dy[k], dy);
+      widen8(weight[k], w);
+      widen8(dh[k], d);
+#pragma unroll
+      for (unsigned i = 0; i < kVector; ++i) {
+        d[i] += now.scale * (dy[i] * w[i]) + (slope * (h[i] - now.mean) + constant);
+      }
+      reinterpret_cast<uint4*>(p.dh + size_t{row} * width)[at] = narrow8(d);
+    }
+  }
+
+  float* part = p.parts + static_cast<size_t>(blockIdx.x) * width;
+  store_part(dweight, width, team, teams, lane, lanes, part);
+  if constexpr (kCentred) {
+    __syncthreads();
+    store_part(dbias, width, team, teams, lane, lanes, part + static_cast<size_t>(gridDim.x) * width);
+  }
+}
+
+template <bool kCentred>
+Status forward(const char* name, const Forward& p, CudaStream stream) {
+  RETURN_IF_ERROR(check(p.shape));
+  const Layout layout = layout_of(p.shape.width);
+  const bool one_warp = layout.warps == 1;
+  const size_t blocks = one_warp ? (p.shape.rows + kForwardRows - 1) / kForwardRows : p.shape.rows;
+  auto* kernel = !one_warp             ? forward_kernel<kTeamVectors, false, kCentred>
+                 : layout.vectors == 1 ? forward_kernel<1, true, kCentred>
+                 : layout.vectors == 2 ? forward_kernel<2, true, kCentred>
+                                       : forward_kernel<3, true, kCentred>;
+  return launch(name, kernel, {static_cast<unsigned>(blocks), (one_warp ? kForwardRows : layout.warps) * kWarp}, stream,
+                p);
+}
+
+template <bool kCentred>
+Status backward(const char* name, Backward p, float* dweight, float* dbias, CudaStream stream) {
+  RETURN_IF_ERROR(check(p.shape));
+  const Layout layout = layout_of(p.shape.width);
+  p.team_warps = layout.warps;
+  auto* kernel = layout.warps > 1      ? backward_kernel<kTeamVectors, false, kCentred>
+                 : layout.vectors == 1 ? backward_kernel<1, true, kCentred>
+                 : layout.vectors == 2 ? backward_kernel<2, true, kCentred>
+                                       : backward_kernel<3, true, kCentred>;
+  const unsigned blocks = backward_blocks(p.shape), rows = backward_rows(layout);
+  RETURN_IF_ERROR(
+      launch(name, kernel, {blocks, rows * layout.warps * kWarp, rows * p.shape.width * sizeof(float)}, stream, p));
+  return sum_parts(blocks, p.shape.width, p.parts, dweight, dbias, stream);
+}
+
+}  // namespace
+
+Status layer_norm_forward(const NormShape& shape, const Bfloat16* x, const Bfloat16* add, const Bfloat16* weight,
+                          const Bfloat16* bias, Bfloat16* sum, Bfloat16* y, float* mean, float* scale,
+                          CudaStream stream) {
+  return forward<true>("layer_norm_forward", {shape, x, add, weight, bias, sum, y, mean, scale}, stream);
+}
+
+Status rms_norm_forward(const NormShape& shape, const Bfloat16* x, const Bfloat16* add, const Bfloat16* weight,
+                        Bfloat16* sum, Bfloat16* y, float* scale, CudaStream stream) {
+  return forward<false>("rms_norm_forward", {shape, x, add, weight, nullptr, sum, y, nullptr, scale}, stream);
+}
+
+Status norm_again(const NormShape& shape, const Bfloat16* h, const Bfloat16* weight, const Bfloat16* bias,
+                  const float* mean, const float* scale, Bfloat16* y, CudaStream stream) {
+  RETURN_IF_ERROR(check(shape));
+  const auto blocks = static_cast<unsigned>((shape.rows + kForwardRows - 1) / kForwardRows);
+  const Forward p{shape, h, nullptr, weight, bias, nullptr, y, const_cast<float*>(mean), const_cast<float*>(scale)};
+  return launch("norm_again", mean != nullptr ? again_kernel<true> : again_kernel<false>,
+                {blocks, kForwardRows * kWarp}, stream, p);
+}
+
+size_t norm_backward_scratch(const NormShape& shape) { return size_t{2} * backward_blocks(shape) * shape.width; }
+
+Status layer_norm_backward(const NormShape& shape, const Bfloat16* h, const Bfloat16* weight, const float* mean,
+                           const float* scale, const Bfloat16* dy, bool is_first, Bfloat16* dh, float* dweight,
+                           float* dbias, float* scratch, CudaStream stream) {
+  return backward<true>("layer_norm_backward", {shape, 0, h, weight, mean, scale, dy, is_first, dh, scratch}, dweight,
+                        dbias, stream);
+}
+
+Status rms_norm_backward(const NormShape& shape, const Bfloat16* h, const Bfloat16* weight, const float* scale,
+                         const Bfloat16* dy, bool is_first, Bfloat16* dh, float* dweight, float* scratch,
+                         CudaStream stream) {
+  return backward<false>("rms_norm_backward", {shape, 0, h, weight, nullptr, scale, dy, is_first, dh, scratch}, dweight,
+                         nullptr, stream);
+}
+
+}  // namespace freshet::cuda

@@ -1,0 +1,184 @@
+#include "kernels/cuda/norm.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/unit/kernels_cuda/support.h"
+
+namespace freshet::cuda {
+namespace {
+
+using kernels::NormShape;
+
+// A norm of either kind, its inputs, and what the reference makes of them.
+struct Case {
+  NormShape shape;
+  bool is_centred;
+  bool has_add;
+  size_t count = shape.rows * shape.width;
+  std::vector<float> x, add, weight, bias, dy, residual;
+
+  Case(size_t rows, size_t width, bool is_centred_, bool has_add_)
+      : shape{rows, width, 1e-5F}, is_centred(is_centred_), has_add(has_add_) {
+    // Off centre and with an outlier in each row, so that a mean that is forgotten or a sum that is short shows.
+    x = random_values16(count, "x");
+    for (size_t i = 0; i < count; ++i) x[i] += i % width == width - 1 ? 6.0F : 0.5F;
+    x = widened(narrowed(x));
+    add = random_values16(count, "add");
+    weight = random_values16(width, "weight", 2);
+    bias = random_values16(width, "bias");
+    dy = random_values16(count, "dy");
+    residual = random_values16(count, "residual");
+  }
+
+  std::vector<float> h() const {
+    std::vector<float> sum = x;
+    for (size_t i = 0; has_add && i < count; ++i) sum[i] += add[i];
+    return widened(narrowed(sum));
+  }
+};
+
+struct Outputs {
+  std::vector<float> sum, y, again, mean, scale, dh, dweight, dbias;
+  bool operator==(const Outputs&) const = default;
+};
+
+class NormCuda : public CudaTest, public testing::WithParamInterface<std::pair<size_t, size_t>> {
+ protected:
+  // `in_place`: the sum goes where x was.
+  Outputs run(const Case& c, bool is_first, bool in_place) const {
+    const size_t rows = c.shape.rows, width = c.shape.width;
+    Array<Bfloat16> x(narrowed(c.x)), add(narrowed(c.add)), weight(narrowed(c.weight)), bias(narrowed(c.bias)),
+        sum(c.count), y(c.count), again(c.count), dy(narrowed(c.dy)),
+        dh(is_first ? std::vector<Bfloat16>(c.count, 0xFFFF) : narrowed(c.residual));
+    Array<float> mean(rows), scale(rows), dweight(width), dbias(width), scratch(norm_backward_scratch(c.shape));
+    const Bfloat16* more = c.has_add ? add.data() : nullptr;
+    Bfloat16* to = in_place ? x.data() : sum.data();
+    const Bfloat16* h = c.has_add ? to : x.data();
+    if (c.is_centred) {
+      EXPECT_OK(layer_norm_forward(c.shape, x.data(), more, weight.data(), bias.data(), to, y.data(), mean.data(),
+                                   scale.data(), stream()));
+      EXPECT_OK(norm_again(c.shape, h, weight.data(), bias.data(), mean.data(), scale.data(), again.data(), stream()));
+      EXPECT_OK(layer_norm_backward(c.shape, h, weight.data(), mean.data(), scale.data(), dy.data(), is_first,
+                                    dh.data(), dweight.data(), dbias.data(), scratch.data(), stream()));
+    } else {
+      EXPECT_OK(rms_norm_forward(c.shape, x.data(), more, weight.data(), to, y.data(), scale.data(), stream()));
+      EXPECT_OK(norm_again(c.shape, h, weight.data(), nullptr, nullptr, scale.data(), again.data(), stream()));
+      EXPECT_OK(rms_norm_backward(c.shape, h, weight.data(), scale.data(), dy.data(), is_first, dh.data(),
+                                  dweight.data(), scratch.data(), stream()));
+    }
+    expect_done();
+    Outputs out{c.has_add ? widened(in_place ? x.values() : sum.values()) : c.x,
+                widened(y.values()),
+                widened(again.values()),
+                {},
+                scale.values(),
+                widened(dh.values()),
+                dweight.values(),
+                {}};
+    if (c.is_centred) {
+      out.mean = mean.values();
+      out.dbias = dbias.values();
+    }
+    return out;
+  }
+
+  static Outputs reference(const Case& c, bool is_first) {
+    const size_t rows = c.shape.rows, width = c.shape.width;
+    Outputs out{c.h(), std::vector<float>(c.count), {}, {}, std::vector<float>(rows),
+                {},    std::vector<float>(width),   {}};
+    out.dh = is_first ? std::vector<float>(c.count) : c.residual;
+    if (c.is_centred) {
+      out.mean.resize(rows);
+      out.dbias.resize(width);
+      kernels::ref::layer_norm_forward(c.shape, out.sum.data(), nullptr, c.weight.data(), c.bias.data(), nullptr,
+                                       out.y.data(), out.mean.data(), out.scale.data());
+      kernels::ref::layer_norm_gradient(c.shape, out.sum.data(), c.weight.data(), c.dy.data(), out.dh.data(),
+                                        out.dweight.data(), out.dbias.data());
+    } else {
+      kernels::ref::rms_norm_forward(c.shape, out.sum.data(), nullptr, c.weight.data(), nullptr, out.y.data(),
+                                     out.scale.data());
+      kernels::ref::rms_norm_gradient(c.shape, out.sum.data(), c.weight.data(), c.dy.data(), out.dh.data(),
+                                      out.dweight.data());
+    }
+    return out;
+  }
+
+  // The error of float arithmetic in a value that is at most `largest`: a sum of a row has parts of width / 32 terms at
+  // most, and an element is made in about 24 operations.
+  static double arithmetic(const Case& c, double largest) {
+    return (static_cast<double>(c.shape.width) / 32 + 24) * largest * kRounding;
+  }
+  // Each element once more rounded to bfloat16.
+  static void expect_rounded(const Case& c, const std::vector<float>& actual, const std::vector<float>& expected,
+                             double largest, const char* what) {
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) {
+      const double value = static_cast<double>(expected[i]);
+      ASSERT_NEAR(static_cast<double>(actual[i]), value, std::abs(value) * kRounding16 + arithmetic(c, largest))
+          << what << " " << i << " of rows of " << c.shape.width;
+    }
+  }
+};
+
+TEST_P(NormCuda, AgreesWithTheReference) {
+  for (bool is_centred : {true, false}) {
+    for (bool has_add : {true, false}) {
+      const Case c(GetParam().first, GetParam().second, is_centred, has_add);
+      const bool is_first = has_add != is_centred, in_place = is_centred;
+      const Outputs actual = run(c, is_first, in_place), expected = reference(c, is_first);
+      expect_same_bits(actual.sum, expected.sum);
+      expect_same_bits(actual.again, actual.y);
+      // A normalised element is at most sqrt(width), times a weight of 2, and so is the gradient's part with z.
+      const double largest = 4 * std::sqrt(static_cast<double>(c.shape.width));
+      expect_rounded(c, actual.y, expected.y, largest, "y");
+      expect_close(actual.mean, expected.mean, arithmetic(c, 8));
+      // Scales are below 8 here: no row is nearly constant.
+      ASSERT_LT(*std::max_element(expected.scale.begin(), expected.scale.end()), 8.0F);
+      expect_close(actual.scale, expected.scale, arithmetic(c, 8));
+      expect_rounded(c, actual.dh, expected.dh, 8 * largest, "dh");
+      // Sums of `rows` terms of at most sqrt(width), which are within arithmetic() themselves.
+      const auto rows = static_cast<double>(c.shape.rows);
+      expect_close(actual.dweight, expected.dweight, rows * (arithmetic(c, largest) + rows * largest * kRounding));
+      expect_close(actual.dbias, expected.dbias, rows * rows * kRounding);
+      EXPECT_EQ(run(c, is_first, in_place), actual) << "a second time";
+    }
+  }
+}
+
+// Each width of another layout: one warp a row with one, two and three vectors a thread, whole and not; several warps.
+INSTANTIATE_TEST_SUITE_P(Shapes, NormCuda,
+                         testing::Values(std::pair{1, 8}, std::pair{257, 8}, std::pair{3, 64}, std::pair{257, 64},
+                                         std::pair{3, 256}, std::pair{3, 264}, std::pair{1, 768}, std::pair{27, 768},
+                                         std::pair{5, 776}, std::pair{9, 1600}, std::pair{3, 4096},
+                                         std::pair{2, 8192}));
+
+using NormGradientsCuda = CudaTest;
+
+// More rows than the backward's blocks take at once: each goes round several times.
+TEST_F(NormGradientsCuda, SumManyRows) {
+  const NormShape shape{5000, 8, 1e-5F};
+  Array<Bfloat16> h(std::vector<Bfloat16>(40000, 0)), dy(std::vector<Bfloat16>(40000, kernels::to_bfloat16(1.0F))),
+      weight(std::vector<Bfloat16>(8, kernels::to_bfloat16(1.0F))), dh(size_t{40000});
+  Array<float> mean(std::vector<float>(5000, -1)), scale(std::vector<float>(5000, 2)), dweight(size_t{8}),
+      dbias(size_t{8}), scratch(norm_backward_scratch(shape));
+  EXPECT_OK(layer_norm_backward(shape, h.data(), weight.data(), mean.data(), scale.data(), dy.data(), true, dh.data(),
+                                dweight.data(), dbias.data(), scratch.data(), stream()));
+  expect_done();
+  EXPECT_EQ(dweight.values(), std::vector<float>(8, 10000));
+  EXPECT_EQ(dbias.values(), std::vector<float>(8, 5000));
+  // scale * (1 - mean(1) - z * mean(z)) with z = 2 throughout.
+  EXPECT_EQ(widened(dh.values()), std::vector<float>(40000, -8));
+}
+
+TEST_F(NormGradientsCuda, RefuseWidthsThatTheyCannotTake) {
+  for (size_t width : {size_t{0}, size_t{12}, kNormWidthMax + 8}) {
+    const NormShape shape{1, width, 1e-5F};
+    EXPECT_EQ(rms_norm_forward(shape, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, stream()).code(),
+              Code::kInvalidArgument)
+        << width;
+  }
+}
+
+}  // namespace
+}  // namespace freshet::cuda
