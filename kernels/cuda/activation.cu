@@ -1,0 +1,285 @@
+// Memory-bound. Bytes for each element: gelu 4, its gradient 6; swiglu 6 for each of y, its gradient 10; dropout 4;
+// column sums 2. Elementwise kernels have one version: two 16-byte accesses of an array in flight in each of up to 2048
+// threads a multiprocessor. The column sums read four rows at once in a thread, each block a part of the rows, and
+// sum_parts() adds the parts.
+#include "kernels/cuda/activation.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/bfloat16.cuh"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/philox.cuh"
+#include "kernels/cuda/sum_parts.h"
+#include "kernels/cuda/sums.cuh"
+
+namespace freshet::cuda {
+namespace {
+
+constexpr unsigned kVector = 8;  // elements of a 16-byte access
+constexpr unsigned kThreads = 256;
+constexpr unsigned kInFlight = 2;         // vectors of a thread in the elementwise kernels
+constexpr unsigned kRowsInFlight = 4;     // of a thread in the column sums
+constexpr unsigned kSumBlocks = 4 * 132;  // four a multiprocessor of an H200, about, anywhere
+constexpr unsigned kWarps = kThreads / kWarp;
+
+using Vector = float[kVector];
+
+// 1 / (1 + e^-x)
+__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0F, 1.0F + __expf(-x)); }
+
+constexpr float kGeluSlope = 1.5957691216F;  // 2 sqrt(2 / pi)
+constexpr float kGeluCube = 0.044715F;
+
+__device__ __forceinline__ void gelu(const Vector& z, Vector& y) {
+#pragma unroll
+  for (unsigned i = 0; i < kVector; ++i) {
+    y[i] = z[i] * sigmoid(kGeluSlope * z[i] * (1.0F + kGeluCube * z[i] * z[i]));
+  }
+}
+
+__device__ __forceinline__ void gelu_gradient(const Vector& z, Vector& d) {
+#pragma unroll
+  for (unsigned i = 0; i < kVector; ++i) {
+    const float square = kGeluCube * z[i] * z[i];
+    const float s = sigmoid(kGeluSlope * z[i] * (1.0F + square));
+    d[i] *= s + s * (1.0F - s) * (kGeluSlope * z[i] * (1.0F + 3.0F * square));
+  }
+}
+
+// The thread's vectors of an array: vector(u) for u < kInFlight, behind each other in a warp.
+__device__ __forceinline__ size_t vector(unsigned u) {
+  return (static_cast<size_t>(blockIdx.x) * kInFlight + u) * kThreads + threadIdx.x;
+}
+
+unsigned elementwise_blocks(size_t vectors) {
+  return static_cast<unsigned>((vectors + kThreads * kInFlight - 1) / (kThreads * kInFlight));
+}
+
+__global__ void __launch_bounds__(kThreads) gelu_kernel(size_t vectors, const Bfloat16* z, Bfloat16* y) {
+  uint4 in[kInFlight];
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) < vectors) in[u] = reinterpret_cast<const uint4*>(z)[vector(u)];
+  }
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    Vector from, to;
+    widen8(in[u], from);
+    gelu(from, to);
+    reinterpret_cast<uint4*>(y)[vector(u)] = narrow8(to);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    gelu_gradient_kernel(size_t vectors, const Bfloat16* z, const Bfloat16* dy, Bfloat16* dz) {
+  uint4 in[kInFlight], d_in[kInFlight];
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    in[u] = reinterpret_cast<const uint4*>(z)[vector(u)];
+    d_in[u] = reinterpret_cast<const uint4*>(dy)[vector(u)];
+  }
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    Vector from, d;
+    widen8(in[u], from);
+    widen8(d_in[u], d);
+    gelu_gradient(from, d);
+    reinterpret_cast<uint4*>(dz)[vector(u)] = narrow8(d);
+  }
+}
+
+// Where y's vector `at` has its gate in gate_up, whose rows are twice as wide; its up lies `row_vectors` behind.
+__device__ __forceinline__ size_t gate_of(unsigned at, unsigned row_vectors) {
+  return size_t{at} + size_t{at / row_vectors} * row_vectors;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    swiglu_kernel(unsigned vectors, unsigned row_vectors, const uint4* __restrict__ gate_up, uint4* __restrict__ y) {
+  uint4 gates[kInFlight], ups[kInFlight];
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    const size_t gate = gate_of(static_cast<unsigned>(vector(u)), row_vectors);
+    gates[u] = gate_up[gate];
+    ups[u] = gate_up[gate + row_vectors];
+  }
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    Vector gate, up;
+    widen8(gates[u], gate);
+    widen8(ups[u], up);
+#pragma unroll
+    for (unsigned i = 0; i < kVector; ++i) up[i] *= gate[i] * sigmoid(gate[i]);
+    y[vector(u)] = narrow8(up);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    swiglu_gradient_kernel(unsigned vectors, unsigned row_vectors, const uint4* __restrict__ gate_up,
+                           const uint4* __restrict__ dy, uint4* __restrict__ d_gate_up) {
+  uint4 gates[kInFlight], ups[kInFlight], ds[kInFlight];
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    const size_t gate = gate_of(static_cast<unsigned>(vector(u)), row_vectors);
+    gates[u] = gate_up[gate];
+    ups[u] = gate_up[gate + row_vectors];
+    ds[u] = dy[vector(u)];
+  }
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    Vector gate, up, d;
+    widen8(gates[u], gate);
+    widen8(ups[u], up);
+    widen8(ds[u], d);
+#pragma unroll
+    for (unsigned i = 0; i < kVector; ++i) {
+      const float s = sigmoid(gate[i]);
+      up[i] *= d[i] * (s + gate[i] * s * (1.0F - s));  // d_gate
+      gate[i] *= s * d[i];                             // d_up
+    }
+    const size_t to = gate_of(static_cast<unsigned>(vector(u)), row_vectors);
+    d_gate_up[to] = narrow8(up);
+    d_gate_up[to + row_vectors] = narrow8(gate);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    dropout_kernel(size_t vectors, uint64_t seed, const uint64_t* stream_number, unsigned limit, float scale,
+                   uint64_t first, const Bfloat16* x, Bfloat16* y) {
+  uint4 in[kInFlight];
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) < vectors) in[u] = reinterpret_cast<const uint4*>(x)[vector(u)];
+  }
+  const uint64_t number = *stream_number;
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    if (vector(u) >= vectors) continue;
+    Vector values;
+    widen8(in[u], values);
+    const uint64_t counter = first / 4 + vector(u) * 2;
+    const uint4 low = philox(seed, number, counter), high = philox(seed, number, counter + 1);
+    const unsigned words[kVector] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+    for (unsigned i = 0; i < kVector; ++i) values[i] *= words[i] >= limit ? scale : 0.0F;
+    reinterpret_cast<uint4*>(y)[vector(u)] = narrow8(values);
+  }
+}
+
+// Blocks (x: 256 columns, y: part of the rows). A warp reads 512 bytes of a row; the warps take turns at the rows.
+__global__ void __launch_bounds__(kThreads)
+    column_parts_kernel(size_t rows, size_t columns, const Bfloat16* __restrict__ x, float* __restrict__ parts) {
+  __align__(16) __shared__ float shared[kWarps][kWarp * kVector];
+  const unsigned warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const size_t first_column = static_cast<size_t>(blockIdx.x) * kWarp * kVector;
+  const size_t column = first_column + lane * kVector;
+  const size_t part_rows = (rows + gridDim.y - 1) / gridDim.y, begin = blockIdx.y * part_rows;
+  const size_t end = column < columns ? min(begin + part_rows, rows) : 0;
+  float sums[kVector] = {};
+  for (size_t row = begin + warp; row < end; row += kWarps * kRowsInFlight) {
+    uint4 in[kRowsInFlight];
+#pragma unroll
+    for (unsigned u = 0; u < kRowsInFlight; ++u) {
+      const size_t at = row + u * kWarps;
+      in[u] = at < end ? *reinterpret_cast<const uint4*>(x + at * columns + column) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (unsigned u = 0; u < kRowsInFlight; ++u) {
+      Vector values;
+      widen8(in[u], values);
+#pragma unroll
+      for (unsigned i = 0; i < kVector; ++i) sums[i] += values[i];
+    }
+  }
+  float4* to = reinterpret_cast<float4*>(shared[warp] + lane * kVector);
+  to[0] = make_float4(sums[0], sums[1], sums[2], sums[3]);
+  to[1] = make_float4(sums[4], sums[5], sums[6], sums[7]);
+  __syncthreads();
+  static_assert(kThreads == kWarp * kVector, "a thread a column");
+  if (first_column + threadIdx.x >= columns) return;
+  float sum = shared[0][threadIdx.x];
+  for (unsigned other = 1; other < kWarps; ++other) sum += shared[other][threadIdx.x];
+  parts[blockIdx.y * columns + first_column + threadIdx.x] = sum;
+}
+
+struct SumGrid {
+  unsigned column_blocks = 0;
+  unsigned parts = 0;
+};
+
+SumGrid sum_grid(size_t rows, size_t columns) {
+  const size_t column_blocks = (columns + kThreads - 1) / kThreads;
+  const size_t most = (rows + kWarps * kRowsInFlight - 1) / (kWarps * kRowsInFlight);
+  const size_t wanted = (kSumBlocks + column_blocks - 1) / std::max<size_t>(column_blocks, 1);
+  return {static_cast<unsigned>(column_blocks), static_cast<unsigned>(std::clamp<size_t>(most, 1, wanted))};
+}
+
+Status check(size_t count, const char* what) {
+  if (count % kVector == 0 && count / kVector <= UINT32_MAX) return Status::ok();
+  return invalid_argument(std::string(what) + " must be a multiple of 8 below 2^35, not " + std::to_string(count));
+}
+
+}  // namespace
+
+Status gelu_forward(size_t count, const Bfloat16* z, Bfloat16* y, CudaStream stream) {
+  RETURN_IF_ERROR(check(count, "the elements of a gelu"));
+  const size_t vectors = count / kVector;
+  return launch("gelu_forward", gelu_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, z, y);
+}
+
+Status gelu_backward(size_t count, const Bfloat16* z, const Bfloat16* dy, Bfloat16* dz, CudaStream stream) {
+  RETURN_IF_ERROR(check(count, "the elements of a gelu"));
+  const size_t vectors = count / kVector;
+  return launch("gelu_backward", gelu_gradient_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, z, dy,
+                dz);
+}
+
+Status swiglu_forward(size_t rows, size_t columns, const Bfloat16* gate_up, Bfloat16* y, CudaStream stream) {
+  RETURN_IF_ERROR(check(columns, "the columns of a swiglu"));
+  RETURN_IF_ERROR(check(rows * columns, "the elements of a swiglu"));
+  const auto vectors = static_cast<unsigned>(rows * columns / kVector);
+  return launch("swiglu_forward", swiglu_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors,
+                static_cast<unsigned>(columns / kVector), reinterpret_cast<const uint4*>(gate_up),
+                reinterpret_cast<uint4*>(y));
+}
+
+Status swiglu_backward(size_t rows, size_t columns, const Bfloat16* gate_up, const Bfloat16* dy, Bfloat16* d_gate_up,
+                       CudaStream stream) {
+  RETURN_IF_ERROR(check(columns, "the columns of a swiglu"));
+  RETURN_IF_ERROR(check(rows * columns, "the elements of a swiglu"));
+  const auto vectors = static_cast<unsigned>(rows * columns / kVector);
+  return launch("swiglu_backward", swiglu_gradient_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors,
+                static_cast<unsigned>(columns / kVector), reinterpret_cast<const uint4*>(gate_up),
+                reinterpret_cast<const uint4*>(dy), reinterpret_cast<uint4*>(d_gate_up));
+}
+
+size_t column_sums_scratch(size_t rows, size_t columns) { return sum_grid(rows, columns).parts * columns; }
+
+Status column_sums(size_t rows, size_t columns, const Bfloat16* x, float* sums, float* scratch, CudaStream stream) {
+  RETURN_IF_ERROR(check(columns, "the columns of a sum"));
+  const SumGrid grid = sum_grid(rows, columns);
+  RETURN_IF_ERROR(launch("column_sums", column_parts_kernel, {{grid.column_blocks, grid.parts}, kThreads}, stream, rows,
+                         columns, x, scratch));
+  return sum_parts(grid.parts, columns, scratch, sums, nullptr, stream);
+}
+
+Status dropout(const kernels::Dropout& dropout, const uint64_t* stream_number, uint64_t first, size_t count,
+               const Bfloat16* x, Bfloat16* y, CudaStream stream) {
+  RETURN_IF_ERROR(check(count, "the elements of a dropout"));
+  if (first % 4 != 0 || !(dropout.probability >= 0 && dropout.probability < 1)) {
+    return invalid_argument("a dropout starts at a multiple of 4, with a probability from 0 to below 1");
+  }
+  if (dropout.probability == 0 && x == y) return Status::ok();
+  const auto limit = static_cast<unsigned>(static_cast<double>(dropout.probability) * 0x1p32);
+  const size_t vectors = count / kVector;
+  return launch("dropout", dropout_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, dropout.seed,
+                stream_number, limit, 1.0F / (1.0F - dropout.probability), first, x, y);
+}
+
+}  // namespace freshet::cuda

@@ -1,0 +1,165 @@
+#include "kernels/cuda/activation.h"
+
+#include <cmath>
+
+#include "kernels/activation.h"
+#include "tests/unit/kernels_cuda/support.h"
+
+namespace freshet::cuda {
+namespace {
+
+using kernels::Tile;
+
+class ActivationCuda : public CudaTest {
+ protected:
+  // A device's e^x is within 2 + 1.2 |x| units in the last place: 2^-17 for the x here, where |x| < 88. Then an element
+  // is rounded to bfloat16. Where terms cancel, what is left is an error relative to the terms: `terms` for each.
+  static void expect_rounded(const std::vector<float>& actual, const std::vector<float>& expected,
+                             const std::vector<float>& terms) {
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) {
+      const auto value = static_cast<double>(expected[i]);
+      ASSERT_NEAR(static_cast<double>(actual[i]), value,
+                  std::abs(value) * kRounding16 + std::abs(static_cast<double>(terms[i])) * 0x1p-16)
+          << "element " << i;
+    }
+  }
+  // From -10 to 10: the bend in the middle and both straight ends.
+  static std::vector<float> wide(size_t count, const std::string& name) { return random_values16(count, name, 10); }
+};
+
+// Counts within a block, over its end, and over a thread's vectors.
+constexpr size_t kCounts[] = {8, 64, 4096, 4104, 12288 + 8};
+
+TEST_F(ActivationCuda, GeluAgreesWithTheReference) {
+  for (size_t count : kCounts) {
+    const auto z = wide(count, "z"), dy = random_values16(count, "dy");
+    std::vector<float> kept = z, bias(count, 0), y(count), dz = dy;
+    kernels::ref::bias_gelu_forward({1, count, count}, bias.data(), kept.data(), y.data());
+    auto again = y;
+    kernels::ref::gelu_gradient({1, count, count}, z.data(), dz.data(), again.data());
+
+    Array<Bfloat16> z_in(narrowed(z)), dy_in(narrowed(dy)), y_out(count), dz_out(count);
+    for (int time = 0; time < 2; ++time) {
+      EXPECT_OK(gelu_forward(count, z_in.data(), y_out.data(), stream()));
+      EXPECT_OK(gelu_backward(count, z_in.data(), dy_in.data(), dz_out.data(), stream()));
+      expect_done();
+      expect_rounded(widened(y_out.values()), y, z);
+      expect_rounded(widened(dz_out.values()), dz, wide(count, "z"));
+    }
+    // In place, the same.
+    EXPECT_OK(gelu_backward(count, z_in.data(), dy_in.data(), dy_in.data(), stream()));
+    EXPECT_OK(gelu_forward(count, z_in.data(), z_in.data(), stream()));
+    expect_done();
+    EXPECT_EQ(z_in.values(), y_out.values());
+    EXPECT_EQ(dy_in.values(), dz_out.values());
+  }
+}
+
+TEST_F(ActivationCuda, GeluIsItselfFarOut) {
+  Array<Bfloat16> z(narrowed({-1e4F, -100, -20, 0, 20, 100, 1e4F, 1e9F})), y(size_t{8}),
+      d(narrowed(std::vector<float>(8, 1)));
+  EXPECT_OK(gelu_forward(8, z.data(), y.data(), stream()));
+  EXPECT_OK(gelu_backward(8, z.data(), d.data(), d.data(), stream()));
+  expect_done();
+  const auto z_values = widened(z.values()), values = widened(y.values()), slopes = widened(d.values());
+  for (size_t i : {0, 1, 2, 3}) EXPECT_EQ(std::abs(values[i]), 0.0F) << i;
+  for (size_t i : {4, 5, 6, 7}) EXPECT_EQ(values[i], z_values[i]) << i;
+  EXPECT_EQ(slopes, (std::vector<float>{0, 0, 0, 0.5F, 1, 1, 1, 1}));
+}
+
+TEST_F(ActivationCuda, SwigluAgreesWithTheReference) {
+  for (auto [rows, columns] : {std::pair{1, 8}, std::pair{3, 64}, std::pair{257, 24}, std::pair{5, 1600}}) {
+    const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(columns), count = r * c;
+    const auto gate_up = random_values16(2 * count, "gate_up", 6), dy = random_values16(count, "dy");
+    std::vector<float> y(count), d_gate_up(2 * count), again = dy, terms(2 * count, 40), y_terms(count, 40);
+    const Tile tile{r, c, 2 * c};
+    kernels::ref::swiglu_forward(tile, gate_up.data(), gate_up.data() + c, y.data(), c);
+    kernels::ref::swiglu_gradient(tile, gate_up.data(), gate_up.data() + c, dy.data(), d_gate_up.data(),
+                                  d_gate_up.data() + c, again.data(), c);
+    Array<Bfloat16> in(narrowed(gate_up)), dy_in(narrowed(dy)), y_out(count), d_out(2 * count);
+    for (int time = 0; time < 2; ++time) {
+      EXPECT_OK(swiglu_forward(r, c, in.data(), y_out.data(), stream()));
+      EXPECT_OK(swiglu_backward(r, c, in.data(), dy_in.data(), d_out.data(), stream()));
+      expect_done();
+      // gate and up are below 6: no term is above 6 * 6.
+      expect_rounded(widened(y_out.values()), y, y_terms);
+      expect_rounded(widened(d_out.values()), d_gate_up, terms);
+    }
+  }
+}
+
+TEST_F(ActivationCuda, ColumnSumsAgreeWithTheReference) {
+  for (auto [rows, columns] : {std::pair{1, 8}, std::pair{3, 64}, std::pair{257, 768}, std::pair{33, 1600},
+                               std::pair{1000, 264}, std::pair{20000, 8}}) {
+    const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(columns);
+    const auto x = random_values16(r * c, "x");
+    std::vector<float> expected(c);
+    kernels::ref::column_sums({r, c, c}, x.data(), expected.data());
+    Array<Bfloat16> in(narrowed(x));
+    Array<float> sums(c), scratch(column_sums_scratch(r, c));
+    EXPECT_OK(column_sums(r, c, in.data(), sums.data(), scratch.data(), stream()));
+    expect_done();
+    const auto actual = sums.values();
+    // Each of fewer than 600 additions in a row rounds a sum of at most `rows`; bfloat16 is added exactly while the sum
+    // is small.
+    expect_close(actual, expected, static_cast<double>(rows) * std::min(600, rows) * kRounding);
+    EXPECT_OK(column_sums(r, c, in.data(), sums.data(), scratch.data(), stream()));
+    expect_done();
+    expect_same_bits(sums.values(), actual);
+  }
+}
+
+TEST_F(ActivationCuda, ColumnSumsOfWholeNumbersAreExact) {
+  const size_t rows = 5000, columns = 16;
+  std::vector<float> x(rows * columns), expected(columns);
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<float>(i % 7 + i / columns % 3);
+    expected[i % columns] += x[i];
+  }
+  Array<Bfloat16> in(narrowed(x));
+  Array<float> sums(columns), scratch(column_sums_scratch(rows, columns));
+  EXPECT_OK(column_sums(rows, columns, in.data(), sums.data(), scratch.data(), stream()));
+  expect_done();
+  EXPECT_EQ(sums.values(), expected);
+}
+
+TEST_F(ActivationCuda, DropoutHasTheMaskOfTheCpu) {
+  for (size_t count : kCounts) {
+    for (uint64_t first : {uint64_t{0}, uint64_t{4}, (uint64_t{1} << 34) - 64}) {
+      kernels::Dropout dropout{0.3F, 0x123456789ABCDEF0, 0xFEDCBA9876543210};
+      const auto x = random_values16(count, "x");
+      auto expected = x;
+      kernels::dropout(dropout, first, count, expected.data());
+      Array<uint64_t> number(std::vector<uint64_t>{dropout.stream});
+      dropout.stream = 0;
+      Array<Bfloat16> in(narrowed(x)), out(count);
+      EXPECT_OK(cuda::dropout(dropout, number.data(), first, count, in.data(), out.data(), stream()));
+      EXPECT_OK(cuda::dropout(dropout, number.data(), first, count, in.data(), in.data(), stream()));
+      expect_done();
+      EXPECT_EQ(out.values(), narrowed(expected));
+      EXPECT_EQ(in.values(), narrowed(expected));
+    }
+  }
+}
+
+TEST_F(ActivationCuda, DropoutOfNothingIsACopy) {
+  const auto x = narrowed(random_values16(64, "x"));
+  Array<uint64_t> number(std::vector<uint64_t>{5});
+  Array<Bfloat16> in(x), out(size_t{64});
+  EXPECT_OK(dropout({0, 1, 2}, number.data(), 0, 64, in.data(), out.data(), stream()));
+  EXPECT_OK(dropout({0, 1, 2}, number.data(), 0, 64, in.data(), in.data(), stream()));
+  expect_done();
+  EXPECT_EQ(out.values(), x);
+  EXPECT_EQ(in.values(), x);
+}
+
+TEST_F(ActivationCuda, RefusesWhatItCannotTake) {
+  EXPECT_EQ(gelu_forward(12, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
+  EXPECT_EQ(swiglu_forward(2, 12, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
+  EXPECT_EQ(dropout({1, 1, 2}, nullptr, 0, 8, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
+  EXPECT_EQ(dropout({0.5F, 1, 2}, nullptr, 2, 8, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace freshet::cuda
