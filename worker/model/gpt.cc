@@ -29,6 +29,11 @@ bool adds_to_residual(const std::string& name) {
 
 }  // namespace
 
+uint64_t gpt_dropout_stream(const GptConfig& config, uint64_t step, size_t site) {
+  static const uint64_t kFirst = stream_of("dropout of gpt");
+  return kFirst + step * gpt_dropout_sites(config) + site;
+}
+
 Result<GptModel> GptModel::create(const GptConfig& config) {
   RETURN_IF_ERROR(config.check());
   return GptModel(config);

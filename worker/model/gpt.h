@@ -34,6 +34,11 @@ struct GptBatch {
   size_t rows() const { return sequences * length; }
 };
 
+// Dropout's masks are drawn behind the embedding (site 0) and on what each half of a layer adds (sites 1 to 2 layers).
+inline size_t gpt_dropout_sites(const GptConfig& config) { return 1 + 2 * size_t{config.layers}; }
+// kernels::Dropout::stream of a site's mask; its elements are those of [sequence of the global batch][token][width].
+uint64_t gpt_dropout_stream(const GptConfig& config, uint64_t step, size_t site);
+
 // The parameters in the forms that the products take them in.
 struct GptParameters {
   const float* values = nullptr;

@@ -1,4 +1,3 @@
-#include "base/random.h"
 #include "kernels/activation.h"
 #include "kernels/attention.h"
 #include "kernels/dropout.h"
@@ -51,10 +50,8 @@ void GptPass::round(const GptRows& rows, const TileRange& tile) {
 
 void GptPass::drop(size_t site, size_t begin, size_t end, float* rows) const {
   if (dropout_ == 0) return;
-  static const uint64_t kStream = stream_of("dropout of gpt");
-  const uint64_t sites = 1 + 2 * uint64_t{config_.layers};
   const uint64_t first_row = batch_.first_sequence * batch_.length + begin;
-  kernels::dropout({dropout_, batch_.dropout_seed, kStream + batch_.dropout_step * sites + site},
+  kernels::dropout({dropout_, batch_.dropout_seed, gpt_dropout_stream(config_, batch_.dropout_step, site)},
                    first_row * config_.width, (end - begin) * config_.width, rows + begin * config_.width);
 }
 
