@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "proto/recipe.pb.h"
+
 namespace freshet::worker {
 namespace {
 

@@ -6,9 +6,12 @@
 
 #include "base/status.h"
 #include "kernels/rowwise_adagrad.h"
-#include "proto/recipe.pb.h"
 #include "worker/train/guards.h"
 #include "worker/train/schedule.h"
+
+namespace freshet::v1 {
+class TrainStep;
+}
 
 namespace freshet::worker {
 

@@ -4,6 +4,8 @@
 #include <numbers>
 #include <string>
 
+#include "proto/recipe.pb.h"
+
 namespace freshet::worker {
 namespace {
 

@@ -5,7 +5,10 @@
 #include <cstdint>
 
 #include "base/status.h"
-#include "proto/recipe.pb.h"
+
+namespace freshet::v1 {
+class Schedule;
+}
 
 namespace freshet::worker {
 

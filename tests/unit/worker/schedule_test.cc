@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "proto/recipe.pb.h"
+
 namespace freshet::worker {
 namespace {
 
