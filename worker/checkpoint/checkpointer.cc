@@ -11,7 +11,6 @@
 #include "proto/json.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/memory_room.h"
-#include "worker/checkpoint/shard.h"
 
 namespace freshet::worker {
 namespace {
@@ -69,38 +68,37 @@ v1::CheckpointInfo Checkpointer::info_of(const Progress& progress) const {
   return info;
 }
 
-Status Checkpointer::after_step(const Progress& progress, const TrainingMemory& memory, bool last) {
+Result<bool> Checkpointer::is_due(uint64_t step) {
   bool by_time = options_.every.us > 0 && clock_.monotonic() - begun_at_ >= options_.every;
   RETURN_IF_ERROR(advance(by_time));
-  if (options_.every_steps > 0 && progress.step % options_.every_steps == 0) overdue_ = true;
-  if (overdue_ && !last && phase_ == Phase::kNone) begin(progress, memory);
-  return Status::ok();
+  if (options_.every_steps > 0 && step % options_.every_steps == 0) overdue_ = true;
+  return overdue_ && phase_ == Phase::kNone;
 }
 
-void Checkpointer::begin(const Progress& progress, const TrainingMemory& memory) {
+void Checkpointer::begin(const Progress& progress, const TrainingSnapshot& training) {
   Time start = clock_.monotonic();
   overdue_ = false;
   begun_at_ = start;
   pending_ = info_of(progress);
   seconds_ = 0;
   size_t tables = 0;  // elements, which are in front
-  for (size_t t = 0; t < memory.tables.size(); ++t) tables += tensors_[t].size;
-  segment_ = {tables + memory.segment.begin, tables + memory.segment.end};
+  for (size_t t = 0; t < training.tables.size(); ++t) tables += tensors_[t].size;
+  segment_ = {tables + training.segment.begin, tables + training.segment.end};
   place_ = memory_is_short_ ? places_.size() - 1 : 0;
-  copied_.store(false, std::memory_order_relaxed);
-  start_writing(&memory);
+  copied_.store(training.wait != nullptr, std::memory_order_relaxed);
+  start_writing(&training);
   stall_seconds_ = (clock_.monotonic() - start).to_seconds();
 }
 
-// `memory`: of a training that is to be copied first; null when it has been.
-void Checkpointer::start_writing(const TrainingMemory* memory) {
+// `training`: what is to be copied first; null when it has been.
+void Checkpointer::start_writing(const TrainingSnapshot* training) {
   phase_ = Phase::kWriting;
-  if (memory == nullptr) {
+  if (training == nullptr) {
     background_.start([this](const std::atomic<bool>& stop) { return write(stop); });
     return;
   }
-  background_.start([this, memory = *memory](const std::atomic<bool>& stop) {
-    copy(memory);
+  background_.start([this, training = *training](const std::atomic<bool>& stop) {
+    copy(training);
     return write(stop);
   });
 }
@@ -115,31 +113,38 @@ void Checkpointer::copy_tables(const std::vector<TableMemory>& tables) {
   }
 }
 
-void Checkpointer::copy(const TrainingMemory& memory) {
-  copy_status_ = Status::ok();
-  const size_t size = memory.segment.size();
-  const float* from[] = {memory.parameters.data() + memory.segment.begin, memory.m.data(), memory.v.data()};
-  try {
-    // Not set to zero first: its pages are new, and each is touched once.
-    if (copied_size_ != size) copied_values_ = std::make_unique_for_overwrite<float[]>(3 * size);
-    copied_size_ = size;
-    copy_tables(memory.tables);
-  } catch (const std::bad_alloc&) {
-    copied_size_ = 0;
-    copy_status_ = resource_exhausted("there is no memory for a copy of parameters and moments");
-  }
-  const size_t pieces = (size + kCopiedElements - 1) / kCopiedElements;
-  if (copy_status_.is_ok()) {
-    copy_status_ = pool_.run(3 * pieces, [&](size_t index, unsigned) {
-      const size_t begin = index % pieces * kCopiedElements, end = std::min(size, begin + kCopiedElements);
-      const float* values = from[index / pieces];
-      std::copy(values + begin, values + end, copied_values_.get() + index / pieces * size + begin);
-      return Status::ok();
-    });
+void Checkpointer::copy(const TrainingSnapshot& training) {
+  if (training.wait) {
+    values_ = {segment_, training.parameters, training.m, training.v};
+    copy_status_ = training.wait();
+  } else {
+    copy_status_ = copy_segment(training);
   }
   copied_.store(true, std::memory_order_release);
   copied_.notify_all();
   CRASH_POINT("snapshot.copy.after");
+}
+
+Status Checkpointer::copy_segment(const TrainingSnapshot& training) {
+  const size_t size = segment_.size();
+  try {
+    // Not set to zero first: its pages are new, and each is touched once.
+    if (copied_size_ != size) copied_values_ = std::make_unique_for_overwrite<float[]>(3 * size);
+    copied_size_ = size;
+    copy_tables(training.tables);
+  } catch (const std::bad_alloc&) {
+    copied_size_ = 0;
+    return resource_exhausted("there is no memory for a copy of parameters and moments");
+  }
+  values_ = {segment_, copied_values_.get(), copied_values_.get() + size, copied_values_.get() + 2 * size};
+  const float* from[] = {training.parameters, training.m, training.v};
+  const size_t pieces = (size + kCopiedElements - 1) / kCopiedElements;
+  return pool_.run(3 * pieces, [&](size_t index, unsigned) {
+    const size_t begin = index % pieces * kCopiedElements, end = std::min(size, begin + kCopiedElements);
+    const float* values = from[index / pieces];
+    std::copy(values + begin, values + end, copied_values_.get() + index / pieces * size + begin);
+    return Status::ok();
+  });
 }
 
 Status Checkpointer::write(const std::atomic<bool>& stop) {
@@ -155,8 +160,8 @@ Status Checkpointer::write(const std::atomic<bool>& stop) {
   for (size_t begin = segment_.begin, end = 0; begin < segment_.end; begin = end) {
     // Borders are multiples of the same size for any number of ranks, but for those of the segments.
     end = std::min((begin / kShardElements + 1) * kShardElements, segment_.end);
-    const float* at = copied_values_.get() + (begin - segment_.begin);
-    const ShardValues values{{begin, end}, at, at + copied_size_, at + 2 * copied_size_};
+    const size_t at = begin - segment_.begin;
+    const ShardValues values{{begin, end}, values_.parameters + at, values_.m + at, values_.v + at};
     shards.push_back([&, values] { return write_shard(directory, tensors_, values, stop); });
   }
   for (size_t t = 0; t < tables_.size(); ++t) {

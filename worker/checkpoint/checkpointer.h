@@ -1,5 +1,6 @@
 // Checkpoints beside a training. When one is due, a thread of each rank copies the rank's segment while the next step
-// is computed (only the optimizer changes it, and waits for the copy), writes it and syncs it; rank 0 seals once all
+// is computed (only the optimizer changes it, and waits for the copy), or waits for the copy that is made of a device's
+// memory; then it writes it and syncs it; rank 0 seals once all
 // ranks have said, after some later step, that theirs is on disk. At most one is under way; one that falls due
 // meanwhile is made as soon as that one is sealed. What fails costs that checkpoint, not the training. All ranks make
 // the same calls, on the thread that owns the Communicator; nothing that reaches the weights passes through here but
@@ -20,6 +21,7 @@
 #include "proto/artifact.pb.h"
 #include "worker/checkpoint/background.h"
 #include "worker/checkpoint/checkpoint_directory.h"
+#include "worker/checkpoint/shard.h"
 #include "worker/checkpoint/tensors.h"
 #include "worker/checkpoint/training_state.h"
 #include "worker/comm/communicator.h"
@@ -64,8 +66,11 @@ class Checkpointer {
   // Before the optimizer changes anything: returns when what is being copied has been copied.
   void wait_until_copied();
 
-  // After a step. `last`: of the training, after which none is begun.
-  Status after_step(const Progress& progress, const TrainingMemory& memory, bool last);
+  // Once behind each step but the last of the training, before the next: whether begin() has to follow. The same on all
+  // ranks. The step itself need not be over.
+  Result<bool> is_due(uint64_t step);
+  // Of the training after the step that is_due() was asked about.
+  void begin(const Progress& progress, const TrainingSnapshot& training);
 
   // Brings the one under way to its end.
   Status finish();
@@ -94,10 +99,10 @@ class Checkpointer {
   static std::vector<Place> places_of(const CheckpointOptions& options);
   bool is_in_memory(size_t place) const { return place + 1 < places_.size(); }
   Status advance(bool is_due);
-  void begin(const Progress& progress, const TrainingMemory& memory);
-  void start_writing(const TrainingMemory* memory);
+  void start_writing(const TrainingSnapshot* training);
   void copy_tables(const std::vector<TableMemory>& tables);
-  void copy(const TrainingMemory& memory);
+  void copy(const TrainingSnapshot& training);
+  Status copy_segment(const TrainingSnapshot& training);
   Status write(const std::atomic<bool>& stop);
   uint64_t bytes_of_all_ranks() const;
   Status seal(const v1::CheckpointInfo& info);
@@ -127,7 +132,8 @@ class Checkpointer {
   // Of the background thread while it is at work.
   Range segment_;  // among all tensors' elements
   Status copy_status_;
-  std::unique_ptr<float[]> copied_values_;  // of the segment: parameters, m, v
+  ShardValues values_;  // of the segment: copied here, or what the training has copied by itself
+  std::unique_ptr<float[]> copied_values_;
   size_t copied_size_ = 0;
   std::vector<TableCopy> tables_;
   std::optional<v1::NumericsFingerprint> numerics_;

@@ -1,11 +1,13 @@
 // What a training must have to go on from a step with the same bits: where it stands, and the memory that only the
-// optimizer's step changes. Plain data; TrainingMemory does not own what it shows.
+// optimizer's step changes. Plain data, which does not own what it shows.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
+#include "base/status.h"
 #include "worker/comm/reduce.h"
 
 namespace freshet::worker {
@@ -32,6 +34,18 @@ struct TrainingMemory {
   Range segment;
   std::span<float> m, v;
   std::vector<TableMemory> tables;
+};
+
+// What a checkpoint takes of one rank: parameters and moments of the segment that it owns, and its tables.
+struct TrainingSnapshot {
+  Range segment;  // of the parameters but those of tables
+  const float* parameters = nullptr;
+  const float* m = nullptr;
+  const float* v = nullptr;
+  std::vector<TableMemory> tables;
+  // None: this is the memory that the next update changes. Else it is a copy of it, whole once this has returned (on
+  // any thread), that stays until the next snapshot is asked for.
+  std::function<Status()> wait;
 };
 
 }  // namespace freshet::worker

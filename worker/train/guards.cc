@@ -18,22 +18,36 @@ double median_of(std::vector<double> values) {
 std::string Guards::find_trouble(const Numbers& numbers) const {
   if (!std::isfinite(numbers.loss)) return "the loss is not finite";
   if (!std::isfinite(numbers.gradient_norm)) return "the gradient is not finite";
-  // A median of few losses says little, and the first of a training fall fast.
-  if (options_.loss_spike_ratio == 0 || recent_losses_.size() < options_.loss_window) return "";
-  double median = median_of(recent_losses_);
-  if (!(numbers.loss > options_.loss_spike_ratio * median)) return "";
+  const double limit = loss_limit(numbers.step);
+  if (limit == 0 || !(numbers.loss > limit)) return "";
   char text[128];
   std::snprintf(text, sizeof text, "the loss of %.6g is above %.6g times the median of the last %zu, %.6g,",
-                numbers.loss, options_.loss_spike_ratio, recent_losses_.size(), median);
+                numbers.loss, options_.loss_spike_ratio, options_.loss_window, *median_before(numbers.step));
   return text;
+}
+
+std::optional<double> Guards::median_before(uint64_t step) const {
+  const size_t unknown = is_late_ && newest_ + 1 == step ? 1 : 0;
+  // A median of few losses says little, and the first of a training fall fast.
+  if (options_.loss_spike_ratio == 0 || recent_losses_.size() < options_.loss_window + unknown) return std::nullopt;
+  const auto end = recent_losses_.end() - static_cast<ptrdiff_t>(unknown);
+  return median_of({end - static_cast<ptrdiff_t>(options_.loss_window), end});
+}
+
+double Guards::loss_limit(uint64_t step) const {
+  const std::optional<double> median = median_before(step);
+  return median ? options_.loss_spike_ratio * *median : 0;
 }
 
 Result<Guards::Action> Guards::judge(const Numbers& numbers, bool may_roll_back, std::string* trouble) {
   *trouble = find_trouble(numbers);
   if (trouble->empty()) {
     if (options_.loss_spike_ratio > 0) {
-      if (recent_losses_.size() == options_.loss_window) recent_losses_.erase(recent_losses_.begin());
+      if (recent_losses_.size() == options_.loss_window + (is_late_ ? 1 : 0)) {
+        recent_losses_.erase(recent_losses_.begin());
+      }
       recent_losses_.push_back(numbers.loss);
+      newest_ = numbers.step;
     }
     return Action::kGoOn;
   }
@@ -52,11 +66,13 @@ Result<Guards::Action> Guards::judge(const Numbers& numbers, bool may_roll_back,
   return Action::kRollBack;
 }
 
-void Guards::restore(const std::vector<uint64_t>& skipped, std::vector<double> recent_losses) {
+void Guards::restore(const std::vector<uint64_t>& skipped, std::vector<double> recent_losses, uint64_t step) {
   skipped_.insert(skipped.begin(), skipped.end());
   // Another attempt went back once for each of these, but for what was left out from the start.
   rollbacks_ = std::max(rollbacks_, static_cast<uint32_t>(skipped_.size() - left_out_));
   recent_losses_ = std::move(recent_losses);
+  newest_ = step;
+  while (skipped_.contains(newest_)) --newest_;
 }
 
 }  // namespace freshet::worker

@@ -1,22 +1,22 @@
-// The training loop: passes over an objective's examples, in global batches of fixed micro-batches that ranks and
-// threads share, gradients summed in the fixed tree, AdamW on the segment of the parameters that a rank owns. The
-// resulting weights are the same bits for any number of ranks and threads, and whether or not it was interrupted and
-// went on from a checkpoint. One object per rank, used on one thread; all ranks make the same calls. It reports through
-// callbacks and writes no files by itself.
+// The training loop: passes over an engine's examples in global batches, what follows from a step's numbers, and
+// checkpoints between steps. The resulting weights are the same bits for any number of ranks and threads, and whether
+// or not it was interrupted and went on from a checkpoint. One object per rank, used on one thread; all ranks make the
+// same calls. It reports through callbacks and writes no files by itself.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "base/status.h"
 #include "worker/checkpoint/checkpointer.h"
 #include "worker/comm/communicator.h"
-#include "worker/comm/reduce.h"
-#include "worker/comm/tree.h"
 #include "worker/train/guards.h"
 #include "worker/train/objective.h"
 #include "worker/train/options.h"
+#include "worker/train/step_engine.h"
 #include "worker/train/thread_pool.h"
 
 namespace freshet::worker {
@@ -46,8 +46,9 @@ struct TrainHooks {
 
 class Trainer {
  public:
-  // invalid_argument when there are more ranks than micro-batches. `parameters`: where training starts; the same on all
-  // ranks. Everything named here must outlive the trainer.
+  // invalid_argument when there are more ranks than micro-batches. What the engine uses must outlive the trainer.
+  static Result<Trainer> create(std::unique_ptr<StepEngine> engine, const TrainOptions& options, Communicator* comm);
+  // With a CpuStep of these.
   static Result<Trainer> create(Objective* objective, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
                                 std::vector<float> parameters);
 
@@ -58,63 +59,35 @@ class Trainer {
     return run(TrainHooks{on_step, nullptr, {}, {}, {}});
   }
 
-  // All parameters, on every rank, but those of tables that the objective trains by itself.
-  const std::vector<float>& parameters() const { return parameters_; }
   uint64_t steps_done() const { return step_; }
   // Steps whose batch was left out, ascending.
   std::vector<uint64_t> skipped_steps() const { return guards_.skipped(); }
 
-  // AdamW's two moments for all of them, and the numbers that row-wise AdaGrad keeps for the rows of tables, on rank 0;
-  // collective.
-  struct OptimizerState {
-    std::vector<float> m, v, row_sums;
-  };
-  Result<OptimizerState> gather_optimizer_state();
-
-  // The last call: all parameters, on rank 0 with the tables in front, as training started from them; collective.
-  Result<std::vector<float>> take_parameters();
+  // As the engine's.
+  Result<OptimizerState> gather_optimizer_state() { return engine_->gather_optimizer_state(); }
+  Result<std::vector<float>> take_parameters() { return engine_->take_parameters(); }
 
   static uint64_t steps_of(const TrainOptions& options, size_t examples);
 
  private:
-  struct BatchNumbers {
-    double loss_sum = 0;
-    double norm = 0;
-  };
-
-  Trainer(Objective* objective, const TrainOptions& options, Communicator* comm, ThreadPool* pool,
-          std::vector<float> parameters);
-  // The next step, which moves step_ on unless it goes wrong and training goes back to an earlier one.
-  Status run_step(const TrainHooks& hooks);
-  Status take(Guards::Action action, const std::string& trouble, const float* gradient, const StepResult& result,
-              const TrainHooks& hooks);
-  Status resume(const TrainHooks& hooks, bool may_start_over);
-  size_t leaves_of(size_t rows) const;
-  TrainingMemory memory();
+  Trainer(std::unique_ptr<StepEngine> engine, const TrainOptions& options, Communicator* comm);
+  StepPlan plan_of(uint64_t step) const;
   Progress progress() const;
-  Status sum_micro_batches(uint64_t pass, uint64_t cursor, size_t batch_rows, SubtreeSums* sums);
-  void round_parameters(Range range);
-  Status share_parameters();
-  Result<BatchNumbers> share_numbers(const float* gradient);
-  void update(const float* gradient, const StepResult& result);
+  Status resume(const TrainHooks& hooks, bool may_start_over);
+  Status begin_step(const TrainHooks& hooks);
+  // The oldest that has begun: moves step_ on unless it went wrong and training goes back to an earlier one.
+  Status end_step(const TrainHooks& hooks);
 
-  Objective* const objective_;
   const TrainOptions options_;
   Communicator* comm_;
-  ThreadPool* pool_;
-  std::vector<float> parameters_;
-  std::unique_ptr<BufferPool> buffers_;
-  TreeReducer reducer_;
-  const std::vector<Range> decayed_;  // of all parameters
-  std::vector<float> m_, v_;          // of the own segment
-  uint64_t step_ = 0;
-  uint64_t batches_a_pass_ = 0;
-  uint64_t steps_ = 0;
+  std::unique_ptr<StepEngine> engine_;
+  const uint64_t batches_a_pass_;
+  const uint64_t steps_;
   Guards guards_;
-  Range micro_batches_;                             // those of this rank
-  std::vector<uint32_t> examples_;                  // of them, in this step
-  std::vector<std::unique_ptr<ThreadPool>> alone_;  // of one thread, one for each
-  std::vector<double> losses_, block_sums_;         // of the whole batch and all parameters
+  uint64_t step_ = 0;               // done
+  uint64_t begun_ = 0;              // or about to be left out
+  uint64_t asked_ = 0;              // the checkpointer, whether one is due after this step
+  bool checkpoint_is_due_ = false;  // after step begun_
 };
 
 }  // namespace freshet::worker

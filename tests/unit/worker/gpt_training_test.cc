@@ -66,7 +66,7 @@ Result<std::vector<float>> train(Communicator* comm, unsigned threads, const Gpt
     losses.push_back(static_cast<float>(step.loss));
     return Status::ok();
   }));
-  std::vector<float> result = trainer.parameters();
+  ASSIGN_OR_RETURN(std::vector<float> result, trainer.take_parameters());
   result.insert(result.end(), losses.begin(), losses.end());
   return result;
 }
@@ -128,7 +128,7 @@ TEST_P(GptTrainingBits, AreThoseOfATrainingThatDidNotStop) {
       return step.step == stop_at ? cancelled("stopped") : Status::ok();
     };
     RETURN_IF_ERROR(trainer.run(hooks));
-    return trainer.parameters();
+    return trainer.take_parameters();
   };
   EXPECT_EQ(run(8).status().message(), "stopped");
   EXPECT_TRUE(run(0).value() == expected);

@@ -80,6 +80,27 @@ TEST(Guards, KnowASpikeByTheMedianOfAFullWindow) {
   EXPECT_EQ(judge(&guards, 4, 18.5).value(), Action::kRollBack);
 }
 
+// Step 6 begins before the loss of step 5 is known.
+TEST(Guards, ThatAreLateMeasureAStepByTheLossesBeforeTheNewest) {
+  GuardOptions options;
+  options.loss_spike_ratio = 2;
+  options.loss_window = 3;
+  Guards guards(options, true);
+  for (uint64_t step = 1; step <= 3; ++step) EXPECT_EQ(judge(&guards, step, 1).value(), Action::kGoOn);
+  EXPECT_EQ(guards.loss_limit(4), 0) << "two losses make no window";
+  EXPECT_EQ(guards.loss_limit(5), 2);
+  for (uint64_t step = 4; step <= 5; ++step) EXPECT_EQ(judge(&guards, step, 1.5).value(), Action::kGoOn);
+  EXPECT_EQ(guards.loss_limit(6), 2) << "of 1, 1, 1.5, whether step 5 is known or not";
+  EXPECT_EQ(guards.loss_limit(7), 3);
+  EXPECT_EQ(judge(&guards, 6, 2.5).value(), Action::kRollBack);
+  // A checkpoint holds what that takes; a step that was left out made no loss.
+  Guards resumed(options, true);
+  resumed.restore({}, guards.recent_losses(), 5);
+  EXPECT_EQ(resumed.loss_limit(6), 2);
+  resumed.restore({6}, guards.recent_losses(), 6);
+  EXPECT_EQ(resumed.loss_limit(7), 3);
+}
+
 TEST(Guards, KeepWhatTheyDecidedAfterAReturn) {
   GuardOptions options;
   options.rollbacks_max = 2;

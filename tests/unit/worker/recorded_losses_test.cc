@@ -60,7 +60,7 @@ Recording train(bool binary) {
     return Status::ok();
   });
   EXPECT_TRUE(status.is_ok()) << status.to_string();
-  recording.weights = weights_digest(model->tensors(), trainer->parameters().data());
+  recording.weights = weights_digest(model->tensors(), trainer->take_parameters()->data());
   return recording;
 }
 

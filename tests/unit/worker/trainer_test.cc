@@ -9,6 +9,7 @@
 #include "tests/unit/worker/shared_floats.h"
 #include "tests/unit/worker/synthetic.h"
 #include "worker/comm/local.h"
+#include "worker/train/cpu_step.h"
 #include "worker/train/tabular_objective.h"
 
 namespace freshet::worker {
@@ -47,9 +48,9 @@ Status train(Communicator* comm, unsigned threads, const TrainOptions& o, const 
     outcome->losses.push_back(static_cast<float>(step.gradient_norm));
     return Status::ok();
   }));
-  outcome->weights = trainer.parameters();
   ASSIGN_OR_RETURN(auto state, trainer.gather_optimizer_state());
   outcome->m = std::move(state.m);
+  ASSIGN_OR_RETURN(outcome->weights, trainer.take_parameters());
   return Status::ok();
 }
 
@@ -118,14 +119,16 @@ TEST(Trainer, FollowsTheSchedule) {
   SingleCommunicator comm;
   ThreadPool pool(1);
   auto objective = TabularObjective::create(model, rows, o.micro_batch_rows, 1).value();
-  auto trainer = Trainer::create(&objective, o, &comm, &pool, start).value();
+  auto engine = std::make_unique<CpuStep>(&objective, o, &comm, &pool, start);
+  const std::vector<float>& parameters = engine->flat_parameters();
+  auto trainer = Trainer::create(std::move(engine), o, &comm).value();
   std::vector<double> ratios;
   Status status = trainer.run([&](const StepResult& step) {
     ratios.push_back(step.learning_rate / o.learning_rate);
     if (step.step > 1) return Status::ok();
     float longest = 0;
     for (size_t i = 0; i < start.size(); ++i) {
-      longest = std::max(longest, std::fabs(trainer.parameters()[i] - start[i]));
+      longest = std::max(longest, std::fabs(parameters[i] - start[i]));
     }
     EXPECT_NEAR(longest / static_cast<float>(o.learning_rate), 0.25F, 1e-3F);
     return Status::ok();
