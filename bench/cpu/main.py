@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 
-import state
-from trainee import Trainee
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "bench"))
+import state  # noqa: E402
+from trainee import Trainee  # noqa: E402
+
 TORCH = pathlib.Path(os.environ["FRESHET_DEPS_DIR"]) / "torch"
 
 # micro_batches: into how many Freshet divides the batch. One is spread over all threads, a tile of a product each; two small
