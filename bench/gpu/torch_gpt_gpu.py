@@ -1,0 +1,112 @@
+"""GPT training in PyTorch on a GPU (bench/gpt_modules.py), as its users write it: torch.compile, scaled_dot_product_attention,
+fused AdamW, bfloat16 by autocast over float weights or with weights and moments in bfloat16. The vocabulary is filled up to a
+multiple of 128, which makes PyTorch's products faster. Batches lie on the device before they are needed, and losses are read
+when all steps are done. bench/gpu/main.py asks for a number of steps a line."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy
+import torch
+from torch.nn import functional
+
+from torch_turns import serve_steps
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+from gpt_modules import Gpt, load_weights, parameter_groups  # noqa: E402
+
+
+class GpuGpt(Gpt):
+    def __init__(self, config):
+        super().__init__(dict(config, vocabulary=(config["vocabulary"] + 127) // 128 * 128))
+        self.vocabulary = config["vocabulary"]
+
+    def head(self, x, targets):
+        logits = functional.linear(self.ln_f(x).view(-1, x.shape[-1]), self.wte.weight)
+        return functional.cross_entropy(logits[:, :self.vocabulary].float(), targets.reshape(-1))
+
+
+def choose_attention(backend):
+    torch.backends.cuda.enable_flash_sdp(backend == "flash")
+    torch.backends.cuda.enable_cudnn_sdp(backend == "cudnn")
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_math_sdp(False)
+
+
+def initialise(model):
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.02)
+
+
+def compiled(model, how):
+    """"blocks": each block for itself, which takes one compilation for all of them."""
+    if how == "no":
+        return model
+    if how == "blocks":
+        for block in model.h:
+            block.compile()
+        model.head = torch.compile(model.head)
+        return model
+    return torch.compile(model, mode=None if how == "default" else how)
+
+
+class Training:
+    def __init__(self, options):
+        config = json.loads(options.config)
+        self.device = torch.device(options.device)
+        if self.device.type == "cuda":
+            choose_attention(options.attention)
+            torch.set_float32_matmul_precision("high")
+        with self.device:
+            model = GpuGpt(config)
+            if options.weights:
+                load_weights(model, options.weights)
+            else:
+                initialise(model)
+        if options.precision == "pure":
+            model.to(torch.bfloat16)
+        self.autocast = options.precision == "autocast"
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, config["weight_decay"]), lr=config["learning_rate"],
+                                           betas=(0.9, 0.95), eps=1e-8, fused=True)
+        self.parameters, self.clip = list(model.parameters()), config["clip_norm"]
+        self.model = compiled(model, options.compile)
+        shape = (-1, config["batch"], config["length"] + 1)
+        if options.batches:
+            tokens = numpy.fromfile(options.batches, dtype=numpy.int32).reshape(shape)
+        else:
+            tokens = numpy.random.default_rng(1).integers(0, config["vocabulary"], (4, *shape[1:]))
+        self.batches = torch.from_numpy(tokens.astype(numpy.int64)).to(self.device)
+        self.next = 0
+
+    def step(self):
+        batch = self.batches[self.next % len(self.batches)]
+        self.next += 1
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            loss = self.model(batch[:, :-1], batch[:, 1:])
+        loss.backward()
+        if self.clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach().clone()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="JSON")
+    parser.add_argument("--weights", help="safetensors; without it GPT-2's initial distribution")
+    parser.add_argument("--batches", help="int32, [step][batch][length + 1]; without it random tokens")
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--precision", default="autocast", choices=["autocast", "pure", "float"])
+    parser.add_argument("--compile", default="default", choices=["no", "default", "blocks", "max-autotune-no-cudagraphs",
+                                                                 "max-autotune", "reduce-overhead"])
+    parser.add_argument("--attention", default="flash", choices=["flash", "cudnn"])
+    training = Training(parser.parse_args())
+    serve_steps(training.device, training.step)
+
+
+if __name__ == "__main__":
+    main()
