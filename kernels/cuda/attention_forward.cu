@@ -3,10 +3,9 @@
 // down to the first; while it works on one, cp.async brings the next. Only tiles that the diagonal crosses are masked.
 #include <cmath>
 
+#include "kernels/cuda/attention_softmax.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/attention_versions.h"
-#include "kernels/cuda/exp2.cuh"
-#include "kernels/cuda/sums.cuh"
 
 namespace freshet::cuda {
 namespace {
@@ -27,8 +26,6 @@ struct Arguments {
   float scale;  // of a score, in base 2
 };
 
-// The largest and the sum of a row are kept in the four lanes that hold its scores: the first the same in all, the
-// second each its own part.
 template <int kSize>
 __global__ void __launch_bounds__(kWarps<kSize> * 32, kSize == 64 ? 2 : 1)
     attention_forward_kernel(const Arguments arguments) {
@@ -58,9 +55,8 @@ __global__ void __launch_bounds__(kWarps<kSize> * 32, kSize == 64 ? 2 : 1)
   const LaneOffsets<kSize> lane;
   const int warp_row = static_cast<int>(threadIdx.x / 32) * kWarpRows, warp_first = first + warp_row;
   unsigned q_fragments[kFragments][kSize == 64 ? kSize / 16 : 1][4];  // of heads of 128 they are read again and again
-  float out[kFragments][kSize / 8][4] = {}, sum[kFragments][2] = {}, largest[kFragments][2];
-#pragma unroll
-  for (int f = 0; f < kFragments; ++f) largest[f][0] = largest[f][1] = -INFINITY;
+  float out[kFragments][kSize / 8][4] = {};
+  RowSums rows[kFragments];
 
   for (int tile = last_tile; tile >= 0; --tile) {
     wait_for_copies<0>();
@@ -92,53 +88,11 @@ __global__ void __launch_bounds__(kWarps<kSize> * 32, kSize == 64 ? 2 : 1)
         },
         k_tiles + tile % 2 * kTile, lane, 0);
 
-    if (column + kColumns - 1 > warp_first) {
-      const int row = warp_first + static_cast<int>(threadIdx.x % 32 / 4);
-      const int own_column = column + static_cast<int>(threadIdx.x % 4) * 2;
-#pragma unroll
-      for (int f = 0; f < kFragments; ++f) {
-#pragma unroll
-        for (int n = 0; n < kColumns / 8; ++n) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            if (own_column + 8 * n + i % 2 > row + 16 * f + i / 2 * 8) scores[f][n][i] = -INFINITY;
-          }
-        }
-      }
-    }
-
-    // Every row's first tile holds a key that it may see, so the largest is finite from then on.
     unsigned p[kFragments][kColumns / 16][4];
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float top = largest[f][half];
-#pragma unroll
-        for (int n = 0; n < kColumns / 8; ++n) {
-          top = fmaxf(top, fmaxf(scores[f][n][2 * half], scores[f][n][2 * half + 1]));
-        }
-        top = fmaxf(top, __shfl_xor_sync(kFullMask, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(kFullMask, top, 2));
-        const float shrink = exp2_approximate((largest[f][half] - top) * arguments.scale);
-        const float offset = top * arguments.scale;
-        largest[f][half] = top;
-        float added = 0;
-#pragma unroll
-        for (int n = 0; n < kColumns / 8; ++n) {
-#pragma unroll
-          for (int i = 2 * half; i < 2 * half + 2; ++i) {
-            scores[f][n][i] = exp2_approximate(scores[f][n][i] * arguments.scale - offset);
-            added += scores[f][n][i];
-          }
-        }
-        sum[f][half] = sum[f][half] * shrink + added;
-#pragma unroll
-        for (int n = 0; n < kSize / 8; ++n) {
-          out[f][n][2 * half] *= shrink;
-          out[f][n][2 * half + 1] *= shrink;
-        }
-      }
+      if (column + kColumns - 1 > warp_first) mask_scores(scores[f], warp_first + 16 * f, column);
+      add_tile(rows[f], arguments.scale, scores[f], out[f]);
 #pragma unroll
       for (int n = 0; n < kColumns / 16; ++n) narrow_fragments(p[f][n], scores[f][2 * n], scores[f][2 * n + 1]);
     }
@@ -148,17 +102,14 @@ __global__ void __launch_bounds__(kWarps<kSize> * 32, kSize == 64 ? 2 : 1)
   float factors[kFragments][2];
 #pragma unroll
   for (int f = 0; f < kFragments; ++f) {
+    float log_sums[2];
+    end_rows(rows[f], arguments.scale, factors[f], log_sums);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float whole = sum[f][half];
-      whole += __shfl_xor_sync(kFullMask, whole, 1);
-      whole += __shfl_xor_sync(kFullMask, whole, 2);
-      factors[f][half] = 1 / whole;
       const int row = warp_first + 16 * f + 8 * half + static_cast<int>(threadIdx.x % 32 / 4);
       if (threadIdx.x % 4 == 0 && row < length) {
-        constexpr float kLn2 = 0.693147180559945309F;
         arguments.log_sum[(static_cast<size_t>(blockIdx.z) * gridDim.y + head) * static_cast<size_t>(length) + row] =
-            largest[f][half] * arguments.scale * kLn2 + logf(whole);
+            log_sums[half];
       }
     }
   }
