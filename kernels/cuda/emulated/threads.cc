@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
@@ -53,6 +54,7 @@ struct Machine {
   std::vector<Warp> warps;
   std::map<unsigned, Barrier> barriers;
   GuardedMemory shared;
+  std::vector<std::function<Status()>> end_checks;
   const std::function<void()>* thread = nullptr;
   Fiber* running = nullptr;
   unsigned threads = 0, live = 0;
@@ -244,6 +246,8 @@ unsigned ballot(unsigned mask, bool vote) {
   return votes;
 }
 
+void at_block_end(std::function<Status()> check) { machine.end_checks.push_back(std::move(check)); }
+
 void copy_async(void* to, const void* from, size_t bytes, size_t zeros) {
   machine.running->copies.back().push_back({to, from, bytes, zeros});
 }
@@ -287,7 +291,11 @@ Status run_kernel(const std::string& name, const KernelShape& shape, const std::
     indices.block = {static_cast<unsigned>(block % shape.grid.x), static_cast<unsigned>(block % plane / shape.grid.x),
                      static_cast<unsigned>(block / plane)};
     begin_block(shape);
-    RETURN_IF_ERROR(run_block(name, random, &drawn));
+    Status ended = run_block(name, random, &drawn);
+    for (const auto& check : std::exchange(machine.end_checks, {})) {
+      if (Status found = check(); ended.is_ok()) ended = found.with_context(name);
+    }
+    RETURN_IF_ERROR(ended);
   }
   return Status::ok();
 }

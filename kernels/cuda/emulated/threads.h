@@ -109,6 +109,9 @@ const T* collect(const T& value) {
   return static_cast<const T*>(collect(&value, sizeof(T)));
 }
 
+// `check` runs once when the calling thread's block has ended, well or not; its error is the stream's.
+void at_block_end(std::function<Status()> check);
+
 // cp.async: what is copied arrives when its group is waited for.
 void copy_async(void* to, const void* from, size_t bytes, size_t zeros = 0);
 void commit_copies();

@@ -1,6 +1,7 @@
 // That the emulation sees the mistakes it is there for.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sums.cuh"
+#include "kernels/cuda/wgmma.cuh"
 #include "tests/unit/kernels_cuda/support.h"
 
 namespace freshet::cuda {
@@ -99,6 +100,78 @@ TEST_F(Emulation, AStreamDoesItsWorkWhenItIsWaitedFor) {
   *host->data<int>() = 2;  // too early: what the copy takes is what lies there when it runs
   expect_done();
   EXPECT_EQ(device.values(), std::vector<int>{2});
+}
+
+enum class Mistake { kNone, kNoWait, kTooFewBytes, kTooManyBytes };
+
+// Moves a tile of 8 x 32 floats.
+__global__ void load_tile(const __grid_constant__ TensorMap map, Mistake mistake, float* out) {
+  float* tile = dynamic_shared<float>();
+  uint64_t* full = reinterpret_cast<uint64_t*>(tile + 256);
+  if (threadIdx.x == 0) {
+    mbarrier_init(full, 1);
+    mbarrier_init_fence();
+    const unsigned bytes = mistake == Mistake::kTooManyBytes ? 2048 : mistake == Mistake::kTooFewBytes ? 512 : 1024;
+    mbarrier_arrive_expect(full, bytes);
+    tma_load(tile, &map, full, 0, 0);
+  }
+  __syncthreads();
+  if (mistake != Mistake::kNoWait) mbarrier_wait(full, 0);
+  for (unsigned i = threadIdx.x; i < 256; i += blockDim.x) out[i] = tile[i];
+}
+
+TEST_F(Emulation, ATileIsThereWhenItsBarrierSaysSo) {
+  Array<float> from(std::vector<float>(256, 7)), out(size_t{256});
+  TensorMapShape shape;
+  shape.element = TensorMapShape::Element::kFloat32;
+  shape.data = from.data();
+  shape.extents = {32, 8};
+  shape.strides = {1, 32};
+  shape.box = {32, 8};
+  auto map = make_tensor_map(shape);
+  ASSERT_TRUE(map.is_ok()) << map.status().to_string();
+  auto run = [&](Mistake mistake) {
+    EXPECT_OK(launch("load_tile", load_tile, {1, 32, 1024 + 8}, stream_->get(), *map, mistake, out.data()));
+    auto other = Stream::create();
+    Status status = stream_->synchronize();
+    stream_.emplace(*std::move(other));
+    return status.message();
+  };
+  EXPECT_EQ(run(Mistake::kNone), "");
+  EXPECT_EQ(out.values(), std::vector<float>(256, 7));
+  EXPECT_EQ(run(Mistake::kNoWait), "load_tile: a tile that was loaded was never waited for");
+  for (Mistake mistake : {Mistake::kTooFewBytes, Mistake::kTooManyBytes}) {
+    EXPECT_NE(run(mistake).find("32 for a barrier in shared memory"), std::string::npos);
+  }
+}
+
+// Writes its operands itself: 1 everywhere.
+__global__ void multiply_ones(bool wait, bool overwrite, float* out) {
+  unsigned* operands = dynamic_shared<unsigned>();
+  for (unsigned i = threadIdx.x; i < 4096; i += blockDim.x) operands[i] = 0x3F803F80;
+  fence_async_proxy();
+  __syncthreads();
+  float sums[32] = {};
+  wgmma_fence();
+  wgmma<64>(sums, k_major_descriptor(operands), k_major_descriptor(operands + 2048), true);
+  wgmma_commit();
+  if (overwrite) operands[2048 + threadIdx.x] = 0;
+  if (wait) wgmma_wait<0>();
+  out[threadIdx.x] = sums[0];
+  if (!wait) wgmma_wait<0>();
+}
+
+TEST_F(Emulation, AProductIsThereWhenItWasWaitedFor) {
+  const std::vector<float> right(128, 16);
+  Array<float> out(size_t{128});
+  auto run = [&](bool wait, bool overwrite) {
+    EXPECT_OK(launch("multiply_ones", multiply_ones, {1, 128, 16384}, stream(), wait, overwrite, out.data()));
+    expect_done();
+    return out.values();
+  };
+  EXPECT_EQ(run(true, false), right);
+  for (float value : run(false, false)) EXPECT_TRUE(std::isnan(value));
+  EXPECT_NE(run(true, true), right) << "operands that change before the wait";
 }
 
 }  // namespace
