@@ -1,8 +1,11 @@
-// Version 1 (attention_forward.cu, attention_backward.cu): mma.sync with operands that cp.async brings, two tiles ahead
-// of each other; any device from sm_80 on.
+// Version 1 (attention_forward.cu, attention_backward.cu): mma.sync with operands that cp.async brings while those
+// before them are worked on; any device from sm_80 on. Version 2 (attention_forward_wgmma.cu): wgmma with operands that
+// the copy engine brings; compute capability 9.0, where it is the faster one for every shape. The backward pass is
+// version 1's.
 #include "kernels/cuda/attention.h"
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/cuda/attention_versions.h"
 #include "kernels/cuda/launch.cuh"
@@ -13,6 +16,19 @@ namespace {
 constexpr size_t kGridMax = 65535;  // blocks along y and z
 
 bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
+// Of the current device.
+bool has_wgmma() {
+#if defined(__CUDACC__)
+  int device = 0, major = 0, minor = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess && major == 9 &&
+         minor == 0;
+#else
+  return true;
+#endif
+}
 
 Status check_shape(const AttentionShape& shape, int version) {
   if (version < 0 || version > kAttentionVersions) {
@@ -35,6 +51,7 @@ Status check_shape(const AttentionShape& shape, int version) {
       shape.out_stride < shape.heads * shape.size) {
     return invalid_argument("attention's strides are multiples of 8 and hold all heads");
   }
+  if (version == 2 && !has_wgmma()) return invalid_argument("attention's version 2 needs compute capability 9.0");
   return Status::ok();
 }
 
@@ -46,7 +63,9 @@ Status attention_forward(const AttentionShape& shape, const Bfloat16* q, const B
   if (!is_aligned(q) || !is_aligned(k) || !is_aligned(v) || !is_aligned(out)) {
     return invalid_argument("attention's matrices lie on borders of 16 bytes");
   }
-  return attention_forward_mma({shape, q, k, v, out, log_sum}, stream);
+  if (shape.sequences == 0) return Status::ok();
+  const AttentionForward call{shape, q, k, v, out, log_sum};
+  return version == 1 || !has_wgmma() ? attention_forward_mma(call, stream) : attention_forward_wgmma(call, stream);
 }
 
 size_t attention_backward_scratch(const AttentionShape& shape) {

@@ -24,8 +24,9 @@ struct AttentionShape {
   size_t out_stride = 0;
 };
 
-// 0: the fastest for the device and shape; 1: mma.sync and cp.async, any device from sm_80 on.
-inline constexpr int kAttentionVersions = 1;
+// 0: the fastest for the device and shape; 1: mma.sync and cp.async, any device from sm_80 on; 2: wgmma and TMA,
+// compute capability 9.0 only.
+inline constexpr int kAttentionVersions = 2;
 
 // out = softmax(q k^T / sqrt(size)) v over the tokens up to a query's own. log_sum[sequence][head][token] is kept for
 // the gradient: the logarithm of the sum of e^score. invalid_argument for a shape or version that it cannot take.

@@ -13,10 +13,6 @@ namespace freshet::cuda {
 
 #if defined(__CUDACC__)
 
-__device__ __forceinline__ unsigned shared_address(const void* shared) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(shared));
-}
-
 // c += a b.
 __device__ __forceinline__ void mma_16x8x16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   asm volatile(
@@ -31,7 +27,7 @@ __device__ __forceinline__ void mma_16x8x16(float (&c)[4], const unsigned (&a)[4
 __device__ __forceinline__ void load_matrices(unsigned (&m)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-               : "r"(shared_address(row))
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
                : "memory");
 }
 
@@ -39,15 +35,16 @@ __device__ __forceinline__ void load_matrices(unsigned (&m)[4], const void* row)
 __device__ __forceinline__ void load_matrices_transposed(unsigned (&m)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-               : "r"(shared_address(row))
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
                : "memory");
 }
 
 // 16 bytes, past the L1 cache; zeros when not `valid`, and then nothing is read. Arrives when its group is waited for.
 __device__ __forceinline__ void copy16_async(void* shared, const void* from, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)), "l"(from),
-               "r"(valid ? 16 : 0)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+      "l"(from), "r"(valid ? 16 : 0)
+      : "memory");
 }
 
 // Ends the calling thread's group of copies.
