@@ -1,6 +1,8 @@
 // The embedding of tokens and positions on a device, and its gradient without atomics: the rows of each token are
-// listed by the host beside the tokens (token_runs), and added up in that order, in pieces of a fixed size. Values
-// bfloat16, gradients of tables float. `width` is a multiple of 8. Borders of 16 bytes. Work is queued on the stream.
+// listed by the host beside the tokens (token_runs), and added up in that order, in pieces of a fixed size, so that a
+// frequent token is many blocks' work. Values bfloat16, gradients of tables float. `width` is a multiple of 8, else
+// invalid_argument. Borders of 16 bytes. Work is queued on the stream; what a launch does lies in `runs`, so that a
+// graph serves any tokens.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +20,9 @@ Status embedding_forward(size_t rows, size_t width, size_t length, const int32_t
                          const kernels::Bfloat16* table, const kernels::Bfloat16* positions, kernels::Bfloat16* out,
                          CudaStream stream);
 
-// On the host: fills runs[token_runs_size(rows)] for tokens[rows], all of them below `vocabulary`: a permutation of the
-// rows, sorted by (token, row), and where each piece of a token begins in it.
+// On the host: fills runs[token_runs_size(rows)] for tokens[rows], all of them in [0, vocabulary): a permutation of the
+// rows, sorted by (token, row), where each piece of a token's rows begins in it, and which tokens have several pieces.
+// O(rows + vocabulary); any thread.
 size_t token_runs_size(size_t rows);
 void token_runs(std::span<const int32_t> tokens, size_t vocabulary, std::span<int32_t> runs);
 
