@@ -1,5 +1,6 @@
 // kernels/rope.h on a device, in place over bfloat16, for all sequences of a micro-batch. `table` is rope_table()'s,
-// in device memory. size is a multiple of 16, strides of 8. Work is queued on the stream.
+// in device memory. size is a multiple of 16, strides of 8, else invalid_argument. Borders of 16 bytes. Work is queued
+// on the stream.
 #pragma once
 
 #include <cstddef>
