@@ -13,17 +13,19 @@ namespace {
 
 static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
 
-using Encode = decltype(&cuTensorMapEncodeTiled);
+struct Driver {
+  decltype(&cuTensorMapEncodeTiled) encode;
+};
 
 // The driver's library is found through the runtime, so that the program starts on a machine without one.
-Result<Encode> find_encode() {
+Result<Driver> find_driver() {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result{};
   RETURN_IF_ERROR(
       checked(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result),
               "cudaGetDriverEntryPointByVersion"));
   if (result != cudaDriverEntryPointSuccess) return unavailable("the GPU's driver has no cuTensorMapEncodeTiled");
-  return reinterpret_cast<Encode>(found);
+  return Driver{reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(found)};
 }
 
 CUtensorMapDataType type_of(TensorMapShape::Element element) {
@@ -46,8 +48,8 @@ size_t bytes_of(TensorMapShape::Element element) {
 }  // namespace
 
 Result<TensorMap> make_tensor_map(const TensorMapShape& shape) {
-  static const Result<Encode> encode = find_encode();
-  RETURN_IF_ERROR(encode.status());
+  static const Result<Driver> driver = find_driver();
+  RETURN_IF_ERROR(driver.status());
   if (shape.rank < 2 || shape.rank > kTensorRankMax)
     return invalid_argument("tensor map: the rank is not one of 2 to 4");
   cuuint64_t extents[kTensorRankMax], strides[kTensorRankMax];
@@ -59,10 +61,10 @@ Result<TensorMap> make_tensor_map(const TensorMapShape& shape) {
     if (d > 0) strides[d - 1] = shape.strides[d] * bytes_of(shape.element);
   }
   CUtensorMap made;
-  const CUresult result = (*encode)(&made, type_of(shape.element), shape.rank, shape.data, extents, strides, box, steps,
-                                    CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                    shape.is_swizzled ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,
-                                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = driver->encode(&made, type_of(shape.element), shape.rank, shape.data, extents, strides, box,
+                                         steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                         shape.is_swizzled ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,
+                                         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     return invalid_argument("tensor map: cuTensorMapEncodeTiled refused it with " + std::to_string(result));
   }

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/emulated/streams.h"
+#include "kernels/cuda/product_proposals.h"
 #include "kernels/float8.h"
 
 namespace freshet::cuda {
@@ -110,16 +111,8 @@ Status Products::run(const ProductShape& shape, const ProductOperands& operands,
   return emulated::queue_work(stream, [shape, operands] { return multiply(shape, operands); });
 }
 
-Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes) {
-  ASSIGN_OR_RETURN(const DeviceProperties device, device_properties());
-  ProductTable table;
-  table.device = device.name;
-  table.library = Products::library();
-  for (const ProductShape& shape : shapes) table.entries.push_back({shape, "loops", 0});
-  std::sort(table.entries.begin(), table.entries.end(), [](const auto& a, const auto& b) { return a.shape < b.shape; });
-  const auto same = [](const auto& a, const auto& b) { return a.shape == b.shape; };
-  table.entries.erase(std::unique(table.entries.begin(), table.entries.end(), same), table.entries.end());
-  return table;
+Result<std::vector<std::string>> product_proposals(const ProductShape&, const ProductOperands&) {
+  return std::vector<std::string>{"loops"};
 }
 
 }  // namespace freshet::cuda

@@ -1,8 +1,7 @@
 #include "kernels/cuda/products.h"
 
-#include "kernels/activation.h"
-#include "kernels/float8.h"
-#include "kernels/matmul.h"
+#include "kernels/cuda/checksum.h"
+#include "kernels/cuda/product_epilogue.h"
 #include "tests/unit/kernels_cuda/products_support.h"
 
 namespace freshet::cuda {
@@ -75,6 +74,26 @@ TEST_F(ProductsCuda, EightBits) {
   }
 }
 
+// The pass over C that stands in for an epilogue which cannot be fused.
+TEST_F(ProductsCuda, AnEpilogueOfItsOwn) {
+  for (auto [m, n] : {std::array<size_t, 2>{1, 1}, {3, 8}, {17, 100}, {64, 264}}) {
+    for (Epilogue epilogue : {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kGeluGradient}) {
+      ProductShape shape{m, n, 24};
+      shape.epilogue = epilogue;
+      SCOPED_TRACE(shape.name());
+      const ProductCase example(shape);
+      ProductArrays arrays(example);
+      ProductOperands bare = arrays.operands();
+      bare.bias = nullptr;
+      bare.z = nullptr;
+      EXPECT_OK(products_->run({m, n, 24}, bare, stream()));
+      EXPECT_OK(product_epilogue(shape, arrays.operands(), stream()));
+      expect_done();
+      expect_product(example, arrays);
+    }
+  }
+}
+
 TEST_F(ProductsCuda, AVocabularyOfOddSize) {
   expect_right({24, 1257, 64, false, true});
   expect_right({1257, 40, 24, true, false, Type::kBfloat16, Type::kFloat32, true});
@@ -129,6 +148,26 @@ TEST_F(ProductsCuda, ATableSaysWhatMayRun) {
 
   table->device = "another";
   EXPECT_EQ(Products::create(*table).status().code(), Code::kUnavailable);
+}
+
+TEST_F(ProductsCuda, AChecksumSeesEveryBitAndItsPlace) {
+  std::vector<unsigned> words(100000, 5);
+  auto sum_of = [&] {
+    Array<unsigned> data(words);
+    Array<uint64_t> sum(std::vector<uint64_t>{0});
+    EXPECT_OK(add_checksum(data.data(), words.size() * 4, sum.data(), stream()));
+    expect_done();
+    return sum.values().front();
+  };
+  const uint64_t first = sum_of();
+  EXPECT_EQ(sum_of(), first);
+  words[70001] ^= 1;
+  EXPECT_NE(sum_of(), first);
+  words[70001] = 5;
+  words[1] = 6;
+  const uint64_t second = sum_of();
+  std::swap(words[1], words[2]);
+  EXPECT_NE(sum_of(), second);
 }
 
 TEST(ProductTables, AsTextAndBack) {
