@@ -1,0 +1,53 @@
+#include "worker/gpu/gpt_device.h"
+
+#include "worker/gpu/gpt_device_pass.h"
+
+namespace freshet::worker {
+namespace {
+
+Status write_rope_table(const GptConfig& config, const GptDevicePlan& plan, std::byte* arena) {
+  if (plan.rope == kNoBuffer) return Status::ok();
+  const auto table = kernels::rope_table(plan.shape.length, config.head_size(), config.rope_base);
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  RETURN_IF_ERROR(cuda::copy_to_device(arena + plan.rope, table.data(), table.size() * sizeof(float), stream.get()));
+  return stream.synchronize();
+}
+
+}  // namespace
+
+Result<GptDevice> GptDevice::create(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options,
+                                    const cuda::ProductTable& table) {
+  ASSIGN_OR_RETURN(auto plan, plan_gpt_device(model.config(), shape, options));
+  ASSIGN_OR_RETURN(auto arena, cuda::DeviceMemory::allocate(plan.bytes));
+  RETURN_IF_ERROR(write_rope_table(model.config(), plan, arena.data()));
+  ASSIGN_OR_RETURN(auto products, cuda::Products::create(table));
+  return GptDevice(model, std::move(plan), std::move(arena), std::move(products));
+}
+
+GptDevice::GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemory arena, cuda::Products products)
+    : model_(&model), plan_(std::move(plan)), arena_(std::move(arena)), products_(std::move(products)) {}
+
+Status GptDevice::loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss,
+                       cuda::CudaStream stream) {
+  GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, nullptr, stream);
+  RETURN_IF_ERROR(pass.forward());
+  return pass.head(loss);
+}
+
+Status GptDevice::forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient,
+                                   double* loss, cuda::CudaStream stream) {
+  CHECK(plan_.options.training && gradient != nullptr);
+  GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, gradient, stream);
+  RETURN_IF_ERROR(pass.forward());
+  RETURN_IF_ERROR(pass.head(loss));
+  return pass.backward();
+}
+
+Status GptDevice::next_token_logits(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* logits,
+                                    cuda::CudaStream stream) {
+  GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, nullptr, stream);
+  RETURN_IF_ERROR(pass.forward());
+  return pass.next_token_logits(logits);
+}
+
+}  // namespace freshet::worker

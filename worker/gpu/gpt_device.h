@@ -1,0 +1,63 @@
+// A gpt on a device: the same model, parameters and layout as on the CPU (worker/model/gpt.h), one micro-batch at a
+// time, as work that is queued on a stream. Weights and activations are bfloat16, gradients of parameters and sums
+// float. All memory is allocated by create(), as planned (gpt_device_plan.h); the passes allocate nothing and wait for
+// nothing, so they can be recorded as a graph. Their bits depend on the weights, the input, the plan and the table of
+// products. One thread and one stream at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/status.h"
+#include "kernels/bfloat16.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/products.h"
+#include "worker/gpu/gpt_device_plan.h"
+#include "worker/model/gpt.h"
+
+namespace freshet::worker {
+
+// A micro-batch in device memory; borders of 16 bytes. Tokens and targets as in GptBatch, and checked by the host.
+struct GptDeviceInput {
+  const int32_t* tokens = nullptr;   // [rows]
+  const int32_t* targets = nullptr;  // [rows]; not for next_token_logits()
+  // For forward_backward() only:
+  const int32_t* runs = nullptr;              // cuda::token_runs() of the tokens
+  const float* scale = nullptr;               // what the gradient is multiplied by
+  const uint64_t* dropout_streams = nullptr;  // gpt_dropout_stream() of each site; null without dropout
+  uint64_t dropout_seed = 0;
+};
+
+class GptDevice {
+ public:
+  // Plans, allocates and makes the tables that depend on the configuration only. `products`: the algorithms of
+  // gpt_device_products(), or none. The model must outlive it.
+  static Result<GptDevice> create(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options,
+                                  const cuda::ProductTable& products = {});
+
+  const GptModel& model() const { return *model_; }
+  const GptDevicePlan& plan() const { return plan_; }
+  // Of device memory, but for what the products' library takes.
+  size_t bytes() const { return arena_.bytes(); }
+
+  // *loss: the SUM of the cross entropy over the tokens that have a target, without dropout.
+  Status loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss, cuda::CudaStream stream);
+  // The same with dropout, and in `gradient` (as long as the parameters, overwritten) the gradient of that sum times
+  // the input's scale.
+  Status forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient, double* loss,
+                          cuda::CudaStream stream);
+  // The logits after the last token of each sequence, [sequences][plan().logits_stride], of which the first
+  // `vocabulary` of each row are set.
+  Status next_token_logits(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* logits,
+                           cuda::CudaStream stream);
+
+ private:
+  GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemory arena, cuda::Products products);
+
+  const GptModel* model_;
+  GptDevicePlan plan_;
+  cuda::DeviceMemory arena_;
+  cuda::Products products_;
+};
+
+}  // namespace freshet::worker

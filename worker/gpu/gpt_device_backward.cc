@@ -1,0 +1,146 @@
+#include "kernels/cuda/activation.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/embedding.h"
+#include "worker/gpu/gpt_device_pass.h"
+
+namespace freshet::worker {
+
+using cuda::Epilogue;
+
+Status GptDevicePass::backward() {
+  RETURN_IF_ERROR(
+      norm_backward(layout_.final_norm, plan_.last, plan_.mean_last, plan_.scale_last, plan_.normed_last, true));
+  for (size_t l = config_.layers; l-- > 0;) {
+    // What the last layer left in the forward pass is still there.
+    if (makes_again(Recompute::kLayers) && l + 1 < config_.layers) {
+      RETURN_IF_ERROR(attend(l, true));
+      RETURN_IF_ERROR(feed_forward(l, true));
+    }
+    RETURN_IF_ERROR(feed_forward_backward(l));
+    RETURN_IF_ERROR(attend_backward(l));
+  }
+  return embed_backward();
+}
+
+Status GptDevicePass::norm_backward(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t dy, bool is_first) {
+  const kernels::NormShape shape{rows_, config_.width, config_.epsilon};
+  Bfloat16* dh = values(plan_.d_residual);
+  float *scratch = floats(plan_.norm_scratch), *dweight = gradient_ + at.weight;
+  if (gated()) {
+    return cuda::rms_norm_backward(shape, values(h), weight(at.weight), floats(scale), values(dy), is_first, dh,
+                                   dweight, scratch, stream_);
+  }
+  return cuda::layer_norm_backward(shape, values(h), weight(at.weight), floats(mean), floats(scale), values(dy),
+                                   is_first, dh, dweight, gradient_ + at.bias, scratch, stream_);
+}
+
+Status GptDevicePass::norm_again(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t y) {
+  return cuda::norm_again({rows_, config_.width, config_.epsilon}, values(h), weight(at.weight), weight(at.bias),
+                          floats(mean), floats(scale), values(y), stream_);
+}
+
+Result<const GptDevicePass::Bfloat16*> GptDevicePass::masked_residual_gradient(size_t site) {
+  if (dropout_ == 0) return values(plan_.d_residual);
+  RETURN_IF_ERROR(drop(site, values(plan_.d_residual), values(plan_.d_added)));
+  return values(plan_.d_added);
+}
+
+Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, Epilogue epilogue,
+                                     size_t z) {
+  cuda::ProductOperands operands;
+  operands.a = dy;
+  operands.a_stride = dense.outputs;
+  operands.b = weight(dense.weight);
+  operands.b_stride = dense.inputs_first ? dense.outputs : dense.inputs;
+  operands.c = values(dx);
+  operands.c_stride = dense.inputs;
+  operands.z = z == kNoBuffer ? nullptr : values(z);
+  return products_.run(input_gradient_product(dense, rows_, epilogue), operands, stream_);
+}
+
+Status GptDevicePass::weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy) {
+  if (dense.bias != kNoTensor) {
+    RETURN_IF_ERROR(
+        cuda::column_sums(rows_, dense.outputs, dy, gradient_ + dense.bias, floats(plan_.sums_scratch), stream_));
+  }
+  cuda::ProductOperands operands{values(x), dense.inputs, dy, dense.outputs};
+  if (!dense.inputs_first) operands = {dy, dense.outputs, values(x), dense.inputs};
+  operands.c = gradient_ + dense.weight;
+  operands.c_stride = operands.b_stride;
+  return products_.run(weight_gradient_product(dense, rows_), operands, stream_);
+}
+
+// The weights' gradient comes first, so that what left the activation is no longer needed when its gradient is made.
+Status GptDevicePass::feed_forward_backward(size_t l) {
+  const GptLayer& at = layout_.layers[l];
+  const GptDeviceLayer& now = layer(l);
+  const size_t columns = config_.feed_forward;
+  ASSIGN_OR_RETURN(const Bfloat16* d_added, masked_residual_gradient(2 * l + 2));
+  if (makes_again(Recompute::kActivations) || makes_again(Recompute::kNorms)) {
+    RETURN_IF_ERROR(gated() ? cuda::swiglu_forward(rows_, columns, values(now.hidden), values(now.active), stream_)
+                            : cuda::gelu_forward(rows_ * columns, values(now.hidden), values(now.active), stream_));
+  }
+  RETURN_IF_ERROR(weight_gradient(at.feed_forward_out, now.active, d_added));
+  if (gated()) {
+    RETURN_IF_ERROR(input_gradient(at.feed_forward_out, d_added, plan_.d_active, activation_gradient_of(config_)));
+    RETURN_IF_ERROR(cuda::swiglu_backward(rows_, columns, values(now.hidden), values(plan_.d_active),
+                                          values(plan_.d_hidden), stream_));
+  } else {
+    RETURN_IF_ERROR(
+        input_gradient(at.feed_forward_out, d_added, plan_.d_hidden, activation_gradient_of(config_), now.hidden));
+  }
+  if (makes_again(Recompute::kNorms)) {
+    RETURN_IF_ERROR(
+        norm_again(at.before_feed_forward, now.middle, now.mean_middle, now.scale_middle, now.normed_middle));
+  }
+  const Bfloat16* d_hidden = values(plan_.d_hidden);
+  RETURN_IF_ERROR(weight_gradient(at.hidden, now.normed_middle, d_hidden));
+  RETURN_IF_ERROR(input_gradient(at.hidden, d_hidden, plan_.d_normed, Epilogue::kNone));
+  return norm_backward(at.before_feed_forward, now.middle, now.mean_middle, now.scale_middle, plan_.d_normed, false);
+}
+
+Status GptDevicePass::attend_backward(size_t l) {
+  const GptLayer& at = layout_.layers[l];
+  const GptDeviceLayer& now = layer(l);
+  ASSIGN_OR_RETURN(const Bfloat16* d_added, masked_residual_gradient(2 * l + 1));
+  RETURN_IF_ERROR(weight_gradient(at.attention_out, now.attended, d_added));
+  RETURN_IF_ERROR(input_gradient(at.attention_out, d_added, plan_.d_attended, Epilogue::kNone));
+
+  const size_t keys = size_t{config_.heads} * config_.head_size();
+  const size_t values_of_keys = keys + size_t{config_.kv_heads} * config_.head_size();
+  const Bfloat16* qkv = values(now.qkv);
+  Bfloat16* d_qkv = values(plan_.d_qkv);
+  RETURN_IF_ERROR(cuda::attention_backward(plan_.attention(config_), qkv, qkv + keys, qkv + values_of_keys,
+                                           values(now.attended), floats(now.log_sum), values(plan_.d_attended), d_qkv,
+                                           d_qkv + keys, d_qkv + values_of_keys, arena_ + plan_.attention_scratch,
+                                           stream_));
+  RETURN_IF_ERROR(rope(floats(plan_.rope), d_qkv, true));
+
+  if (makes_again(Recompute::kNorms)) {
+    RETURN_IF_ERROR(norm_again(at.before_attention, now.input, now.mean, now.scale, now.normed));
+  }
+  RETURN_IF_ERROR(weight_gradient(at.qkv, now.normed, d_qkv));
+  RETURN_IF_ERROR(input_gradient(at.qkv, d_qkv, plan_.d_normed, Epilogue::kNone));
+  return norm_backward(at.before_attention, now.input, now.mean, now.scale, plan_.d_normed, false);
+}
+
+Status GptDevicePass::embed_backward() {
+  const size_t width = config_.width, length = plan_.shape.length;
+  Bfloat16* d = values(plan_.d_residual);
+  RETURN_IF_ERROR(drop(0, d, d));
+  float* tokens = gradient_ + layout_.token_embedding;
+  // Where it is tied, the output matrix has left its gradient there.
+  if (layout_.output != layout_.token_embedding) {
+    RETURN_IF_ERROR(cuda::fill_bytes(tokens, 0, config_.vocabulary * width * sizeof(float), stream_));
+  }
+  RETURN_IF_ERROR(
+      cuda::embedding_backward(rows_, width, input_.runs, d, tokens, floats(plan_.embedding_scratch), stream_));
+  if (layout_.position_embedding == kNoTensor) return Status::ok();
+  float* positions = gradient_ + layout_.position_embedding;
+  RETURN_IF_ERROR(cuda::position_backward(rows_, width, length, d, positions, stream_));
+  if (length == config_.context) return Status::ok();
+  return cuda::fill_bytes(positions + length * width, 0, (config_.context - length) * width * sizeof(float), stream_);
+}
+
+}  // namespace freshet::worker

@@ -1,0 +1,78 @@
+// One micro-batch's work being queued: forward, head, backward, in this order. Lives for one call. Internal to
+// GptDevice.
+#pragma once
+
+#include "kernels/cuda/norm.h"
+#include "kernels/cuda/rope.h"
+#include "worker/gpu/gpt_device.h"
+#include "worker/gpu/gpt_device_products.h"
+
+namespace freshet::worker {
+
+class GptDevicePass {
+ public:
+  using Bfloat16 = kernels::Bfloat16;
+
+  // Without a `gradient` nothing is kept for one, and no masks are drawn.
+  GptDevicePass(const GptModel& model, const GptDevicePlan& plan, std::byte* arena, cuda::Products* products,
+                const GptDeviceInput& input, const Bfloat16* weights, float* gradient, cuda::CudaStream stream);
+
+  // Leaves the normed residual stream in plan.normed_last.
+  Status forward();
+  // The sum of the losses. With a gradient: that of the output matrix in it, and that of normed_last in its place.
+  Status head(double* loss);
+  // Of all other tensors.
+  Status backward();
+  Status next_token_logits(float* logits);
+
+ private:
+  const GptDeviceLayer& layer(size_t index) const { return plan_.layers[gradient_ == nullptr ? 0 : index]; }
+  Bfloat16* values(size_t offset) const { return reinterpret_cast<Bfloat16*>(arena_ + offset); }
+  // Null where there is no such buffer.
+  float* floats(size_t offset) const {
+    return offset == kNoBuffer ? nullptr : reinterpret_cast<float*>(arena_ + offset);
+  }
+  const Bfloat16* weight(size_t offset) const { return offset == kNoTensor ? nullptr : weights_ + offset; }
+  bool gated() const { return config_.style == GptConfig::Style::kLlama; }
+  bool makes_again(Recompute what) const { return plan_.options.recompute == what; }
+
+  // From the residual stream as it was before (and, but for the first layer, what is added to it) to what is added
+  // next. `again`: the layer's input is there.
+  Status attend(size_t l, bool again);
+  Status feed_forward(size_t l, bool again);
+  Status feed_forward_backward(size_t l);
+  Status attend_backward(size_t l);
+  Status embed();
+  Status embed_backward();
+
+  // sum = x + add, with the mask of `dropout_site` on what is added; y = norm(sum). Without `add`: y = norm(x).
+  Status norm(const GptNorm& at, size_t x, size_t add, size_t dropout_site, size_t sum, size_t y, size_t mean,
+              size_t scale);
+  Status norm_again(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t y);
+  // d_residual += the gradient that dy has left; is it when it is the first. The norm's own weights' too.
+  Status norm_backward(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t dy, bool is_first);
+  Status drop(size_t site, const Bfloat16* x, Bfloat16* y);
+  // What is added to the residual stream has this gradient: d_residual, or its copy behind the mask of the site.
+  Result<const Bfloat16*> masked_residual_gradient(size_t site);
+  Status rope(const float* table, Bfloat16* qkv, bool backward);
+
+  Status forward_dense(const GptDense& dense, size_t x, size_t y, cuda::Epilogue epilogue, size_t z = kNoBuffer);
+  Status input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, cuda::Epilogue epilogue,
+                        size_t z = kNoBuffer);
+  // Of the weights and the bias.
+  Status weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy);
+
+  const GptConfig& config_;
+  const GptLayout& layout_;
+  const GptDevicePlan& plan_;
+  std::byte* const arena_;
+  cuda::Products& products_;
+  const GptDeviceInput& input_;
+  const Bfloat16* const weights_;
+  float* const gradient_;
+  const cuda::CudaStream stream_;
+  const size_t rows_;
+  const float dropout_;
+};
+
+}  // namespace freshet::worker
