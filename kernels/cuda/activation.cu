@@ -150,20 +150,20 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    dropout_kernel(size_t vectors, uint64_t seed, const uint64_t* stream_number, unsigned limit, float scale,
-                   uint64_t first, const Bfloat16* x, Bfloat16* y) {
+    dropout_kernel(size_t vectors, uint64_t seed, const DropoutPlace* place, unsigned limit, float scale,
+                   const Bfloat16* x, Bfloat16* y) {
   uint4 in[kInFlight];
 #pragma unroll
   for (unsigned u = 0; u < kInFlight; ++u) {
     if (vector(u) < vectors) in[u] = reinterpret_cast<const uint4*>(x)[vector(u)];
   }
-  const uint64_t number = *stream_number;
+  const uint64_t number = place->stream, first = place->first / 4;
 #pragma unroll
   for (unsigned u = 0; u < kInFlight; ++u) {
     if (vector(u) >= vectors) continue;
     Vector values;
     widen8(in[u], values);
-    const uint64_t counter = first / 4 + vector(u) * 2;
+    const uint64_t counter = first + vector(u) * 2;
     const uint4 low = philox(seed, number, counter), high = philox(seed, number, counter + 1);
     const unsigned words[kVector] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
@@ -269,17 +269,17 @@ Status column_sums(size_t rows, size_t columns, const Bfloat16* x, float* sums, 
   return sum_parts(grid.parts, columns, scratch, sums, nullptr, stream);
 }
 
-Status dropout(const kernels::Dropout& dropout, const uint64_t* stream_number, uint64_t first, size_t count,
-               const Bfloat16* x, Bfloat16* y, CudaStream stream) {
+Status dropout(const kernels::Dropout& dropout, const DropoutPlace* place, size_t count, const Bfloat16* x, Bfloat16* y,
+               CudaStream stream) {
   RETURN_IF_ERROR(check(count, "the elements of a dropout"));
-  if (first % 4 != 0 || !(dropout.probability >= 0 && dropout.probability < 1)) {
-    return invalid_argument("a dropout starts at a multiple of 4, with a probability from 0 to below 1");
+  if (!(dropout.probability >= 0 && dropout.probability < 1)) {
+    return invalid_argument("a dropout has a probability from 0 to below 1");
   }
   if (dropout.probability == 0 && x == y) return Status::ok();
   const auto limit = static_cast<unsigned>(static_cast<double>(dropout.probability) * 0x1p32);
   const size_t vectors = count / kVector;
   return launch("dropout", dropout_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, dropout.seed,
-                stream_number, limit, 1.0F / (1.0F - dropout.probability), first, x, y);
+                place, limit, 1.0F / (1.0F - dropout.probability), x, y);
 }
 
 }  // namespace freshet::cuda

@@ -32,10 +32,15 @@ size_t column_sums_scratch(size_t rows, size_t columns);
 Status column_sums(size_t rows, size_t columns, const kernels::Bfloat16* x, float* sums, float* scratch,
                    CudaStream stream);
 
+// What of dropout's masks differs from step to step and from one micro-batch to the next. The host writes it to device
+// memory, so that a graph serves all of them.
+struct DropoutPlace {
+  uint64_t stream = 0;  // Dropout::stream
+  uint64_t first = 0;   // element of the whole tensor; a multiple of 4
+};
 // kernels/dropout.h with the same mask: y[i] = element first + i kept ? x[i] / (1 - probability) : 0; y may be x.
-// `stream_number`: device memory that holds Dropout::stream, whose own field is not looked at, so that a graph can be
-// launched for another step.
-Status dropout(const kernels::Dropout& dropout, const uint64_t* stream_number, uint64_t first, size_t count,
-               const kernels::Bfloat16* x, kernels::Bfloat16* y, CudaStream stream);
+// `place` is device memory; the stream of `dropout` itself is not looked at.
+Status dropout(const kernels::Dropout& dropout, const DropoutPlace* place, size_t count, const kernels::Bfloat16* x,
+               kernels::Bfloat16* y, CudaStream stream);
 
 }  // namespace freshet::cuda

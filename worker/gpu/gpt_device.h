@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "kernels/bfloat16.h"
+#include "kernels/cuda/activation.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/products.h"
 #include "worker/gpu/gpt_device_plan.h"
@@ -22,9 +23,10 @@ struct GptDeviceInput {
   const int32_t* tokens = nullptr;   // [rows]
   const int32_t* targets = nullptr;  // [rows]; not for next_token_logits()
   // For forward_backward() only:
-  const int32_t* runs = nullptr;              // cuda::token_runs() of the tokens
-  const float* scale = nullptr;               // what the gradient is multiplied by
-  const uint64_t* dropout_streams = nullptr;  // gpt_dropout_stream() of each site; null without dropout
+  const int32_t* runs = nullptr;  // cuda::token_runs() of the tokens
+  const float* scale = nullptr;   // what the gradient is multiplied by
+  // gpt_dropout_stream() of each site, and the micro-batch's first element; null without dropout.
+  const cuda::DropoutPlace* dropout = nullptr;
   uint64_t dropout_seed = 0;
 };
 

@@ -42,8 +42,7 @@ Status GptDevicePass::embed() {
 
 Status GptDevicePass::drop(size_t site, const Bfloat16* x, Bfloat16* y) {
   if (dropout_ == 0) return Status::ok();
-  return cuda::dropout({dropout_, input_.dropout_seed, 0}, input_.dropout_streams + site, 0, rows_ * config_.width, x,
-                       y, stream_);
+  return cuda::dropout({dropout_, input_.dropout_seed, 0}, input_.dropout + site, rows_ * config_.width, x, y, stream_);
 }
 
 Status GptDevicePass::norm(const GptNorm& at, size_t x, size_t add, size_t dropout_site, size_t sum, size_t y,

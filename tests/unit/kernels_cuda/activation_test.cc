@@ -131,11 +131,11 @@ TEST_F(ActivationCuda, DropoutHasTheMaskOfTheCpu) {
       const auto x = random_values16(count, "x");
       auto expected = x;
       kernels::dropout(dropout, first, count, expected.data());
-      Array<uint64_t> number(std::vector<uint64_t>{dropout.stream});
+      Array<DropoutPlace> place(std::vector<DropoutPlace>{{dropout.stream, first}});
       dropout.stream = 0;
       Array<Bfloat16> in(narrowed(x)), out(count);
-      EXPECT_OK(cuda::dropout(dropout, number.data(), first, count, in.data(), out.data(), stream()));
-      EXPECT_OK(cuda::dropout(dropout, number.data(), first, count, in.data(), in.data(), stream()));
+      EXPECT_OK(cuda::dropout(dropout, place.data(), count, in.data(), out.data(), stream()));
+      EXPECT_OK(cuda::dropout(dropout, place.data(), count, in.data(), in.data(), stream()));
       expect_done();
       EXPECT_EQ(out.values(), narrowed(expected));
       EXPECT_EQ(in.values(), narrowed(expected));
@@ -145,10 +145,10 @@ TEST_F(ActivationCuda, DropoutHasTheMaskOfTheCpu) {
 
 TEST_F(ActivationCuda, DropoutOfNothingIsACopy) {
   const auto x = narrowed(random_values16(64, "x"));
-  Array<uint64_t> number(std::vector<uint64_t>{5});
+  Array<DropoutPlace> place(std::vector<DropoutPlace>{{5, 0}});
   Array<Bfloat16> in(x), out(size_t{64});
-  EXPECT_OK(dropout({0, 1, 2}, number.data(), 0, 64, in.data(), out.data(), stream()));
-  EXPECT_OK(dropout({0, 1, 2}, number.data(), 0, 64, in.data(), in.data(), stream()));
+  EXPECT_OK(dropout({0, 1, 2}, place.data(), 64, in.data(), out.data(), stream()));
+  EXPECT_OK(dropout({0, 1, 2}, place.data(), 64, in.data(), in.data(), stream()));
   expect_done();
   EXPECT_EQ(out.values(), x);
   EXPECT_EQ(in.values(), x);
@@ -157,8 +157,8 @@ TEST_F(ActivationCuda, DropoutOfNothingIsACopy) {
 TEST_F(ActivationCuda, RefusesWhatItCannotTake) {
   EXPECT_EQ(gelu_forward(12, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
   EXPECT_EQ(swiglu_forward(2, 12, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
-  EXPECT_EQ(dropout({1, 1, 2}, nullptr, 0, 8, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
-  EXPECT_EQ(dropout({0.5F, 1, 2}, nullptr, 2, 8, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
+  EXPECT_EQ(dropout({1, 1, 2}, nullptr, 8, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
+  EXPECT_EQ(dropout({0.5F, 1, 2}, nullptr, 12, nullptr, nullptr, stream()).code(), Code::kInvalidArgument);
 }
 
 }  // namespace
