@@ -35,12 +35,19 @@ Status GptDevice::loss(const GptDeviceInput& input, const kernels::Bfloat16* wei
 }
 
 Status GptDevice::forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient,
-                                   double* loss, cuda::CudaStream stream) {
+                                   double* loss, cuda::CudaStream stream, const PartReady& is_ready) {
   CHECK(plan_.options.training && gradient != nullptr);
   GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, gradient, stream);
   RETURN_IF_ERROR(pass.forward());
   RETURN_IF_ERROR(pass.head(loss));
-  return pass.backward();
+  return pass.backward(is_ready ? is_ready : [](size_t) { return Status::ok(); });
+}
+
+std::vector<size_t> GptDevice::gradient_parts() const {
+  std::vector<size_t> parts{0};
+  for (const auto& layer : model_->layout().layers) parts.push_back(layer.before_attention.weight);
+  parts.push_back(model_->layout().final_norm.weight);
+  return parts;
 }
 
 Status GptDevice::next_token_logits(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* logits,

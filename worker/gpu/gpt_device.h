@@ -7,6 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "base/status.h"
 #include "kernels/bfloat16.h"
@@ -32,6 +34,9 @@ struct GptDeviceInput {
 
 class GptDevice {
  public:
+  // Called when what writes a part of the gradient is queued.
+  using PartReady = std::function<Status(size_t part)>;
+
   // Plans, allocates and makes the tables that depend on the configuration only. `products`: the algorithms of
   // gpt_device_products(), or none. The model must outlive it.
   static Result<GptDevice> create(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options,
@@ -45,9 +50,11 @@ class GptDevice {
   // *loss: the SUM of the cross entropy over the tokens that have a target, without dropout.
   Status loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss, cuda::CudaStream stream);
   // The same with dropout, and in `gradient` (as long as the parameters, overwritten) the gradient of that sum times
-  // the input's scale.
+  // the input's scale. `is_ready`, where there is one, is called for each of the gradient's parts, the last first.
   Status forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient, double* loss,
-                          cuda::CudaStream stream);
+                          cuda::CudaStream stream, const PartReady& is_ready = {});
+  // Where the parts of a gradient begin, ascending: the embeddings, each layer, what follows them.
+  std::vector<size_t> gradient_parts() const;
   // The logits after the last token of each sequence, [sequences][plan().logits_stride], of which the first
   // `vocabulary` of each row are set.
   Status next_token_logits(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* logits,

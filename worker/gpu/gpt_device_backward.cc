@@ -8,9 +8,10 @@ namespace freshet::worker {
 
 using cuda::Epilogue;
 
-Status GptDevicePass::backward() {
+Status GptDevicePass::backward(const GptDevice::PartReady& is_ready) {
   RETURN_IF_ERROR(
       norm_backward(layout_.final_norm, plan_.last, plan_.mean_last, plan_.scale_last, plan_.normed_last, true));
+  RETURN_IF_ERROR(is_ready(size_t{config_.layers} + 1));
   for (size_t l = config_.layers; l-- > 0;) {
     // What the last layer left in the forward pass is still there.
     if (makes_again(Recompute::kLayers) && l + 1 < config_.layers) {
@@ -19,8 +20,10 @@ Status GptDevicePass::backward() {
     }
     RETURN_IF_ERROR(feed_forward_backward(l));
     RETURN_IF_ERROR(attend_backward(l));
+    RETURN_IF_ERROR(is_ready(l + 1));
   }
-  return embed_backward();
+  RETURN_IF_ERROR(embed_backward());
+  return is_ready(0);
 }
 
 Status GptDevicePass::norm_backward(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t dy, bool is_first) {

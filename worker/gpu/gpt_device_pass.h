@@ -22,7 +22,7 @@ class GptDevicePass {
   // The sum of the losses. With a gradient: that of the output matrix in it, and that of normed_last in its place.
   Status head(double* loss);
   // Of all other tensors.
-  Status backward();
+  Status backward(const GptDevice::PartReady& is_ready);
   Status next_token_logits(float* logits);
 
  private:
