@@ -1,0 +1,97 @@
+// One pass over rows of bfloat16 that also sums their columns: an operation's backward pass with the gradient of its
+// bias. The rows are cut into pieces; a block sums a piece of some columns, and a second kernel adds the pieces in
+// their order. So the order of a sum depends on the shape alone. For .cu files.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "kernels/cuda/launch.cuh"
+
+namespace freshet::cuda {
+
+inline constexpr unsigned kPassThreads = 256;
+inline constexpr unsigned kPassColumns = 8;  // of a thread: 16 bytes
+
+struct ColumnPass {
+  size_t rows, columns, stride;  // stride: elements, a multiple of 8
+
+  unsigned piece() const {  // rows
+    constexpr size_t kPiecesMax = 512, kPieceMin = 32;
+    return static_cast<unsigned>(std::max(kPieceMin, (rows + kPiecesMax - 1) / kPiecesMax));
+  }
+  unsigned pieces() const { return static_cast<unsigned>((rows + piece() - 1) / piece()); }
+  // Threads side by side, a power of two.
+  unsigned lanes() const {
+    unsigned lanes = 1;
+    while (lanes < 32 && lanes * kPassColumns < columns) lanes *= 2;
+    return lanes;
+  }
+  size_t scratch() const { return pieces() * columns; }  // floats
+};
+
+// operation(place, column, values): place = row * stride + column, on a border of 8 elements; fills the eight values
+// that are summed, and writes what it likes.
+template <class Operation>
+__global__ void __launch_bounds__(kPassThreads)
+    column_pass_kernel(Operation operation, unsigned rows, unsigned columns, size_t stride, unsigned lanes,
+                       unsigned piece, float* __restrict__ parts) {
+  float* shared = dynamic_shared<float>();  // [groups][lanes * 8]
+  const unsigned groups = kPassThreads / lanes, lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
+  const unsigned first_column = blockIdx.x * lanes * kPassColumns, column = first_column + lane * kPassColumns;
+  const unsigned begin = blockIdx.y * piece, end = begin + piece < rows ? begin + piece : rows;
+  float sums[kPassColumns] = {};
+  if (column < columns) {
+    operation.begin(column, columns);
+#pragma unroll 4
+    for (unsigned r = begin + group; r < end; r += groups) {
+      float values[kPassColumns];
+      operation.row(r * stride + column, values);
+#pragma unroll
+      for (unsigned c = 0; c < kPassColumns; ++c) sums[c] += values[c];
+    }
+  }
+#pragma unroll
+  for (unsigned c = 0; c < kPassColumns; ++c) shared[(group * lanes + lane) * kPassColumns + c] = sums[c];
+  __syncthreads();
+  for (unsigned c = threadIdx.x; c < lanes * kPassColumns; c += kPassThreads) {
+    float sum = shared[c];
+    for (unsigned g = 1; g < groups; ++g) sum += shared[g * lanes * kPassColumns + c];
+    if (first_column + c < columns) parts[static_cast<size_t>(blockIdx.y) * columns + first_column + c] = sum;
+  }
+}
+
+constexpr unsigned kJoinColumns = 32, kJoinGroups = kPassThreads / kJoinColumns;
+
+inline __global__ void __launch_bounds__(kPassThreads)
+    join_pieces_kernel(unsigned pieces, unsigned columns, const float* __restrict__ parts, float* __restrict__ sums) {
+  __shared__ float shared[kPassThreads];
+  const unsigned lane = threadIdx.x % kJoinColumns, group = threadIdx.x / kJoinColumns;
+  const unsigned column = blockIdx.x * kJoinColumns + lane;
+  float sum = 0;
+  if (column < columns) {
+#pragma unroll 4
+    for (unsigned p = group; p < pieces; p += kJoinGroups) sum += parts[static_cast<size_t>(p) * columns + column];
+  }
+  shared[threadIdx.x] = sum;
+  __syncthreads();
+  if (group != 0 || column >= columns) return;
+  for (unsigned g = 1; g < kJoinGroups; ++g) sum += shared[g * kJoinColumns + lane];
+  sums[column] = sum;
+}
+
+// sums[columns] is overwritten; `scratch`: ColumnPass::scratch() floats.
+template <class Operation>
+Status run_column_pass(const char* name, const ColumnPass& pass, const Operation& operation, float* sums,
+                       float* scratch, CudaStream stream) {
+  const auto columns = static_cast<unsigned>(pass.columns), lanes = pass.lanes();
+  const unsigned strips = (columns + lanes * kPassColumns - 1) / (lanes * kPassColumns);
+  RETURN_IF_ERROR(launch(name, column_pass_kernel<Operation>,
+                         {{strips, pass.pieces()}, kPassThreads, kPassThreads * kPassColumns * sizeof(float)}, stream,
+                         operation, static_cast<unsigned>(pass.rows), columns, pass.stride, lanes, pass.piece(),
+                         scratch));
+  return launch("join_pieces", join_pieces_kernel, {(columns + kJoinColumns - 1) / kJoinColumns, kPassThreads}, stream,
+                pass.pieces(), columns, scratch, sums);
+}
+
+}  // namespace freshet::cuda
