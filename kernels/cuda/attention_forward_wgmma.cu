@@ -11,7 +11,7 @@
 namespace freshet::cuda {
 namespace {
 
-constexpr int kRows = 128, kWarpgroupRows = 64;
+constexpr int kRows = 128;
 
 template <int kSize>
 constexpr int kColumns = kSize == 64 ? 64 : 128;  // keys of a tile
@@ -43,7 +43,8 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
   const int length = arguments.length, first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kRows;
   const int head = static_cast<int>(blockIdx.y), sequence = static_cast<int>(blockIdx.z);
   const int tiles = (min(first + kRows, length) - 1) / kTile + 1;
-  if (is_copier()) {
+  const bool is_copier = threadIdx.x == kWarpgroupThreads;
+  if (is_copier) {
     shared.keys.init();
     shared.values.init();
     mbarrier_init(&shared.q_full, 1);
@@ -57,14 +58,14 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
     load_rows<kSize, kTile>(shared.k[stage], &k_map, shared.keys.fill(i, kBytes), column, row, sequence);
     load_rows<kSize, kTile>(shared.v[stage], &v_map, shared.values.fill(i, kBytes), column, row, sequence);
   };
-  if (is_copier()) {
+  if (is_copier) {
     mbarrier_arrive_expect(&shared.q_full, kRows * kSize * sizeof(Bfloat16));
     load_rows<kSize, kRows>(shared.q, &q_map, &shared.q_full, head * kSize, first, sequence);
     for (int i = 0; i < min(tiles, kStages<kSize>); ++i) copy_tile(i);
   }
   __syncwarp();
 
-  const int own_first = first + static_cast<int>(threadIdx.x / kWarpgroupThreads) * kWarpgroupRows;
+  const int own_first = first + own_warpgroup() * kWarpgroupRows;
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
   unsigned q[kSize / 16][4];
   mbarrier_wait(&shared.q_full, 0);
@@ -73,11 +74,11 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
   RowSums rows;
   for (int i = 0; i < tiles; ++i) {
     const int column = (tiles - 1 - i) * kTile, stage = i % kStages<kSize>;
-    if (is_copier() && i > 0 && i - 1 + kStages<kSize> < tiles) copy_tile(i - 1 + kStages<kSize>);
+    if (is_copier && i > 0 && i - 1 + kStages<kSize> < tiles) copy_tile(i - 1 + kStages<kSize>);
     __syncwarp();
     if (column > own_first + kWarpgroupRows - 1) {  // above the diagonal of this warpgroup
-      shared.keys.release(i);
-      shared.values.release(i);
+      shared.keys.pass(i);
+      shared.values.pass(i);
       continue;
     }
     float scores[kTile / 8][4];

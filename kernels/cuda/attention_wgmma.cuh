@@ -5,16 +5,23 @@
 
 #include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/attention_versions.h"
+#include "kernels/cuda/sums.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace freshet::cuda {
 
 inline constexpr int kBlockColumns = 64;  // elements in a row of 128 bytes
 // Two warpgroups. There is no warp that only copies: a ninth one would cost the others a third of their registers, as a
-// multiprocessor's four parts get whole warps. The first thread of the second warpgroup, which has the longer way below
-// the diagonal, starts the copies beside its work.
+// multiprocessor's four parts get whole warps. One thread, the copier, starts the copies beside its work: the first of
+// the warpgroup that has the longer way, as it waits for the other one.
 inline constexpr unsigned kWarpgroupThreads = 128, kThreads = 2 * kWarpgroupThreads;
-__device__ __forceinline__ bool is_copier() { return threadIdx.x == kWarpgroupThreads; }
+inline constexpr int kWarpgroupRows = 64;
+
+// The shuffle tells the compiler that it is the same in the whole warp: products may be under way where branches are
+// uniform only.
+__device__ __forceinline__ int own_warpgroup() {
+  return static_cast<int>(__shfl_sync(kFullMask, threadIdx.x / kWarpgroupThreads, 0));
+}
 
 // The sums of a product, as fragments c of mma.cuh and as wgmma takes them.
 template <int kFragments>
@@ -89,6 +96,11 @@ struct Ring {
   __device__ __forceinline__ void release(int tile) {
     __syncwarp();
     if (threadIdx.x % 32 == 0) mbarrier_arrive(&free[tile % kStages]);
+  }
+  // It does not read it at all. Waiting keeps the parity that it waits for next that of the barrier's next phase.
+  __device__ __forceinline__ void pass(int tile) {
+    wait(tile);
+    release(tile);
   }
 };
 

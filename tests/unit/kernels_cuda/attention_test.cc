@@ -113,7 +113,7 @@ INSTANTIATE_TEST_SUITE_P(Versions, Attention, testing::Range(1, kAttentionVersio
 
 TEST_P(Attention, IsThatOfTheReference) {
   for (const Case& c : {Case{1, 1, 1, 1, 64}, Case{2, 17, 4, 2, 64}, Case{1, 64, 2, 2, 128}, Case{1, 65, 4, 1, 64},
-                        Case{2, 130, 2, 2, 64}, Case{1, 200, 4, 2, 64}, Case{1, 130, 4, 1, 128},
+                        Case{2, 130, 2, 2, 64}, Case{1, 200, 4, 2, 64}, Case{1, 130, 4, 1, 64}, Case{1, 130, 4, 1, 128},
                         Case{1, 200, 1, 1, 128}, Case{1, 400, 1, 1, 64}, Case{1, 400, 1, 1, 128}}) {
     SCOPED_TRACE(testing::Message() << c.sequences << " sequences of " << c.length << ", heads " << c.heads << "/"
                                     << c.kv_heads << " of " << c.size);

@@ -1,0 +1,321 @@
+// Version 2 of the backward pass, for heads of 64: the two kernels of version 1 (attention_backward.cu) on wgmma and
+// the copy engine. A block makes 128 rows, 64 a warpgroup, from tiles of 64 queries or keys in a ring. A warpgroup
+// keeps its own rows of both inputs in registers, and starts the next tile's scores before it waits for the sums of the
+// last, so that its tensor cores are at work while it makes powers.
+#include <cmath>
+
+#include "kernels/cuda/attention_wgmma.cuh"
+#include "kernels/cuda/exp2.cuh"
+
+namespace freshet::cuda {
+namespace {
+
+constexpr int kSize = 64, kRows = 128, kTile = 64, kStages = 4;
+constexpr unsigned kTileBytes = kTile * kSize * sizeof(Bfloat16);
+
+using Tile = Bfloat16[kTile * kSize];
+using Sums = float[kTile / 8][4];  // of 64 rows and 64 columns: scores or results
+using Fragments = unsigned[kSize / 16][4];
+
+struct Arguments {
+  const float *log2_sum, *delta;
+  Bfloat16 *dq, *dk, *dv;
+  size_t stride;
+  int length, padded, heads, group;
+  float scale, scale_log2;  // of a score; in base 2
+};
+
+struct Shared {
+  Bfloat16 rows[2][kRows * kSize];  // the block's own: k and v, or q and dout
+  Tile tiles[kStages][2];           // q and dout, or k and v
+  float statistics[kStages][2][kTile];
+  Ring<kStages> ring;
+  uint64_t rows_full;
+};
+
+// Starts the two products that a tile begins with: scores, and dout v^T. Each is a group.
+__device__ __forceinline__ void start_tile(Sums& scores, Sums& products, const Fragments (&own)[2],
+                                           const Tile (&tile)[2]) {
+  fence_registers(flat(scores));
+  fence_registers(flat(products));
+  wgmma_fence();
+  start_scores<kSize, kTile>(scores, own[0], tile[0]);
+  wgmma_commit();
+  start_scores<kSize, kTile>(products, own[1], tile[1]);
+  wgmma_commit();
+}
+
+// sums += a tile, as a group.
+__device__ __forceinline__ void start_product(Sums& sums, const Fragments& a, const Tile& tile) {
+  fence_registers(flat(sums));
+  wgmma_fence();
+  start_sum<kSize, kTile>(sums, a, tile);
+  wgmma_commit();
+}
+
+__device__ __forceinline__ void narrow_sums(Fragments& a, const Sums& sums) {
+#pragma unroll
+  for (int n = 0; n < kTile / 16; ++n) narrow_fragments(a[n], sums[2 * n], sums[2 * n + 1]);
+}
+
+// The block's own rows, by the copier; then every warp's fragments of them.
+__device__ __forceinline__ void load_own(Fragments (&own)[2], const Shared& shared, int warp_row) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) load_fragments<kSize, kRows>(own[i], shared.rows[i], warp_row);
+}
+
+__device__ __forceinline__ void store_own(const Sums& sums, float factor, Bfloat16* tile, int warp_row, Bfloat16* to,
+                                          size_t stride, int rows_left) {
+  const float factors[1][2] = {{factor, factor}};
+  store_rows<kSize, 1>(reinterpret_cast<const float(&)[1][kSize / 8][4]>(sums), factors, tile,
+                       static_cast<unsigned>(warp_row), to, stride, rows_left);
+}
+
+__global__ void __launch_bounds__(kThreads, 1)
+    attention_backward_keys_wgmma_kernel(const __grid_constant__ TensorMap q_map,
+                                         const __grid_constant__ TensorMap k_map,
+                                         const __grid_constant__ TensorMap v_map,
+                                         const __grid_constant__ TensorMap dout_map,
+                                         const __grid_constant__ TensorMap statistics_map, const Arguments arguments) {
+  auto& shared = *dynamic_shared<Shared>();
+  const int length = arguments.length, first = static_cast<int>(blockIdx.x) * kRows;
+  const int kv_head = static_cast<int>(blockIdx.y), sequence = static_cast<int>(blockIdx.z);
+  const int tiles = (length - first + kTile - 1) / kTile;  // of queries of a head, from the diagonal on
+  const int steps = tiles * arguments.group;               // over the group's heads
+  const bool is_copier = threadIdx.x == 0;
+  if (is_copier) {
+    shared.ring.init();
+    mbarrier_init(&shared.rows_full, 1);
+    mbarrier_init_fence();
+  }
+  __syncthreads();
+
+  auto copy_step = [&](int step) {
+    const int head = kv_head * arguments.group + step / tiles, row = first + step % tiles * kTile;
+    const int stage = step % kStages;
+    uint64_t* full = shared.ring.fill(step, 2 * kTileBytes + 2 * kTile * sizeof(float));
+    load_rows<kSize, kTile>(shared.tiles[stage][0], &q_map, full, head * kSize, row, sequence);
+    load_rows<kSize, kTile>(shared.tiles[stage][1], &dout_map, full, head * kSize, row, sequence);
+    tma_load(shared.statistics[stage], &statistics_map, full, row, sequence * arguments.heads + head, 0);
+  };
+  if (is_copier) {
+    mbarrier_arrive_expect(&shared.rows_full, sizeof(shared.rows));
+    load_rows<kSize, kRows>(shared.rows[0], &k_map, &shared.rows_full, kv_head * kSize, first, sequence);
+    load_rows<kSize, kRows>(shared.rows[1], &v_map, &shared.rows_full, kv_head * kSize, first, sequence);
+    for (int step = 0; step < min(steps, kStages); ++step) copy_step(step);
+  }
+  __syncwarp();
+
+  const int warpgroup = own_warpgroup();
+  const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
+  const int lane_row = static_cast<int>(threadIdx.x % 32 / 4), lane_column = static_cast<int>(threadIdx.x % 4) * 2;
+  Fragments own[2];
+  mbarrier_wait(&shared.rows_full, 0);
+  load_own(own, shared, warp_row);
+
+  Sums dk = {}, dv = {}, p, ds;
+  // The second warpgroup's keys lie behind the first tile of queries of each head.
+  auto first_from = [&](int step) {
+    if (warpgroup == 0 || step % tiles != 0 || step >= steps) return step;
+    shared.ring.pass(step);
+    return step + 1;
+  };
+  int step = first_from(0);
+  if (step < steps) {
+    shared.ring.wait(step);
+    start_tile(p, ds, own, shared.tiles[step % kStages]);
+    for (int done = -1;;) {
+      const int stage = step % kStages;
+      const float(&statistics)[2][kTile] = shared.statistics[stage];
+      wgmma_wait<1>();
+      fence_registers(flat(p));
+      const bool masked = step % tiles == warpgroup;
+      const int row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane_row;  // of the warpgroup's
+#pragma unroll
+      for (int n = 0; n < kTile / 8; ++n) {
+        const float2 log2_sums = *reinterpret_cast<const float2*>(&statistics[0][8 * n + lane_column]);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          p[n][i] = exp2_approximate(p[n][i] * arguments.scale_log2 - (i % 2 == 0 ? log2_sums.x : log2_sums.y));
+          if (masked && 8 * n + lane_column + i % 2 < row + i / 2 * 8) p[n][i] = 0;
+        }
+      }
+      Fragments p_operand, ds_operand;
+      narrow_sums(p_operand, p);
+      wgmma_wait<0>();
+      fence_registers(flat(ds));
+      if (is_copier && done >= 0 && done + kStages < steps) copy_step(done + kStages);
+      __syncwarp();
+      start_product(dv, p_operand, shared.tiles[stage][1]);
+#pragma unroll
+      for (int n = 0; n < kTile / 8; ++n) {
+        const float2 deltas = *reinterpret_cast<const float2*>(&statistics[1][8 * n + lane_column]);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - (i % 2 == 0 ? deltas.x : deltas.y));
+      }
+      narrow_sums(ds_operand, ds);
+      start_product(dk, ds_operand, shared.tiles[stage][0]);
+
+      done = step;
+      step = first_from(step + 1);
+      if (step >= steps) break;
+      shared.ring.wait(step);
+      start_tile(p, ds, own, shared.tiles[step % kStages]);
+      wgmma_wait<2>();
+      fence_registers(flat(dk));
+      fence_registers(flat(dv));
+      shared.ring.release(done);
+    }
+    wgmma_wait<0>();
+    fence_registers(flat(dk));
+    fence_registers(flat(dv));
+  }
+
+  const size_t at =
+      (static_cast<size_t>(sequence) * static_cast<size_t>(length) + first) * arguments.stride + blockIdx.y * kSize;
+  store_own(dv, 1, shared.rows[1], warp_row, arguments.dv + at, arguments.stride, length - first);
+  store_own(dk, arguments.scale, shared.rows[0], warp_row, arguments.dk + at, arguments.stride, length - first);
+}
+
+__global__ void __launch_bounds__(kThreads, 1)
+    attention_backward_queries_wgmma_kernel(const __grid_constant__ TensorMap q_map,
+                                            const __grid_constant__ TensorMap k_map,
+                                            const __grid_constant__ TensorMap v_map,
+                                            const __grid_constant__ TensorMap dout_map, const Arguments arguments) {
+  auto& shared = *dynamic_shared<Shared>();
+  const int length = arguments.length, first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kRows;
+  const int head = static_cast<int>(blockIdx.y), sequence = static_cast<int>(blockIdx.z);
+  const int tiles = (min(first + kRows, length) - 1) / kTile + 1;  // of keys, up to the diagonal
+  const bool is_copier = threadIdx.x == kWarpgroupThreads;
+  if (is_copier) {
+    shared.ring.init();
+    mbarrier_init(&shared.rows_full, 1);
+    mbarrier_init_fence();
+  }
+  __syncthreads();
+
+  auto copy_tile = [&](int tile) {
+    const int column = head / arguments.group * kSize, stage = tile % kStages;
+    uint64_t* full = shared.ring.fill(tile, 2 * kTileBytes);
+    load_rows<kSize, kTile>(shared.tiles[stage][0], &k_map, full, column, tile * kTile, sequence);
+    load_rows<kSize, kTile>(shared.tiles[stage][1], &v_map, full, column, tile * kTile, sequence);
+  };
+  if (is_copier) {
+    mbarrier_arrive_expect(&shared.rows_full, sizeof(shared.rows));
+    load_rows<kSize, kRows>(shared.rows[0], &q_map, &shared.rows_full, head * kSize, first, sequence);
+    load_rows<kSize, kRows>(shared.rows[1], &dout_map, &shared.rows_full, head * kSize, first, sequence);
+    for (int tile = 0; tile < min(tiles, kStages); ++tile) copy_tile(tile);
+  }
+  __syncwarp();
+
+  const int own_first = first + own_warpgroup() * kWarpgroupRows;
+  const int own_tiles = min(tiles, own_first / kTile + 1);  // that this warpgroup sees
+  const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
+  const int lane_row = static_cast<int>(threadIdx.x % 32 / 4), lane_column = static_cast<int>(threadIdx.x % 4) * 2;
+  float log2_sum[2], delta[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const size_t at = (static_cast<size_t>(sequence) * gridDim.y + blockIdx.y) * static_cast<size_t>(arguments.padded) +
+                      first + warp_row + lane_row + 8 * half;
+    log2_sum[half] = arguments.log2_sum[at];
+    delta[half] = arguments.delta[at];
+  }
+  Fragments own[2];
+  mbarrier_wait(&shared.rows_full, 0);
+  load_own(own, shared, warp_row);
+
+  Sums dq = {}, p, ds;
+  shared.ring.wait(0);
+  start_tile(p, ds, own, shared.tiles[0]);
+  for (int tile = 0;; ++tile) {
+    wgmma_wait<1>();
+    fence_registers(flat(p));
+    const bool masked = tile * kTile == own_first;
+    const int row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane_row;  // of the warpgroup's
+#pragma unroll
+    for (int n = 0; n < kTile / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        p[n][i] = exp2_approximate(p[n][i] * arguments.scale_log2 - log2_sum[i / 2]);
+        if (masked && 8 * n + lane_column + i % 2 > row + i / 2 * 8) p[n][i] = 0;
+      }
+    }
+    wgmma_wait<0>();
+    fence_registers(flat(ds));
+    if (is_copier && tile > 0 && tile - 1 + kStages < tiles) copy_tile(tile - 1 + kStages);
+    __syncwarp();
+#pragma unroll
+    for (int n = 0; n < kTile / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - delta[i / 2]);
+    }
+    Fragments operand;
+    narrow_sums(operand, ds);
+    start_product(dq, operand, shared.tiles[tile % kStages][0]);
+    if (tile + 1 == own_tiles) break;
+    shared.ring.wait(tile + 1);
+    start_tile(p, ds, own, shared.tiles[(tile + 1) % kStages]);
+    wgmma_wait<2>();
+    fence_registers(flat(dq));
+    shared.ring.release(tile);
+  }
+  wgmma_wait<0>();
+  fence_registers(flat(dq));
+  for (int tile = own_tiles; tile < tiles; ++tile) shared.ring.release(tile);
+
+  store_own(dq, arguments.scale, shared.rows[0], warp_row,
+            arguments.dq + (static_cast<size_t>(sequence) * static_cast<size_t>(length) + first) * arguments.stride +
+                head * kSize,
+            arguments.stride, length - first);
+}
+
+}  // namespace
+
+Status attention_backward_wgmma(const AttentionBackward& call, CudaStream stream) {
+  const AttentionShape& shape = call.shape;
+  const size_t padded = padded_length(shape);
+  const double scale = 1 / std::sqrt(static_cast<double>(kSize));
+  const Arguments arguments{call.scratch,
+                            call.scratch + shape.sequences * shape.heads * padded,
+                            call.dq,
+                            call.dk,
+                            call.dv,
+                            shape.stride,
+                            static_cast<int>(shape.length),
+                            static_cast<int>(padded),
+                            static_cast<int>(shape.heads),
+                            static_cast<int>(shape.heads / shape.kv_heads),
+                            static_cast<float>(scale),
+                            static_cast<float>(scale * std::log2(std::exp(1.0)))};
+  auto map_of = [&](const Bfloat16* data, size_t heads, size_t stride, int rows) {
+    return head_map(shape, data, heads, stride, static_cast<unsigned>(rows));
+  };
+  TensorMapShape statistics;
+  statistics.element = TensorMapShape::Element::kFloat32;
+  statistics.data = call.scratch;
+  statistics.rank = 3;
+  statistics.extents = {padded, shape.sequences * shape.heads, 2};
+  statistics.strides = {1, padded, shape.sequences * shape.heads * padded};
+  statistics.box = {kTile, 1, 2};
+  statistics.is_swizzled = false;
+  ASSIGN_OR_RETURN(const TensorMap statistics_map, make_tensor_map(statistics));
+  const unsigned tiles = static_cast<unsigned>(padded / kRows), sequences = static_cast<unsigned>(shape.sequences);
+  {
+    ASSIGN_OR_RETURN(const TensorMap q_map, map_of(call.q, shape.heads, shape.stride, kTile));
+    ASSIGN_OR_RETURN(const TensorMap k_map, map_of(call.k, shape.kv_heads, shape.stride, kRows));
+    ASSIGN_OR_RETURN(const TensorMap v_map, map_of(call.v, shape.kv_heads, shape.stride, kRows));
+    ASSIGN_OR_RETURN(const TensorMap dout_map, map_of(call.dout, shape.heads, shape.out_stride, kTile));
+    RETURN_IF_ERROR(launch("attention_backward_keys_wgmma", attention_backward_keys_wgmma_kernel,
+                           {{tiles, static_cast<unsigned>(shape.kv_heads), sequences}, kThreads, sizeof(Shared)},
+                           stream, q_map, k_map, v_map, dout_map, statistics_map, arguments));
+  }
+  ASSIGN_OR_RETURN(const TensorMap q_map, map_of(call.q, shape.heads, shape.stride, kRows));
+  ASSIGN_OR_RETURN(const TensorMap k_map, map_of(call.k, shape.kv_heads, shape.stride, kTile));
+  ASSIGN_OR_RETURN(const TensorMap v_map, map_of(call.v, shape.kv_heads, shape.stride, kTile));
+  ASSIGN_OR_RETURN(const TensorMap dout_map, map_of(call.dout, shape.heads, shape.out_stride, kRows));
+  return launch("attention_backward_queries_wgmma", attention_backward_queries_wgmma_kernel,
+                {{tiles, static_cast<unsigned>(shape.heads), sequences}, kThreads, sizeof(Shared)}, stream, q_map,
+                k_map, v_map, dout_map, arguments);
+}
+
+}  // namespace freshet::cuda
