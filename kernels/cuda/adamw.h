@@ -16,7 +16,7 @@ namespace freshet::cuda {
 // Of one step; the host writes it.
 struct StepInput {
   kernels::AdamWStep adamw;  // weight_decay: of the decayed elements; gradient_scale is not looked at
-  float clip_norm = 0;       // 0: no clipping
+  double clip_norm = 0;      // 0: no clipping
   uint64_t step = 0;         // from 1; random rounding is drawn with it
   uint64_t seed = 0;
   // A loss or norm above these, or one that is no number, leaves the parameters as they are.
@@ -38,8 +38,10 @@ Status finish_step_numbers(const StepInput* input, size_t losses, const double* 
                            const double* block_sums, StepOutput* output, CudaStream stream);
 
 enum class Rounding {
-  kNearest,     // ties to even
-  kStochastic,  // up or down with the probability of the distance, drawn from (seed, step, element)
+  kNearest,  // ties to even
+  // Up or down with the probability of the distance: the upper 16 bits of word e % 4 of Philox(seed, step).block(e / 4)
+  // for element e are added to the lower half of the float, whose upper half is then the result.
+  kStochastic,
 };
 
 // A rank's elements [first, first + count) of the flat parameters; all arrays begin at `first`.
@@ -60,7 +62,8 @@ struct AdamWSegment {
 
 inline constexpr int kAdamWVersions = 2;
 
-// Nothing happens when output->is_applied is 0, but for zeroing. `version`: 0 picks; 1 one element a thread, 2 four.
+// Nothing happens when output->is_applied is 0, but for zeroing. Gives the same bits for any split into segments.
+// `version`: 0 picks; 1 one element a thread, 2 four.
 Status adamw(const AdamWSegment& segment, const StepInput* input, const StepOutput* output, CudaStream stream,
              int version = 0);
 
