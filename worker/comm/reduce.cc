@@ -92,4 +92,15 @@ Status TreeReducer::all_gather(float* parameters) {
   return comm_->all_gather(all[static_cast<size_t>(comm_->rank())], all);
 }
 
+Status TreeReducer::gather(std::span<const float> own, std::vector<float>* all) {
+  CHECK(own.size() == segment_.size());
+  std::vector<MutableBytes> parts;
+  if (comm_->rank() == 0) all->resize(parameters_);
+  for (int rank = 0; rank < comm_->size() && comm_->rank() == 0; ++rank) {
+    Range range = segment_of(parameters_, comm_->size(), rank);
+    parts.push_back(bytes_of(std::span<float>(all->data() + range.begin, range.size())));
+  }
+  return comm_->gather(bytes_of(own), parts);
+}
+
 }  // namespace freshet::worker

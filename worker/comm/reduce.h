@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "base/status.h"
@@ -37,6 +38,8 @@ class TreeReducer {
 
   // Every rank's own segment of `parameters` reaches every other rank.
   Status all_gather(float* parameters);
+  // Every rank's `own` segment of such an array reaches rank 0, whose `all` becomes the whole.
+  Status gather(std::span<const float> own, std::vector<float>* all);
 
   Range segment() const { return segment_; }
 

@@ -206,18 +206,8 @@ Result<std::vector<float>> CpuStep::take_parameters() {
 
 Result<OptimizerState> CpuStep::gather_optimizer_state() {
   OptimizerState state;
-  if (comm_->rank() == 0) {
-    state.m.resize(parameters_.size());
-    state.v.resize(parameters_.size());
-  }
-  for (auto [own, all] : {std::pair{&m_, &state.m}, std::pair{&v_, &state.v}}) {
-    std::vector<MutableBytes> parts;
-    for (int rank = 0; rank < comm_->size() && comm_->rank() == 0; ++rank) {
-      Range segment = segment_of(parameters_.size(), comm_->size(), rank);
-      parts.push_back(bytes_of(std::span<float>(all->data() + segment.begin, segment.size())));
-    }
-    RETURN_IF_ERROR(comm_->gather(bytes_of(std::span<const float>(*own)), parts));
-  }
+  RETURN_IF_ERROR(reducer_.gather(m_, &state.m));
+  RETURN_IF_ERROR(reducer_.gather(v_, &state.v));
   if (EmbeddingTables* tables = objective_->tables()) {
     if (comm_->rank() == 0) state.row_sums.resize(tables->rows());
     RETURN_IF_ERROR(tables->gather_sums(comm_->rank() == 0 ? state.row_sums.data() : nullptr));
