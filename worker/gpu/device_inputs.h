@@ -1,0 +1,61 @@
+// The way of a step's inputs to a device: a thread of the host fills pinned memory with the micro-batches of the next
+// step while the device works on this one, and a stream of its own copies them, so that the step waits for neither. Two
+// steps may be on their way. One object per rank, used on the thread that trains.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "kernels/cuda/adamw.h"
+#include "kernels/cuda/device.h"
+#include "worker/checkpoint/background.h"
+#include "worker/comm/reduce.h"
+#include "worker/gpu/device_objective.h"
+#include "worker/train/options.h"
+#include "worker/train/step_engine.h"
+
+namespace freshet::worker {
+
+class DeviceInputs {
+ public:
+  // Of the micro-batches `mine` of each global batch. The objective outlives it.
+  static Result<std::unique_ptr<DeviceInputs>> create(const DeviceObjective* objective, const TrainOptions& options,
+                                                      Range mine);
+
+  // Begins to fill the inputs of a step while the device is busy. At most one step that was queued is not over.
+  Status prepare(const StepPlan& plan);
+  // Queues, behind what is on `stream`, that the inputs of the step are in the device's memory. Fills them first
+  // unless that was prepared. As prepare(), at most one step that was queued is not over.
+  Status queue(const StepPlan& plan, const cuda::StepInput& step, cuda::Stream* stream);
+
+  // Where they are then, in the device's memory.
+  const cuda::StepInput* step() const { return device_.data<cuda::StepInput>(); }
+  const std::byte* micro_batch(size_t leaf) const { return device_.data() + offset_of(leaf); }
+
+ private:
+  // Of every other step.
+  struct Slot {
+    cuda::PinnedMemory host;
+    cuda::DeviceMemory arrived;
+    cuda::Event copied;  // from one to the other
+  };
+  DeviceInputs(const DeviceObjective* objective, const TrainOptions& options, Range mine, cuda::Stream copies,
+               cuda::DeviceMemory device);
+  size_t offset_of(size_t leaf) const;
+  size_t leaves_end(const StepPlan& plan) const;
+  Status fill(const StepPlan& plan, std::byte* host) const;
+
+  const DeviceObjective& objective_;
+  const TrainOptions options_;
+  const Range mine_;
+  const size_t stride_;  // bytes from one micro-batch to the next
+  cuda::Stream copies_;
+  cuda::DeviceMemory device_;  // what a recorded graph reads
+  std::vector<Slot> slots_;
+  size_t queued_ = 0;      // steps
+  uint64_t prepared_ = 0;  // the step that the next slot is filled for; 0: none
+  Background filler_;      // last: its job uses all of the above
+};
+
+}  // namespace freshet::worker

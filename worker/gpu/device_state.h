@@ -1,0 +1,59 @@
+// What a training keeps on a device from step to step: the working copy of all parameters, and of the segment that a
+// rank owns the parameters themselves with AdamW's moments. A snapshot of the segment is copied to pinned memory of the
+// host by a stream of its own, beside the work of the next step, of which only the update waits for it. One object per
+// rank, used on the thread that trains.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "kernels/bfloat16.h"
+#include "kernels/cuda/device.h"
+#include "worker/checkpoint/training_state.h"
+#include "worker/comm/reduce.h"
+
+namespace freshet::worker {
+
+class DeviceState {
+ public:
+  static Result<DeviceState> create(size_t parameters, Range segment);
+
+  kernels::Bfloat16* weights() const { return weights_.data<kernels::Bfloat16>(); }  // of all parameters
+  // Of the segment.
+  float* w() const { return own_.data<float>(); }
+  float* m() const { return w() + stride_; }
+  float* v() const { return w() + 2 * stride_; }
+
+  // All of it, when it returns. `m` and `v` are of the segment; empty: zero. Behind what is queued on `stream`.
+  Status set(std::span<const float> parameters, std::span<const float> m, std::span<const float> v,
+             cuda::Stream* stream);
+
+  // Of what the work queued on `stream` makes of the state. Its memory is that of the snapshot before.
+  Result<TrainingSnapshot> snapshot(const cuda::Stream& stream);
+  // What is queued on `stream` from here on may change the state.
+  Status wait_for_snapshot(cuda::Stream* stream);
+
+  // One of the segment's arrays, w(), m() or v(), behind what is queued on `stream`, which it waits for.
+  Result<std::vector<float>> read(const float* from, cuda::Stream* stream) const;
+
+ private:
+  // Made with the first snapshot.
+  struct Copies {
+    cuda::Stream stream;
+    cuda::PinnedMemory memory;
+    cuda::Event made;         // what is to be copied
+    cuda::Event copied;       // for the stream
+    cuda::Event copied_host;  // for the thread that writes it
+  };
+  DeviceState(Range segment, size_t stride, cuda::DeviceMemory weights, cuda::DeviceMemory own);
+  Status make_copies();
+
+  Range segment_;
+  size_t stride_;  // floats from one of the segment's arrays to the next
+  cuda::DeviceMemory weights_, own_;
+  std::unique_ptr<Copies> copies_;
+};
+
+}  // namespace freshet::worker

@@ -1,0 +1,222 @@
+#include "worker/gpu/device_step.h"
+
+#include <cmath>
+
+#include "base/check.h"
+#include "kernels/cuda/reduce.h"
+#include "kernels/reduce.h"
+#include "worker/train/flat_update.h"
+
+namespace freshet::worker {
+namespace {
+
+// The largest sum whose mean over `rows` is not above `limit`, so that the device, which compares sums, decides as the
+// guards, who compare means.
+double sum_limit(double limit, size_t rows) {
+  if (limit <= 0) return 0;
+  const auto count = static_cast<double>(rows);
+  double sum = limit * count;
+  while (sum / count > limit) sum = std::nextafter(sum, 0);
+  while (std::nextafter(sum, INFINITY) / count <= limit) sum = std::nextafter(sum, INFINITY);
+  return sum;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DeviceStep>> DeviceStep::create(DeviceObjective* objective, const TrainOptions& options,
+                                                       const DeviceGang& gang, std::span<const float> parameters,
+                                                       bool records) {
+  std::unique_ptr<DeviceStep> step(new DeviceStep(objective, options, gang));
+  RETURN_IF_ERROR(step->allocate(parameters, records));
+  return step;
+}
+
+DeviceStep::DeviceStep(DeviceObjective* objective, const TrainOptions& options, const DeviceGang& gang)
+    : objective_(*objective),
+      options_(options),
+      gang_(gang),
+      gatherer_(gang.host, objective->parameters(), options.micro_batches) {}
+
+DeviceStep::~DeviceStep() {
+  // What is under way uses memory that goes before the stream does.
+  if (stream_) (void)stream_->synchronize();
+}
+
+Status DeviceStep::allocate(std::span<const float> parameters, bool records) {
+  CHECK(parameters.size() == objective_.parameters());
+  CHECK(gang_.host->size() == gang_.devices->size() && gang_.host->rank() == gang_.devices->rank());
+  records_ = records && gang_.devices->is_asynchronous();
+  ASSIGN_OR_RETURN(stream_, cuda::Stream::create());
+  ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters.size(), options_.micro_batches, {0},
+                                                       ZeroStage::kOne));
+  reducer_.emplace(std::move(reducer));
+  ASSIGN_OR_RETURN(state_, DeviceState::create(parameters.size(), reducer_->segment()));
+  RETURN_IF_ERROR(state_->set(parameters, {}, {}, &*stream_));
+  ASSIGN_OR_RETURN(inputs_,
+                   DeviceInputs::create(&objective_, options_,
+                                        share_of(options_.micro_batches, gang_.host->size(), gang_.host->rank())));
+
+  std::vector<uint64_t> borders;
+  for (const Range& range : decayed_ranges(objective_.tensors())) {
+    borders.push_back(range.begin);
+    borders.push_back(range.end);
+  }
+  decayed_borders_ = borders.size();
+  ASSIGN_OR_RETURN(decayed_, cuda::DeviceMemory::allocate(borders.size() * sizeof(uint64_t)));
+  RETURN_IF_ERROR(cuda::copy_to_device(decayed_.data(), borders.data(), decayed_.bytes(), stream_->get()));
+  ASSIGN_OR_RETURN(losses_, cuda::DeviceMemory::allocate(options_.micro_batches * sizeof(double)));
+  const size_t blocks = (parameters.size() + kernels::kBlock - 1) / kernels::kBlock;
+  ASSIGN_OR_RETURN(block_sums_, cuda::DeviceMemory::allocate(blocks * sizeof(double)));
+  ASSIGN_OR_RETURN(output_, cuda::DeviceMemory::allocate(sizeof(cuda::StepOutput)));
+  ASSIGN_OR_RETURN(outputs_, cuda::PinnedMemory::allocate(pending_.size() * sizeof(cuda::StepOutput)));
+  for (size_t i = 0; i < pending_.size(); ++i) {
+    ASSIGN_OR_RETURN(auto event, cuda::Event::create());
+    finished_.push_back(std::move(event));
+  }
+  return stream_->synchronize();
+}
+
+size_t DeviceStep::leaves_of(size_t rows) const {
+  return (rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
+}
+
+cuda::StepInput DeviceStep::input_of(const StepPlan& plan) const {
+  cuda::StepInput input;
+  input.adamw.learning_rate = static_cast<float>(plan.learning_rate);
+  input.adamw.weight_decay = static_cast<float>(options_.weight_decay);
+  input.adamw.beta1 = static_cast<float>(options_.beta1);
+  input.adamw.beta2 = static_cast<float>(options_.beta2);
+  input.adamw.epsilon = static_cast<float>(options_.epsilon);
+  kernels::set_corrections(plan.step, &input.adamw);
+  input.clip_norm = options_.clip_norm;
+  input.step = plan.step;
+  input.seed = options_.seed;
+  input.loss_limit = sum_limit(plan.loss_limit, plan.rows);
+  return input;
+}
+
+Status DeviceStep::begin(const StepPlan& plan, const std::function<void()>&) {
+  CHECK(begun_ - ended_ < pending_.size());
+  const size_t leaves = leaves_of(plan.rows), slot = begun_ % pending_.size();
+  RETURN_IF_ERROR(inputs_->queue(plan, input_of(plan), &*stream_));
+  Phases& phases = phases_[leaves];
+  RETURN_IF_ERROR(run(&phases.sum, [&] { return queue_sum(leaves, &phases); }));
+  RETURN_IF_ERROR(state_->wait_for_snapshot(&*stream_));
+  RETURN_IF_ERROR(run(&phases.update, [&] { return queue_update(phases); }));
+  RETURN_IF_ERROR(
+      cuda::copy_to_host(outputs_.data<cuda::StepOutput>() + slot, output_.data(), output_.bytes(), stream_->get()));
+  RETURN_IF_ERROR(finished_[slot].record(stream_->get()));
+  pending_[slot] = {plan.step, plan.rows};
+  ++begun_;
+  return Status::ok();
+}
+
+Status DeviceStep::run(Phase* phase, const std::function<Status()>& queue) {
+  if (!phase->graph) {
+    if (!records_ || !phase->was_queued) {
+      phase->was_queued = true;
+      return queue();
+    }
+    ASSIGN_OR_RETURN(phase->graph, cuda::Graph::capture(*stream_, queue));
+  }
+  return phase->graph->launch(stream_->get());
+}
+
+// Gradients, their total and what is to be known of it before the update.
+Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
+  gang_.devices->begin_step();
+  reducer_->begin_step(leaves, &*stream_);
+  auto* losses = losses_.data<double>();
+  for (size_t leaf : reducer_->leaves()) {
+    ASSIGN_OR_RETURN(float* gradient, reducer_->begin_leaf());
+    RETURN_IF_ERROR(
+        objective_.forward_backward(inputs_->micro_batch(leaf), state_->weights(), gradient, losses + leaf, &*stream_));
+    RETURN_IF_ERROR(reducer_->ready(0));
+  }
+  ASSIGN_OR_RETURN(phases->gradient, reducer_->finish());
+
+  const Range segment = reducer_->segment();
+  auto* sums = block_sums_.data<double>();
+  RETURN_IF_ERROR(cuda::block_sums_of_squares(segment.size(), phases->gradient, sums + segment.begin / kernels::kBlock,
+                                              stream_->get()));
+  if (gang_.devices->size() > 1) {
+    RETURN_IF_ERROR(reducer_->all_gather_blocks("squares of the gradient", sums, &*stream_));
+    std::vector<MutableBytes> all;
+    for (int rank = 0; rank < gang_.devices->size(); ++rank) {
+      const Range share = share_of(options_.micro_batches, gang_.devices->size(), rank);
+      const size_t begin = std::min(share.begin, leaves), end = std::min(share.end, leaves);
+      all.push_back(bytes_of(std::span<double>(losses + begin, end - begin)));
+    }
+    const auto me = static_cast<size_t>(gang_.devices->rank());
+    RETURN_IF_ERROR(gang_.devices->all_gather("losses", all[me], all, &*stream_));
+  }
+  return cuda::finish_step_numbers(inputs_->step(), leaves, losses, block_sums_.bytes() / sizeof(double), sums,
+                                   output_.data<cuda::StepOutput>(), stream_->get());
+}
+
+Status DeviceStep::queue_update(const Phases& phases) {
+  const Range segment = reducer_->segment();
+  cuda::AdamWSegment own;
+  own.first = segment.begin;
+  own.count = segment.size();
+  own.gradient = phases.gradient;
+  own.w = state_->w();
+  own.m = state_->m();
+  own.v = state_->v();
+  own.rounded = state_->weights() + segment.begin;
+  own.decayed = decayed_.data<uint64_t>();
+  own.decayed_borders = decayed_borders_;
+  RETURN_IF_ERROR(cuda::adamw(own, inputs_->step(), output_.data<cuda::StepOutput>(), stream_->get()));
+  if (gang_.devices->size() == 1) return Status::ok();
+  return reducer_->all_gather("weights", state_->weights(), sizeof(kernels::Bfloat16), &*stream_);
+}
+
+Result<StepNumbers> DeviceStep::end() {
+  CHECK(ended_ < begun_);
+  const size_t slot = ended_ % pending_.size();
+  const Pending& step = pending_[slot];
+  RETURN_IF_ERROR(gang_.devices->wait(finished_[slot], step.step));
+  ++ended_;
+  const auto& output = outputs_.data<cuda::StepOutput>()[slot];
+  return StepNumbers{output.loss / static_cast<double>(step.rows), output.norm, output.is_applied != 0};
+}
+
+Result<TrainingSnapshot> DeviceStep::snapshot() { return state_->snapshot(*stream_); }
+
+Status DeviceStep::overwrite(const std::function<Result<bool>(const TrainingMemory&)>& fill) {
+  CHECK(begun_ == ended_);
+  std::vector<float> parameters(objective_.parameters());
+  std::vector<float> m(reducer_->segment().size()), v(reducer_->segment().size());
+  ASSIGN_OR_RETURN(const bool is_filled, fill({parameters, reducer_->segment(), m, v, {}}));
+  return is_filled ? state_->set(parameters, m, v, &*stream_) : Status::ok();
+}
+
+Status DeviceStep::start_over(std::span<const float> parameters) {
+  CHECK(begun_ == ended_);
+  return state_->set(parameters, {}, {}, &*stream_);
+}
+
+Result<OptimizerState> DeviceStep::gather_optimizer_state() {
+  OptimizerState state;
+  for (auto [from, all] : {std::pair{state_->m(), &state.m}, std::pair{state_->v(), &state.v}}) {
+    ASSIGN_OR_RETURN(const auto own, state_->read(from, &*stream_));
+    RETURN_IF_ERROR(gatherer_.gather(own, all));
+  }
+  return state;
+}
+
+Result<std::vector<float>> DeviceStep::take_parameters() {
+  std::vector<float> parameters(objective_.parameters());
+  ASSIGN_OR_RETURN(const auto own, state_->read(state_->w(), &*stream_));
+  std::copy(own.begin(), own.end(), parameters.begin() + static_cast<ptrdiff_t>(reducer_->segment().begin));
+  RETURN_IF_ERROR(gatherer_.all_gather(parameters.data()));
+  return parameters;
+}
+
+size_t DeviceStep::graph_nodes() const {
+  const auto full = phases_.find(options_.micro_batches);
+  if (full == phases_.end() || !full->second.sum.graph || !full->second.update.graph) return 0;
+  return full->second.sum.graph->nodes() + full->second.update.graph->nodes();
+}
+
+}  // namespace freshet::worker
