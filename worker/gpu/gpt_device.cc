@@ -13,6 +13,14 @@ Status write_rope_table(const GptConfig& config, const GptDevicePlan& plan, std:
   return stream.synchronize();
 }
 
+Result<GptDeviceSide> create_side(const cuda::ProductTable& table) {
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  ASSIGN_OR_RETURN(auto products, cuda::Products::create(table));
+  ASSIGN_OR_RETURN(auto begins, cuda::Event::create());
+  ASSIGN_OR_RETURN(auto ends, cuda::Event::create());
+  return GptDeviceSide{std::move(stream), std::move(products), std::move(begins), std::move(ends)};
+}
+
 }  // namespace
 
 Result<GptDevice> GptDevice::create(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options,
@@ -21,23 +29,34 @@ Result<GptDevice> GptDevice::create(const GptModel& model, const GptDeviceShape&
   ASSIGN_OR_RETURN(auto arena, cuda::DeviceMemory::allocate(plan.bytes));
   RETURN_IF_ERROR(write_rope_table(model.config(), plan, arena.data()));
   ASSIGN_OR_RETURN(auto products, cuda::Products::create(table));
-  return GptDevice(model, std::move(plan), std::move(arena), std::move(products));
+  std::optional<GptDeviceSide> side;
+  if (options.training && options.weights_beside) {
+    ASSIGN_OR_RETURN(auto made, create_side(table));
+    side.emplace(std::move(made));
+  }
+  return GptDevice(model, std::move(plan), std::move(arena), std::move(products), std::move(side));
 }
 
-GptDevice::GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemory arena, cuda::Products products)
-    : model_(&model), plan_(std::move(plan)), arena_(std::move(arena)), products_(std::move(products)) {}
+GptDevice::GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemory arena, cuda::Products products,
+                     std::optional<GptDeviceSide> side)
+    : model_(&model),
+      plan_(std::move(plan)),
+      arena_(std::move(arena)),
+      products_(std::move(products)),
+      side_(std::move(side)) {}
 
 Status GptDevice::loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss,
-                       cuda::CudaStream stream) {
+                       cuda::Stream* stream) {
   GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, nullptr, stream);
   RETURN_IF_ERROR(pass.forward());
   return pass.head(loss);
 }
 
 Status GptDevice::forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient,
-                                   double* loss, cuda::CudaStream stream, const PartReady& is_ready) {
+                                   double* loss, cuda::Stream* stream, const PartReady& is_ready) {
   CHECK(plan_.options.training && gradient != nullptr);
-  GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, gradient, stream);
+  GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, gradient, stream,
+                     side_ ? &*side_ : nullptr);
   RETURN_IF_ERROR(pass.forward());
   RETURN_IF_ERROR(pass.head(loss));
   return pass.backward(is_ready ? is_ready : [](size_t) { return Status::ok(); });
@@ -51,7 +70,7 @@ std::vector<size_t> GptDevice::gradient_parts() const {
 }
 
 Status GptDevice::next_token_logits(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* logits,
-                                    cuda::CudaStream stream) {
+                                    cuda::Stream* stream) {
   GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, nullptr, stream);
   RETURN_IF_ERROR(pass.forward());
   return pass.next_token_logits(logits);

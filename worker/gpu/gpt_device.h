@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
@@ -32,6 +33,13 @@ struct GptDeviceInput {
   uint64_t dropout_seed = 0;
 };
 
+// Where gradients of weights are made beside the rest.
+struct GptDeviceSide {
+  cuda::Stream stream;
+  cuda::Products products;  // a workspace of its own
+  cuda::Event begins, ends;
+};
+
 class GptDevice {
  public:
   // Called when what writes a part of the gradient is queued.
@@ -48,25 +56,27 @@ class GptDevice {
   size_t bytes() const { return arena_.bytes(); }
 
   // *loss: the SUM of the cross entropy over the tokens that have a target, without dropout.
-  Status loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss, cuda::CudaStream stream);
+  Status loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss, cuda::Stream* stream);
   // The same with dropout, and in `gradient` (as long as the parameters, overwritten) the gradient of that sum times
   // the input's scale. `is_ready`, where there is one, is called for each of the gradient's parts, the last first.
   Status forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient, double* loss,
-                          cuda::CudaStream stream, const PartReady& is_ready = {});
+                          cuda::Stream* stream, const PartReady& is_ready = {});
   // Where the parts of a gradient begin, ascending: the embeddings, each layer, what follows them.
   std::vector<size_t> gradient_parts() const;
   // The logits after the last token of each sequence, [sequences][plan().logits_stride], of which the first
   // `vocabulary` of each row are set.
   Status next_token_logits(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* logits,
-                           cuda::CudaStream stream);
+                           cuda::Stream* stream);
 
  private:
-  GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemory arena, cuda::Products products);
+  GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemory arena, cuda::Products products,
+            std::optional<GptDeviceSide> side);
 
   const GptModel* model_;
   GptDevicePlan plan_;
   cuda::DeviceMemory arena_;
   cuda::Products products_;
+  std::optional<GptDeviceSide> side_;
 };
 
 }  // namespace freshet::worker

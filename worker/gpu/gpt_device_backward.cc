@@ -63,18 +63,30 @@ Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, 
 }
 
 Status GptDevicePass::weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy) {
+  cuda::CudaStream stream = stream_;
+  if (side_ != nullptr) {
+    RETURN_IF_ERROR(side_->begins.record(stream_));
+    RETURN_IF_ERROR(side_->stream.wait(side_->begins));
+    stream = side_->stream.get();
+  }
   if (dense.bias != kNoTensor) {
     RETURN_IF_ERROR(
-        cuda::column_sums(rows_, dense.outputs, dy, gradient_ + dense.bias, floats(plan_.sums_scratch), stream_));
+        cuda::column_sums(rows_, dense.outputs, dy, gradient_ + dense.bias, floats(plan_.sums_scratch), stream));
   }
   cuda::ProductOperands operands{values(x), dense.inputs, dy, dense.outputs};
   if (!dense.inputs_first) operands = {dy, dense.outputs, values(x), dense.inputs};
   operands.c = gradient_ + dense.weight;
   operands.c_stride = operands.b_stride;
-  return products_.run(weight_gradient_product(dense, rows_), operands, stream_);
+  cuda::Products& products = side_ == nullptr ? products_ : side_->products;
+  return products.run(weight_gradient_product(dense, rows_), operands, stream);
 }
 
-// The weights' gradient comes first, so that what left the activation is no longer needed when its gradient is made.
+Status GptDevicePass::join() {
+  if (side_ == nullptr) return Status::ok();
+  RETURN_IF_ERROR(side_->ends.record(side_->stream.get()));
+  return main_.wait(side_->ends);
+}
+
 Status GptDevicePass::feed_forward_backward(size_t l) {
   const GptLayer& at = layout_.layers[l];
   const GptDeviceLayer& now = layer(l);
@@ -100,6 +112,7 @@ Status GptDevicePass::feed_forward_backward(size_t l) {
   const Bfloat16* d_hidden = values(plan_.d_hidden);
   RETURN_IF_ERROR(weight_gradient(at.hidden, now.normed_middle, d_hidden));
   RETURN_IF_ERROR(input_gradient(at.hidden, d_hidden, plan_.d_normed, Epilogue::kNone));
+  RETURN_IF_ERROR(join());
   return norm_backward(at.before_feed_forward, now.middle, now.mean_middle, now.scale_middle, plan_.d_normed, false);
 }
 
@@ -125,6 +138,7 @@ Status GptDevicePass::attend_backward(size_t l) {
   }
   RETURN_IF_ERROR(weight_gradient(at.qkv, now.normed, d_qkv));
   RETURN_IF_ERROR(input_gradient(at.qkv, d_qkv, plan_.d_normed, Epilogue::kNone));
+  RETURN_IF_ERROR(join());
   return norm_backward(at.before_attention, now.input, now.mean, now.scale, plan_.d_normed, false);
 }
 

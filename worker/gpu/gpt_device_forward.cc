@@ -9,7 +9,7 @@ using cuda::Epilogue;
 
 GptDevicePass::GptDevicePass(const GptModel& model, const GptDevicePlan& plan, std::byte* arena,
                              cuda::Products* products, const GptDeviceInput& input, const Bfloat16* weights,
-                             float* gradient, cuda::CudaStream stream)
+                             float* gradient, cuda::Stream* stream, GptDeviceSide* side)
     : config_(model.config()),
       layout_(model.layout()),
       plan_(plan),
@@ -18,7 +18,9 @@ GptDevicePass::GptDevicePass(const GptModel& model, const GptDevicePlan& plan, s
       input_(input),
       weights_(weights),
       gradient_(gradient),
-      stream_(stream),
+      main_(*stream),
+      side_(side),
+      stream_(stream->get()),
       rows_(plan.shape.rows()),
       dropout_(gradient == nullptr ? 0 : model.config().dropout) {}
 

@@ -13,9 +13,10 @@ class GptDevicePass {
  public:
   using Bfloat16 = kernels::Bfloat16;
 
-  // Without a `gradient` nothing is kept for one, and no masks are drawn.
+  // Without a `gradient` nothing is kept for one, and no masks are drawn. Without a `side` all is made on `stream`.
   GptDevicePass(const GptModel& model, const GptDevicePlan& plan, std::byte* arena, cuda::Products* products,
-                const GptDeviceInput& input, const Bfloat16* weights, float* gradient, cuda::CudaStream stream);
+                const GptDeviceInput& input, const Bfloat16* weights, float* gradient, cuda::Stream* stream,
+                GptDeviceSide* side = nullptr);
 
   // Leaves the normed residual stream in plan.normed_last.
   Status forward();
@@ -59,8 +60,10 @@ class GptDevicePass {
   Status forward_dense(const GptDense& dense, size_t x, size_t y, cuda::Epilogue epilogue, size_t z = kNoBuffer);
   Status input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, cuda::Epilogue epilogue,
                         size_t z = kNoBuffer);
-  // Of the weights and the bias.
+  // Of the weights and the bias; beside what is queued from now on, until join().
   Status weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy);
+  // What is queued from now on begins when the gradients of weights that were queued are there.
+  Status join();
 
   const GptConfig& config_;
   const GptLayout& layout_;
@@ -70,7 +73,9 @@ class GptDevicePass {
   const GptDeviceInput& input_;
   const Bfloat16* const weights_;
   float* const gradient_;
-  const cuda::CudaStream stream_;
+  cuda::Stream& main_;
+  GptDeviceSide* const side_;
+  const cuda::CudaStream stream_;  // main_'s
   const size_t rows_;
   const float dropout_;
 };

@@ -122,21 +122,21 @@ class Planner {
     };
     const bool layers = level_ == Recompute::kLayers, norms = layers || level_ == Recompute::kNorms;
     const bool activations = norms || level_ == Recompute::kActivations;
-    // Those made again, but from what is kept of a layer: needed when they are made, and when they are made again.
-    auto twice = [&](bool again, Phase forward, Phase gradient) {
-      return again && !layers && training_ ? in(forward) | in(gradient) : kept(in(forward), gradient);
+    // Those made again from what is kept of a layer: needed when they are made, and from then on until `last`.
+    auto twice = [&](bool again, Phase forward, Phase made, Phase last) {
+      return again && !layers && training_ ? in(forward) | from_to(made, last) : kept(in(forward), last);
     };
     add(&GptDeviceLayer::input, width, training_ ? from_to(kEmbed, kInputNormGradient) : from_to(kEmbed, kFeedForward),
         false);
-    add(&GptDeviceLayer::normed, width, twice(norms, kAttend, kQkvGradient), norms);
+    add(&GptDeviceLayer::normed, width, twice(norms, kAttend, kQkvGradient, kQkvGradient), norms);
     add(&GptDeviceLayer::qkv, config_.qkv_width(), kept(in(kAttend), kAttentionGradient), layers);
-    add(&GptDeviceLayer::attended, width, kept(in(kAttend), kAttentionGradient), layers);
+    add(&GptDeviceLayer::attended, width, kept(in(kAttend), kQkvGradient), layers);
     add(&GptDeviceLayer::log_sum, config_.heads, kept(in(kAttend), kAttentionGradient), layers, true);
     add(&GptDeviceLayer::middle, width, kept(from_to(kAttend, kFinalNorm), kMiddleNormGradient), layers);
-    add(&GptDeviceLayer::normed_middle, width, twice(norms, kFeedForward, kHiddenGradient), norms);
+    add(&GptDeviceLayer::normed_middle, width, twice(norms, kFeedForward, kHiddenGradient, kHiddenGradient), norms);
     add(&GptDeviceLayer::hidden, config_.hidden_width(), kept(in(kFeedForward), kActivationGradient), layers);
-    add(&GptDeviceLayer::active, config_.feed_forward, twice(activations, kFeedForward, kFeedForwardOutGradient),
-        activations);
+    add(&GptDeviceLayer::active, config_.feed_forward,
+        twice(activations, kFeedForward, kFeedForwardOutGradient, kHiddenGradient), activations);
     add(&GptDeviceLayer::scale, 1, kept(in(kAttend), kInputNormGradient), layers, true);
     add(&GptDeviceLayer::scale_middle, 1, kept(in(kFeedForward), kMiddleNormGradient), layers, true);
     if (!centred) return;
@@ -162,9 +162,12 @@ class Planner {
 
   void add_backward() {
     const size_t width = config_.width;
+    // The gradients of weights are made beside all this, up to the next gradient of a norm.
+    const Phases weights =
+        from_to(kFeedForwardOutGradient, kHiddenGradient) | from_to(kAttentionOutGradient, kQkvGradient);
     values(&plan_.d_residual, width, from_to(kFinalNormGradient, kEmbedGradient));
     if (config_.dropout > 0) {
-      values(&plan_.d_added, width, from_to(kFeedForwardOutGradient, kActivationGradient) | in(kAttentionOutGradient));
+      values(&plan_.d_added, width, weights);
     }
     values(&plan_.d_normed, width,
            from_to(kHiddenGradient, kMiddleNormGradient) | from_to(kQkvGradient, kInputNormGradient));
@@ -183,8 +186,7 @@ class Planner {
     for (size_t columns : {width, config_.qkv_width(), config_.hidden_width()}) {
       sums = std::max(sums, cuda::column_sums_scratch(rows_, columns));
     }
-    floats(&plan_.sums_scratch, sums,
-           in(kFeedForwardOutGradient) | in(kHiddenGradient) | in(kAttentionOutGradient) | in(kQkvGradient));
+    floats(&plan_.sums_scratch, sums, weights);
   }
 
   const GptConfig& config_;

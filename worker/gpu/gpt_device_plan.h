@@ -33,6 +33,9 @@ struct GptDeviceOptions {
   bool training = true;  // false: for losses and logits only, nothing is kept
   // Of the logits that exist at a time, about: the output matrix and the loss go through so many rows at once.
   size_t head_bytes = size_t{1} << 30;
+  // Whether gradients of weights are made on a stream of their own, beside those of activations: it fills what small
+  // products leave idle, and changes no bits.
+  bool weights_beside = true;
 };
 
 // No such buffer in this style.

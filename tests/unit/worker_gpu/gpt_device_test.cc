@@ -38,7 +38,7 @@ class GptDeviceTest : public cuda::CudaTest {
     Array<float> gradient(weights.size());
     Array<double> loss(1);
     EXPECT_OK(
-        device->forward_backward(input(model, tokens, scale), rounded.data(), gradient.data(), loss.data(), stream()));
+        device->forward_backward(input(model, tokens, scale), rounded.data(), gradient.data(), loss.data(), &*stream_));
     expect_done();
     return {loss.values()[0], gradient.values()};
   }
@@ -103,6 +103,16 @@ TEST_P(GptDeviceModels, GivesTheSameBitsTwiceAndAtEachLevelOfRecomputation) {
       }
     }
   }
+}
+
+TEST_P(GptDeviceModels, GivesTheSameBitsOnOneStream) {
+  const auto model = model_of(config());
+  const SomeTokens tokens(config(), kShape);
+  const auto weights = weights_of(model);
+  const auto two = forward_backward(model, tokens, weights),
+             one = forward_backward(model, tokens, weights, {.weights_beside = false});
+  EXPECT_EQ(one.loss, two.loss);
+  EXPECT_EQ(one.gradient, two.gradient);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GptDeviceModels,
@@ -182,8 +192,8 @@ TEST_F(GptDeviceTest, LossAndLogitsWithoutAGradient) {
       const size_t stride = device->plan().logits_stride;
       Array<float> logits(kShape.sequences * stride);
       const auto in = input(model, tokens, 1);
-      EXPECT_OK(device->loss(in, rounded.data(), loss.data(), stream()));
-      EXPECT_OK(device->next_token_logits(in, rounded.data(), logits.data(), stream()));
+      EXPECT_OK(device->loss(in, rounded.data(), loss.data(), &*stream_));
+      EXPECT_OK(device->next_token_logits(in, rounded.data(), logits.data(), &*stream_));
       expect_done();
       EXPECT_EQ(loss.values()[0], pass.loss);
       const auto values = logits.values();
@@ -216,8 +226,8 @@ TEST_F(GptDeviceTest, RunsTheProductsThatItLists) {
     auto device = GptDevice::create(model, shape, options, products);
     CHECK_MSG(device.is_ok(), device.status().to_string());
     const auto in = input(model, tokens, 1);
-    Status status = device->forward_backward(in, rounded.data(), gradient.data(), loss.data(), stream());
-    if (status.is_ok()) status = device->next_token_logits(in, rounded.data(), logits.data(), stream());
+    Status status = device->forward_backward(in, rounded.data(), gradient.data(), loss.data(), &*stream_);
+    if (status.is_ok()) status = device->next_token_logits(in, rounded.data(), logits.data(), &*stream_);
     expect_done();
     return status;
   };
@@ -247,7 +257,7 @@ TEST_F(GptDeviceTest, TellsWhenAPartOfTheGradientIsReady) {
     Array<double> loss(1);
     size_t next = parts.size();
     EXPECT_OK(device->forward_backward(
-        input(model, tokens, 1), rounded.data(), gradient.data(), loss.data(), stream(), [&](size_t part) {
+        input(model, tokens, 1), rounded.data(), gradient.data(), loss.data(), &*stream_, [&](size_t part) {
           EXPECT_EQ(part, --next);
           return cuda::copy_on_device(copies.data() + part * weights.size() + parts[part],
                                       gradient.data() + parts[part], (weights.size() - parts[part]) * sizeof(float),
@@ -269,21 +279,27 @@ TEST_F(GptDeviceTest, CanBeRecordedAsAGraph) {
   const SomeTokens tokens(config, kShape);
   const auto weights = weights_of(model);
   const auto expected = forward_backward(model, tokens, weights);
-  auto device = GptDevice::create(model, kShape, {});
-  ASSERT_TRUE(device.is_ok());
   Array<kernels::Bfloat16> rounded(cuda::narrowed(weights));
-  Array<float> gradient(weights.size());
-  Array<double> loss(1);
-  const auto in = input(model, tokens, 1);
-  auto graph = cuda::Graph::capture(
-      *stream_, [&] { return device->forward_backward(in, rounded.data(), gradient.data(), loss.data(), stream()); });
-  ASSERT_TRUE(graph.is_ok()) << graph.status().to_string();
-  for (int launch = 0; launch < 2; ++launch) {
-    EXPECT_OK(graph->launch(stream()));
-    expect_done();
-    EXPECT_EQ(loss.values()[0], expected.loss);
-    EXPECT_EQ(gradient.values(), expected.gradient);
+  std::vector<size_t> nodes;
+  for (bool weights_beside : {true, false}) {
+    auto device = GptDevice::create(model, kShape, {.weights_beside = weights_beside});
+    ASSERT_TRUE(device.is_ok());
+    Array<float> gradient(weights.size());
+    Array<double> loss(1);
+    const auto in = input(model, tokens, 1);
+    auto graph = cuda::Graph::capture(*stream_, [&] {
+      return device->forward_backward(in, rounded.data(), gradient.data(), loss.data(), &*stream_);
+    });
+    ASSERT_TRUE(graph.is_ok()) << graph.status().to_string();
+    nodes.push_back(graph->nodes());
+    for (int launch = 0; launch < 2; ++launch) {
+      EXPECT_OK(graph->launch(stream()));
+      expect_done();
+      EXPECT_EQ(loss.values()[0], expected.loss);
+      EXPECT_EQ(gradient.values(), expected.gradient);
+    }
   }
+  EXPECT_EQ(nodes[0], nodes[1]) << "some work is not in the graph";
 }
 
 }  // namespace
