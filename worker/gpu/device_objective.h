@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "base/status.h"
@@ -30,12 +31,18 @@ class DeviceObjective {
   // gradient of the sum of the losses is multiplied by. A micro-batch of no examples may be asked for. Any thread.
   virtual Status fill_input(const MicroBatch& batch, float scale, std::byte* input) const = 0;
 
+  // Where the parts of a gradient begin, ascending, the first of them 0: what a backward pass has written when it is
+  // through with some of its work.
+  virtual std::vector<size_t> gradient_parts() const { return {0}; }
+  // Called when what writes a part of the gradient is queued; the last part comes first.
+  using PartReady = std::function<Status(size_t part)>;
+
   // Queues, for the micro-batch that `input` (device memory, on a border of 256 bytes) tells of: the sum of its losses
   // in *loss, and in `gradient` (as long as the parameters, overwritten) the gradient of that sum times its scale. The
   // bits depend on the micro-batch and the weights only. All arrays are device memory that stays where it is for a
-  // recorded graph.
+  // recorded graph. `is_ready` is called for each part.
   virtual Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient,
-                                  double* loss, cuda::Stream* stream) = 0;
+                                  double* loss, cuda::Stream* stream, const PartReady& is_ready) = 0;
 };
 
 }  // namespace freshet::worker

@@ -47,8 +47,8 @@ Status DeviceStep::allocate(std::span<const float> parameters, bool records) {
   CHECK(gang_.host->size() == gang_.devices->size() && gang_.host->rank() == gang_.devices->rank());
   records_ = records && gang_.devices->is_asynchronous();
   ASSIGN_OR_RETURN(stream_, cuda::Stream::create());
-  ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters.size(), options_.micro_batches, {0},
-                                                       ZeroStage::kOne));
+  ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters.size(), options_.micro_batches,
+                                                       objective_.gradient_parts(), ZeroStage::kOne));
   reducer_.emplace(std::move(reducer));
   ASSIGN_OR_RETURN(state_, DeviceState::create(parameters.size(), reducer_->segment()));
   RETURN_IF_ERROR(state_->set(parameters, {}, {}, &*stream_));
@@ -129,9 +129,8 @@ Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
   auto* losses = losses_.data<double>();
   for (size_t leaf : reducer_->leaves()) {
     ASSIGN_OR_RETURN(float* gradient, reducer_->begin_leaf());
-    RETURN_IF_ERROR(
-        objective_.forward_backward(inputs_->micro_batch(leaf), state_->weights(), gradient, losses + leaf, &*stream_));
-    RETURN_IF_ERROR(reducer_->ready(0));
+    RETURN_IF_ERROR(objective_.forward_backward(inputs_->micro_batch(leaf), state_->weights(), gradient, losses + leaf,
+                                                &*stream_, [this](size_t part) { return reducer_->ready(part); }));
   }
   ASSIGN_OR_RETURN(phases->gradient, reducer_->finish());
 

@@ -80,7 +80,7 @@ Status GptDeviceObjective::fill_input(const MicroBatch& batch, float scale, std:
 }
 
 Status GptDeviceObjective::forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient,
-                                            double* loss, cuda::Stream* stream) {
+                                            double* loss, cuda::Stream* stream, const PartReady& is_ready) {
   GptDeviceInput micro_batch;
   micro_batch.tokens = reinterpret_cast<const int32_t*>(input + sections_.tokens);
   micro_batch.targets = reinterpret_cast<const int32_t*>(input + sections_.targets);

@@ -26,8 +26,9 @@ class GptDeviceObjective final : public DeviceObjective {
   size_t examples() const override { return (tokens_.size() - 1) / shape_.length; }
   size_t input_bytes() const override { return sections_.bytes; }
   Status fill_input(const MicroBatch& batch, float scale, std::byte* input) const override;
+  std::vector<size_t> gradient_parts() const override { return device_.gradient_parts(); }
   Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient, double* loss,
-                          cuda::Stream* stream) override;
+                          cuda::Stream* stream, const PartReady& is_ready) override;
 
   const GptDevice& device() const { return device_; }
 

@@ -29,7 +29,7 @@ class GptDeviceObjectiveTest : public cuda::CudaTest {
     Array<float> gradient(objective->parameters());
     Array<double> loss(1);
     EXPECT_OK(
-        objective->forward_backward(input.data(), rounded.data(), gradient.data(), loss.data(), &stream_.value()));
+        objective->forward_backward(input.data(), rounded.data(), gradient.data(), loss.data(), &stream_.value(), {}));
     expect_done();
     return {loss.values()[0], gradient.values()};
   }

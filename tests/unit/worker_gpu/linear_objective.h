@@ -44,6 +44,7 @@ class LinearObjective final : public DeviceObjective {
   size_t parameters() const override { return kLinearParameters; }
   size_t examples() const override { return targets_.size(); }
   const std::vector<TensorView>& tensors() const override { return linear_tensors(); }
+  std::vector<size_t> gradient_parts() const override { return {0, 1500}; }
   size_t input_bytes() const override { return rows_ * sizeof(LinearRow); }
   Status fill_input(const MicroBatch& batch, float scale, std::byte* input) const override {
     std::vector<LinearRow> rows(rows_);
@@ -55,9 +56,11 @@ class LinearObjective final : public DeviceObjective {
     return Status::ok();
   }
   Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient, double* loss,
-                          cuda::Stream* stream) override {
-    return linear_forward_backward(rows_, kLinearParameters, reinterpret_cast<const LinearRow*>(input), weights,
-                                   residuals_.data<float>(), gradient, loss, stream->get());
+                          cuda::Stream* stream, const PartReady& is_ready) override {
+    RETURN_IF_ERROR(linear_forward_backward(rows_, kLinearParameters, reinterpret_cast<const LinearRow*>(input),
+                                            weights, residuals_.data<float>(), gradient, loss, stream->get()));
+    RETURN_IF_ERROR(is_ready(1));
+    return is_ready(0);
   }
 
  private:
@@ -89,7 +92,8 @@ class HostedObjective final : public Objective {
     auto* const loss = reinterpret_cast<double*>(input + padded(input_.size()) + padded(6 * rounded_.size()));
     RETURN_IF_ERROR(cuda::copy_to_device(input, input_.data(), input_.size(), stream_.get()));
     RETURN_IF_ERROR(cuda::copy_to_device(weights, rounded_.data(), 2 * rounded_.size(), stream_.get()));
-    RETURN_IF_ERROR(device_.forward_backward(input, weights, on_device, loss, &stream_));
+    RETURN_IF_ERROR(
+        device_.forward_backward(input, weights, on_device, loss, &stream_, [](size_t) { return Status::ok(); }));
     double sum = 0;
     RETURN_IF_ERROR(cuda::copy_to_host(gradient, on_device, 4 * rounded_.size(), stream_.get()));
     RETURN_IF_ERROR(cuda::copy_to_host(&sum, loss, sizeof sum, stream_.get()));
