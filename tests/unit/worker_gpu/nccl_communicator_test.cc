@@ -1,0 +1,215 @@
+#include "worker/gpu/nccl_communicator.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/worker_gpu/fake_nccl.h"
+#include "tests/unit/worker_gpu/reducing.h"
+#include "tests/unit/worker_gpu/thread_gang.h"
+#include "worker/gpu/nccl_gang.h"
+
+namespace freshet::worker {
+namespace {
+
+using cuda::Array;
+using cuda::Event;
+using cuda::Stream;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+const SystemClock kClock;
+const NcclOptions kPatient;
+// For what never comes.
+const NcclOptions kImpatient{Duration::seconds(60), Duration::millis(100)};
+
+// A gang over `nccl` that ends in order.
+Status run_nccl_gang(int ranks, FakeNccl* nccl, const NcclOptions& options,
+                     const std::function<Status(NcclCommunicator&, Communicator&)>& body) {
+  return run_thread_gang(ranks, [&](Communicator& comm) -> Status {
+    ASSIGN_OR_RETURN(auto device, NcclCommunicator::create(nccl, &comm, &kClock, options));
+    RETURN_IF_ERROR(body(*device, comm));
+    return device->finish();
+  });
+}
+
+class NcclGangs : public testing::TestWithParam<GangCase> {};
+
+// The whole schedule against the CPU's reducer over threads' memory, bit for bit.
+TEST_P(NcclGangs, ReduceLikeTheCpu) {
+  for (const size_t leaves_max : {8, 11}) {
+    FakeNccl nccl;
+    const Status status =
+        run_nccl_gang(GetParam().ranks, &nccl, kPatient, [&](NcclCommunicator& device, Communicator& comm) {
+          return reduce_like_the_cpu(&device, comm, leaves_max, GetParam().stage);
+        });
+    EXPECT_TRUE(status.is_ok()) << status.to_string();
+    EXPECT_THAT(nccl.mistakes(), IsEmpty());
+    EXPECT_EQ(nccl.destroyed(), static_cast<size_t>(GetParam().ranks));
+    EXPECT_EQ(nccl.aborted(), 0U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, NcclGangs, testing::ValuesIn(gang_cases()),
+                         [](const auto& tested) { return tested.param.name(); });
+
+// Where each rank holds one whole subtree, a gradient is sent once: a ring's traffic.
+TEST(NcclCommunicator, SendsEachGradientOnce) {
+  FakeNccl nccl;
+  const Status status = run_nccl_gang(4, &nccl, kPatient, [&](NcclCommunicator& device, Communicator&) -> Status {
+    ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(&device, kParameters, 8, kBuckets, ZeroStage::kOne));
+    ASSIGN_OR_RETURN(Stream stream, Stream::create());
+    ASSIGN_OR_RETURN(Event done, Event::create());
+    std::vector<Array<float>> kept;
+    kept.reserve(8);
+    const Array<float> total(kParameters);
+    RETURN_IF_ERROR(reduce_step(8, total, &reducer, &kept, &stream));
+    RETURN_IF_ERROR(done.record(stream.get()));
+    return device.wait(done, 1);
+  });
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  size_t bytes = 0;
+  for (const auto& message : nccl.messages()) bytes += message.group == 0 ? 0 : message.bytes;
+  EXPECT_EQ(bytes, 3 * kParameters * sizeof(float));
+}
+
+// What every rank does in the tests below: three exchanges, then a wait for all of them as step 57.
+Status three_exchanges(NcclCommunicator& device, Communicator& comm) {
+  const auto ranks = static_cast<size_t>(device.size()), me = static_cast<size_t>(device.rank());
+  ASSIGN_OR_RETURN(Stream stream, Stream::create());
+  ASSIGN_OR_RETURN(Event done, Event::create());
+  const Array<float> values(std::vector<float>(ranks, static_cast<float>(me)));
+  std::vector<MutableBytes> all;
+  for (size_t rank = 0; rank < ranks; ++rank) all.push_back(std::as_writable_bytes(std::span(values.data() + rank, 1)));
+  device.begin_step();
+  RETURN_IF_ERROR(device.all_gather("losses", all[me], all, &stream));
+  RETURN_IF_ERROR(stream.synchronize());  // the device is here
+  RETURN_IF_ERROR(device.all_gather("norms", all[me], all, &stream));
+  RETURN_IF_ERROR(device.all_gather("weights", all[me], all, &stream));
+  RETURN_IF_ERROR(done.record(stream.get()));
+  const Status waited = device.wait(done, 57);
+  (void)comm.barrier();  // freeing memory does the work of all streams, also of those that hang
+  RETURN_IF_ERROR(waited);
+  for (size_t rank = 0; rank < ranks; ++rank) {
+    if (values.values()[rank] != static_cast<float>(rank)) return corrupt("all_gather");
+  }
+  return Status::ok();
+}
+
+TEST(NcclCommunicator, TellsHowFarItIs) {
+  FakeNccl nccl;
+  const Status status = run_nccl_gang(3, &nccl, kPatient, [](NcclCommunicator& device, Communicator& comm) -> Status {
+    RETURN_IF_ERROR(three_exchanges(device, comm));
+    const CollectiveProgress at = device.progress();
+    return at.step == 57 && at.entered == 3 && at.left == 3 ? Status::ok() : corrupt("progress");
+  });
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+}
+
+// The errors of all ranks of a gang, each of which goes on after it as a rank does: it asks again, and ends.
+std::vector<std::string> errors_of(int ranks, FakeNccl* nccl) {
+  std::vector<std::string> errors(static_cast<size_t>(ranks));
+  const Status status =
+      run_nccl_gang(ranks, nccl, kImpatient, [&](NcclCommunicator& device, Communicator& comm) -> Status {
+        const Status found = three_exchanges(device, comm);
+        errors[static_cast<size_t>(comm.rank())] = found.to_string();
+        EXPECT_EQ(three_exchanges(device, comm).to_string(), found.to_string()) << "the same again";
+        return found;
+      });
+  EXPECT_FALSE(status.is_ok());
+  EXPECT_THAT(nccl->mistakes(), IsEmpty());
+  EXPECT_EQ(nccl->aborted(), static_cast<size_t>(ranks));
+  return errors;
+}
+
+// Group 0 is the first contact, so group 2 is the second collective of the step.
+TEST(NcclCommunicator, AHangNamesTheRankThatIsBehind) {
+  FakeNccl nccl;
+  nccl.hang_at(1, 2);
+  const std::string within = "step 57, in collective 2 (norms): not done within 0 s";
+  EXPECT_THAT(errors_of(3, &nccl),
+              ElementsAre("deadline: NCCL, rank 0 of 3, " + within,
+                          "deadline: NCCL, rank 1 of 3, step 57, behind collective 1 (losses): not done within 0 s",
+                          "deadline: NCCL, rank 2 of 3, " + within));
+}
+
+TEST(NcclCommunicator, AnAsynchronousErrorEndsTheWait) {
+  FakeNccl nccl;
+  for (int rank = 0; rank < 2; ++rank) nccl.fail_at(rank, 3, NcclResult::kRemoteError);
+  for (const auto& error : errors_of(2, &nccl)) {
+    EXPECT_THAT(error, testing::StartsWith("unavailable: NCCL, rank "));
+    EXPECT_THAT(error, testing::EndsWith(": fake error 6"));
+  }
+}
+
+TEST(NcclCommunicator, ARankThatEndsEndsTheOthers) {
+  FakeNccl nccl;
+  const Status status = run_nccl_gang(3, &nccl, kImpatient, [](NcclCommunicator& device, Communicator& comm) -> Status {
+    if (comm.rank() == 1) return resource_exhausted("no memory");
+    const Status lost = three_exchanges(device, comm);
+    EXPECT_EQ(lost.code(), Code::kDeadline);
+    return unavailable("lost a rank");
+  });
+  EXPECT_FALSE(status.is_ok());
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+  EXPECT_EQ(nccl.aborted(), 3U);
+}
+
+TEST(NcclCommunicator, ARankThatCannotJoinIsNamedToAll) {
+  FakeNccl nccl;
+  nccl.refuse(1);
+  std::vector<std::string> errors(2);
+  const NcclOptions options{Duration::millis(100), Duration::millis(100)};
+  const Status status = run_thread_gang(2, [&](Communicator& comm) -> Status {
+    auto made = NcclCommunicator::create(&nccl, &comm, &kClock, options);
+    errors[static_cast<size_t>(comm.rank())] = made.status().message();
+    return made.status();
+  });
+  EXPECT_FALSE(status.is_ok());
+  EXPECT_THAT(errors, ElementsAre("NCCL, rank 0 of 2, step 0, before any collective: joining the other ranks took "
+                                  "longer than 0 s: a rank is missing",
+                                  "NCCL, rank 1 of 2, step 0, before any collective: joining the other ranks: fake "
+                                  "error 2"));
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+  EXPECT_EQ(nccl.aborted(), nccl.joined());
+}
+
+TEST(NcclGang, KeepsItsCommunicatorWhileItIsWell) {
+  FakeNccl nccl;
+  const Status status = run_thread_gang(2, [&](Communicator& comm) -> Status {
+    NcclGang gang(&nccl, &kClock, kPatient);
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      ASSIGN_OR_RETURN(NcclCommunicator * device, gang.join(&comm));
+      RETURN_IF_ERROR(three_exchanges(*device, comm));
+    }
+    RETURN_IF_ERROR(comm.barrier());
+    if (nccl.joined() != 2) return corrupt("joined " + std::to_string(nccl.joined()) + " times");
+    return gang.finish();
+  });
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+  EXPECT_EQ(nccl.destroyed(), 2U);
+}
+
+TEST(NcclGang, JoinsAgainAfterAnError) {
+  FakeNccl nccl;
+  nccl.hang_at(1, 2);
+  const Status status = run_thread_gang(2, [&](Communicator& comm) -> Status {
+    NcclGang gang(&nccl, &kClock, kImpatient);
+    ASSIGN_OR_RETURN(NcclCommunicator * device, gang.join(&comm));
+    if (three_exchanges(*device, comm).code() != Code::kDeadline) return corrupt("the hang was not seen");
+    RETURN_IF_ERROR(comm.barrier());
+    if (comm.rank() == 0) nccl.heal();
+    RETURN_IF_ERROR(comm.barrier());
+    ASSIGN_OR_RETURN(device, gang.join(&comm));
+    RETURN_IF_ERROR(three_exchanges(*device, comm));
+    return gang.finish();
+  });
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+  EXPECT_EQ(nccl.joined(), 4U);
+  EXPECT_EQ(nccl.aborted(), 2U);
+  EXPECT_EQ(nccl.destroyed(), 2U);
+}
+
+}  // namespace
+}  // namespace freshet::worker
