@@ -90,7 +90,7 @@ Status GptDeviceObjective::forward_backward(const std::byte* input, const kernel
     micro_batch.dropout = reinterpret_cast<const cuda::DropoutPlace*>(input + sections_.dropout);
     micro_batch.dropout_seed = seed_;
   }
-  RETURN_IF_ERROR(device_.forward_backward(micro_batch, weights, gradient, loss, stream));
+  RETURN_IF_ERROR(device_.forward_backward(micro_batch, weights, gradient, loss, stream, is_ready));
   return cuda::divide(1, static_cast<double>(shape_.length), loss, stream->get());
 }
 

@@ -190,6 +190,34 @@ TEST(NcclGang, KeepsItsCommunicatorWhileItIsWell) {
   EXPECT_EQ(nccl.destroyed(), 2U);
 }
 
+// One rank's communicator is broken and the other has not noticed: both join again.
+TEST(NcclGang, JoinsAgainWhereOneRankMust) {
+  FakeNccl nccl;
+  nccl.fail_at(0, 1, NcclResult::kSystemError);
+  const Status status = run_thread_gang(2, [&](Communicator& comm) -> Status {
+    NcclGang gang(&nccl, &kClock, kImpatient);
+    ASSIGN_OR_RETURN(Stream stream, Stream::create());
+    ASSIGN_OR_RETURN(Event done, Event::create());
+    ASSIGN_OR_RETURN(NcclCommunicator * device, gang.join(&comm));
+    const Array<float> values(2);
+    std::vector<MutableBytes> all;
+    for (size_t i = 0; i < 2; ++i) all.push_back(std::as_writable_bytes(std::span(values.data() + i, 1)));
+    RETURN_IF_ERROR(device->all_gather("losses", all[static_cast<size_t>(comm.rank())], all, &stream));
+    RETURN_IF_ERROR(done.record(stream.get()));
+    if (comm.rank() == 0 && device->wait(done, 1).is_ok()) return corrupt("the error was not seen");
+    RETURN_IF_ERROR(comm.barrier());
+    if (comm.rank() == 0) nccl.heal();
+    RETURN_IF_ERROR(comm.barrier());
+    ASSIGN_OR_RETURN(device, gang.join(&comm));
+    RETURN_IF_ERROR(three_exchanges(*device, comm));
+    return gang.finish();
+  });
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+  EXPECT_EQ(nccl.joined(), 4U);
+  EXPECT_EQ(nccl.destroyed(), 2U);
+}
+
 TEST(NcclGang, JoinsAgainAfterAnError) {
   FakeNccl nccl;
   nccl.hang_at(1, 2);
