@@ -8,11 +8,13 @@
 
 namespace freshet::worker {
 
-// What mpirun told this process, before (and without) any MPI call: the rank and the number of ranks, or {0, 1} for a
-// process that mpirun did not start.
+// What mpirun told this process, before (and without) any MPI call: the rank and the number of ranks, of the gang and
+// of its part on this machine, or one alone for a process that mpirun did not start.
 struct MpiPlace {
   int rank = 0;
   int size = 1;
+  int local_rank = 0;
+  int local_size = 1;
 };
 MpiPlace mpi_place();
 
