@@ -48,6 +48,82 @@ TEST_P(DeviceReducerGang, GathersBlocks) {
   EXPECT_TRUE(status.is_ok()) << status.to_string();
 }
 
+// Two ranks, of which the other has only zeros and is always there: the whole schedule without another rank.
+class ZeroPeer final : public DeviceCommunicator {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 2; }
+  bool is_asynchronous() const override { return true; }
+  Status exchange(const std::string&, const std::vector<Bytes>&, const std::vector<MutableBytes>& incoming,
+                  Stream* stream) override {
+    return cuda::fill_bytes(incoming[1].data(), 0, incoming[1].size(), stream->get());
+  }
+};
+
+class DeviceReducerGraph : public cuda::CudaTest {
+ protected:
+  // A step of eight micro-batches is recorded once and launched twice, over other gradients the second time.
+  void expect_repeats(DeviceCommunicator* comm, ZeroStage stage, const std::vector<size_t>& expected_leaves) {
+    auto reducer = DeviceReducer::create(comm, kParameters, 8, kBuckets, stage);
+    ASSERT_TRUE(reducer.is_ok()) << reducer.status().to_string();
+    std::vector<Array<float>> gradients;
+    for (size_t leaf = 0; leaf < 8; ++leaf) gradients.emplace_back(kParameters);
+    const Array<float> total(kParameters);
+    auto graph = cuda::Graph::capture(*stream_, [&]() -> Status {
+      reducer->begin_step(8, &*stream_);
+      EXPECT_EQ(reducer->leaves(), expected_leaves);
+      for (const size_t leaf : reducer->leaves()) {
+        ASSIGN_OR_RETURN(float* gradient, reducer->begin_leaf());
+        RETURN_IF_ERROR(write_gradient(gradients[leaf], false, gradient, &*reducer, &*stream_));
+      }
+      ASSIGN_OR_RETURN(const float* segment, reducer->finish());
+      return cuda::copy_on_device(total.data(), segment, reducer->segment().size() * sizeof(float), stream());
+    });
+    ASSERT_TRUE(graph.is_ok()) << graph.status().to_string();
+    for (const size_t first : {0, 20}) {
+      SubtreeSumsOf sums(expected_leaves, first);
+      for (const size_t leaf : expected_leaves) {
+        const auto values = leaf_gradient(first + leaf);
+        EXPECT_OK(cuda::copy_to_device(gradients[leaf].data(), values.data(), kParameters * sizeof(float), stream()));
+        expect_done();
+      }
+      EXPECT_OK(graph->launch(stream()));
+      expect_done();
+      const auto found = total.values();
+      std::vector<float> expected(sums.values());
+      expected.resize(reducer->segment().size());
+      EXPECT_OK(same_bits(expected, found.data(), "from leaf " + std::to_string(first)));
+    }
+  }
+
+ private:
+  // The CPU's sum over some of eight leaves, where the others are zero.
+  struct SubtreeSumsOf {
+    SubtreeSumsOf(const std::vector<size_t>& leaves, size_t first) : pool(kParameters), sums(8, 0, 8, &pool) {
+      for (size_t leaf = 0; leaf < 8; ++leaf) {
+        float* const buffer = pool.take();
+        std::fill_n(buffer, kParameters, 0.0F);
+        if (std::ranges::count(leaves, leaf) > 0) std::ranges::copy(leaf_gradient(first + leaf), buffer);
+        sums.add_leaf(leaf, buffer);
+      }
+    }
+    std::vector<float> values() const { return {sums.sums()[0], sums.sums()[0] + kParameters}; }
+    BufferPool pool;
+    SubtreeSums sums;
+  };
+};
+
+TEST_F(DeviceReducerGraph, OfOneRank) {
+  SingleDeviceCommunicator single;
+  expect_repeats(&single, ZeroStage::kOne, {0, 1, 2, 3, 4, 5, 6, 7});
+}
+
+TEST_F(DeviceReducerGraph, OfTwoRanksWithTwoStreams) {
+  ZeroPeer peer;
+  expect_repeats(&peer, ZeroStage::kOne, {0, 1, 2, 3});
+  expect_repeats(&peer, ZeroStage::kTwo, {0, 2, 4, 6});
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, DeviceReducerGang, testing::ValuesIn(gang_cases()),
                          [](const auto& tested) { return tested.param.name(); });
 
