@@ -1,5 +1,6 @@
 #include "worker/gpu/nccl_communicator.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -12,6 +13,8 @@ namespace {
 
 // Between two looks: short beside a step, long beside a look.
 void pause() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
+
+constexpr uint32_t kNumberBits = 16;  // of a mark; above them is the operation
 
 std::string seconds_of(Duration time) { return std::to_string(time.us / 1'000'000) + " s"; }
 
@@ -71,16 +74,25 @@ Status NcclCommunicator::exchange(const std::string& operation, const std::vecto
                                   const std::vector<MutableBytes>& incoming, cuda::Stream* stream) {
   CHECK(outgoing.size() == static_cast<size_t>(size_) && incoming.size() == static_cast<size_t>(size_));
   RETURN_IF_ERROR(status_);
-  operations_.push_back(operation);
-  const auto number = static_cast<uint32_t>(operations_.size());
-  RETURN_IF_ERROR(cuda::mark(number, &marks_.data<uint32_t>()[0], stream->get()));
-  RETURN_IF_ERROR(queue_group(outgoing, incoming, stream));
-  return cuda::mark(number, &marks_.data<uint32_t>()[1], stream->get());
+  const uint32_t mark = mark_of(operation);
+  RETURN_IF_ERROR(cuda::mark(mark, &marks_.data<uint32_t>()[0], stream->get()));
+  RETURN_IF_ERROR(queue_group(operation, outgoing, incoming, stream));
+  return cuda::mark(mark, &marks_.data<uint32_t>()[1], stream->get());
+}
+
+// It names the operation for as long as a graph may be launched that it was recorded into.
+uint32_t NcclCommunicator::mark_of(const std::string& operation) {
+  std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find(operations_, operation);
+  const auto index = static_cast<uint32_t>(found - operations_.begin());
+  if (found == operations_.end()) operations_.push_back(operation);
+  CHECK(index < 1U << (32 - kNumberBits) && exchanges_ + 1 < 1U << kNumberBits);
+  return index << kNumberBits | ++exchanges_;
 }
 
 // Also where this rank neither sends nor receives, so that groups of the same number belong together on all ranks.
-Status NcclCommunicator::queue_group(const std::vector<Bytes>& outgoing, const std::vector<MutableBytes>& incoming,
-                                     cuda::Stream* stream) {
+Status NcclCommunicator::queue_group(const std::string& operation, const std::vector<Bytes>& outgoing,
+                                     const std::vector<MutableBytes>& incoming, cuda::Stream* stream) {
   NcclResult result = nccl_->group_start();
   if (result != NcclResult::kSuccess) return settle(result, "ncclGroupStart", options_.wait_timeout);
   for (int step = 1; step < size_ && result == NcclResult::kSuccess; ++step) {
@@ -93,8 +105,7 @@ Status NcclCommunicator::queue_group(const std::vector<Bytes>& outgoing, const s
     }
   }
   const NcclResult ended = nccl_->group_end();  // in any case: a group that stays open would take in what comes later
-  if (result != NcclResult::kSuccess) return settle(result, "sends and receives", options_.wait_timeout);
-  return settle(ended, operations_.back(), options_.wait_timeout);
+  return settle(result == NcclResult::kSuccess ? ended : result, "queueing " + operation, options_.wait_timeout);
 }
 
 Status NcclCommunicator::settle(NcclResult result, const std::string& what, Duration timeout) {
@@ -138,21 +149,21 @@ Status NcclCommunicator::wait(const cuda::Event& event, uint64_t step) {
 }
 
 CollectiveProgress NcclCommunicator::progress() const {
-  auto* marks = marks_.data<uint32_t>();
-  return {step_.load(), std::atomic_ref<uint32_t>(marks[0]).load(), std::atomic_ref<uint32_t>(marks[1]).load()};
+  auto exchange_at = [&](size_t word) -> CollectiveProgress::Exchange {
+    const uint32_t mark = std::atomic_ref<uint32_t>(marks_.data<uint32_t>()[word]).load();
+    if (mark == 0) return {};
+    std::lock_guard lock(mutex_);
+    return {mark & ((1U << kNumberBits) - 1), operations_[mark >> kNumberBits]};
+  };
+  return {step_.load(), exchange_at(0), exchange_at(1)};
 }
 
 std::string NcclCommunicator::where() const {
-  auto named = [&](uint32_t number) {
-    std::string text = std::to_string(number);
-    if (number > 0 && number <= operations_.size()) text += " (" + operations_[number - 1] + ")";
-    return text;
-  };
   const CollectiveProgress at = progress();
-  const std::string text = "step " + std::to_string(at.step) + ", ";
-  if (at.entered != at.left) return text + "in collective " + named(at.entered);
-  if (at.entered == 0) return text + "before any collective";
-  return text + "behind collective " + named(at.left);
+  const std::string step = "step " + std::to_string(at.step);
+  if (at.entered.number == 0) return step + ", before any collective";
+  return step + (at.is_within() ? ", in" : ", behind") + " collective " + std::to_string(at.entered.number) + " (" +
+         at.entered.operation + ")";
 }
 
 Status NcclCommunicator::fail(Code code, const std::string& why) {

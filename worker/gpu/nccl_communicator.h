@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,16 @@ struct NcclOptions {
   Duration wait_timeout = Duration::seconds(600);  // longer than any step and what lies between two
 };
 
-// Where a rank is.
+// Where a rank's device is.
 struct CollectiveProgress {
-  uint64_t step = 0;     // that was waited for last
-  uint32_t entered = 0;  // the exchange of the step that the device began last; 0: none yet
-  uint32_t left = 0;     // and ended last: another one while it is within
+  struct Exchange {
+    uint32_t number = 0;  // in its step, from 1; 0: none yet
+    std::string operation;
+  };
+  uint64_t step = 0;  // that was waited for last
+  Exchange entered;   // what it began last
+  Exchange left;      // and ended last: another one while it is within
+  bool is_within() const { return entered.number != left.number; }
 };
 
 class NcclCommunicator final : public DeviceCommunicator {
@@ -47,7 +53,7 @@ class NcclCommunicator final : public DeviceCommunicator {
   bool is_asynchronous() const override { return true; }
   Status exchange(const std::string& operation, const std::vector<Bytes>& outgoing,
                   const std::vector<MutableBytes>& incoming, cuda::Stream* stream) override;
-  void begin_step() override { operations_.clear(); }
+  void begin_step() override { exchanges_ = 0; }
   // Watches NCCL meanwhile. deadline after wait_timeout.
   Status wait(const cuda::Event& event, uint64_t step) override;
 
@@ -63,13 +69,14 @@ class NcclCommunicator final : public DeviceCommunicator {
                    cuda::PinnedMemory marks);
   Status join(const NcclId& id);
   Status connect();
-  Status queue_group(const std::vector<Bytes>& outgoing, const std::vector<MutableBytes>& incoming,
-                     cuda::Stream* stream);
+  Status queue_group(const std::string& operation, const std::vector<Bytes>& outgoing,
+                     const std::vector<MutableBytes>& incoming, cuda::Stream* stream);
   // `result` of a call, and what it has become when it is no longer in progress.
   Status settle(NcclResult result, const std::string& what, Duration timeout);
   Status check_asynchronous_error();
   Status fail(Code code, const std::string& why);
   std::string where() const;
+  uint32_t mark_of(const std::string& operation);
 
   NcclLibrary* const nccl_;
   const Clock* const clock_;
@@ -77,8 +84,10 @@ class NcclCommunicator final : public DeviceCommunicator {
   const int rank_, size_;
   NcclComm* comm_ = nullptr;
   Status status_;
-  std::vector<std::string> operations_;  // the exchanges of the step so far
-  cuda::PinnedMemory marks_;             // entered, left
+  uint32_t exchanges_ = 0;    // of the step so far
+  cuda::PinnedMemory marks_;  // entered, left: the number of an operation, and that of the exchange in its step
+  mutable std::mutex mutex_;  // over:
+  std::vector<std::string> operations_;  // every one that there was
   std::atomic<uint64_t> step_ = 0;
 };
 

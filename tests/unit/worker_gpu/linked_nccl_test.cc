@@ -25,7 +25,7 @@ TEST_F(LinkedNccl, JoinsAndFinishesAlone) {
   EXPECT_OK(done->record(stream()));
   EXPECT_OK((*device)->wait(*done, 1));
   EXPECT_EQ(all.values(), (std::vector<float>{1, 2, 3}));
-  EXPECT_EQ((*device)->progress().left, 1U);
+  EXPECT_EQ((*device)->progress().left.number, 1U);
   EXPECT_OK((*device)->finish());
 }
 
