@@ -16,7 +16,10 @@ void pause() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
 
 constexpr uint32_t kNumberBits = 16;  // of a mark; above them is the operation
 
-std::string seconds_of(Duration time) { return std::to_string(time.us / 1'000'000) + " s"; }
+std::string text_of(Duration time) {
+  return time < Duration::seconds(1) ? std::to_string(time.us / 1000) + " ms"
+                                     : std::to_string(time.us / 1'000'000) + " s";
+}
 
 }  // namespace
 
@@ -112,7 +115,7 @@ Status NcclCommunicator::settle(NcclResult result, const std::string& what, Dura
   const Time begin = clock_->monotonic();
   while (result == NcclResult::kInProgress) {
     if (clock_->monotonic() - begin > timeout) {
-      return fail(Code::kDeadline, what + " took longer than " + seconds_of(timeout) + ": a rank is missing");
+      return fail(Code::kDeadline, what + " took longer than " + text_of(timeout) + ": a rank is missing");
     }
     pause();
     NcclResult state = NcclResult::kInProgress;
@@ -142,7 +145,7 @@ Status NcclCommunicator::wait(const cuda::Event& event, uint64_t step) {
     RETURN_IF_ERROR(check_asynchronous_error());
     if (*is_done) return Status::ok();
     if (clock_->monotonic() - begin > options_.wait_timeout) {
-      return fail(Code::kDeadline, "not done within " + seconds_of(options_.wait_timeout));
+      return fail(Code::kDeadline, "not done within " + text_of(options_.wait_timeout));
     }
     pause();
   }

@@ -129,10 +129,10 @@ std::vector<std::string> errors_of(int ranks, FakeNccl* nccl) {
 TEST(NcclCommunicator, AHangNamesTheRankThatIsBehind) {
   FakeNccl nccl;
   nccl.hang_at(1, 2);
-  const std::string within = "step 57, in collective 2 (norms): not done within 0 s";
+  const std::string within = "step 57, in collective 2 (norms): not done within 100 ms";
   EXPECT_THAT(errors_of(3, &nccl),
               ElementsAre("deadline: NCCL, rank 0 of 3, " + within,
-                          "deadline: NCCL, rank 1 of 3, step 57, behind collective 1 (losses): not done within 0 s",
+                          "deadline: NCCL, rank 1 of 3, step 57, behind collective 1 (losses): not done within 100 ms",
                           "deadline: NCCL, rank 2 of 3, " + within));
 }
 
@@ -170,7 +170,7 @@ TEST(NcclCommunicator, ARankThatCannotJoinIsNamedToAll) {
   });
   EXPECT_FALSE(status.is_ok());
   EXPECT_THAT(errors, ElementsAre("NCCL, rank 0 of 2, step 0, before any collective: joining the other ranks took "
-                                  "longer than 0 s: a rank is missing",
+                                  "longer than 100 ms: a rank is missing",
                                   "NCCL, rank 1 of 2, step 0, before any collective: joining the other ranks: fake "
                                   "error 2"));
   EXPECT_THAT(nccl.mistakes(), IsEmpty());
