@@ -56,8 +56,8 @@ Status embedding_bag_forward(const EmbeddingShape& shape, const EmbeddingFeature
 Status embedding_bag_forward(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
                              kernels::Bfloat16* out, size_t stride, CudaStream stream);
 
-// A step's lookups, in device memory: pairs of row (among those of all tables; table_rows where there is none) and
-// example and feature (example << 8 | feature), each [slots][lookups].
+// A step's lookups, in device memory: pairs of row (among those of all tables; table_rows or more where there is none,
+// as in bytes of 0xFF) and example and feature (example << 8 | feature), each [slots][lookups].
 struct EmbeddingLookups {
   uint32_t* rows = nullptr;
   uint32_t* places = nullptr;

@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads)
   if (adagrad.step.is_applied != nullptr && *adagrad.step.is_applied == 0) return;
   const unsigned lane = threadIdx.x % kWarp, group = lane / kLanes, part = lane % kLanes;
   const uint32_t base = (blockIdx.x * kWarps + threadIdx.x / kWarp) * kWarp, i = base + lane;
-  if (row_at(sorted, base) == sorted.no_row) return;
+  if (row_at(sorted, base) >= sorted.no_row) return;
   // The rows and places of this part of the list and of the next, into which its pieces reach.
   const uint32_t row = row_at(sorted, i), next_row = row_at(sorted, i + kPiece);
   const uint32_t place = i < sorted.count ? sorted.places[i] : 0;
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kThreads)
   const bool goes_on = next_row == row;
   const unsigned going_on = __ballot_sync(kFullMask, goes_on);
   const unsigned whole = __ballot_sync(kFullMask, start == i && !goes_on);
-  unsigned left = __ballot_sync(kFullMask, row != sorted.no_row && (i - start) % kPiece == 0);
+  unsigned left = __ballot_sync(kFullMask, row < sorted.no_row && (i - start) % kPiece == 0);
 
   while (left != 0) {
     // Each group takes one of the pieces that are left, or none; lanes without one go along.
@@ -236,7 +236,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   for (uint32_t i = blockIdx.x * kChunk + threadIdx.x; i < (blockIdx.x + 1) * kChunk; i += kThreads) {
     const uint32_t row = row_at(sorted, i);
-    const bool is_head = row != sorted.no_row && (i == 0 || sorted.rows[i - 1] != row);
+    const bool is_head = row < sorted.no_row && (i == 0 || sorted.rows[i - 1] != row);
     // In any order: the runs have nothing to do with each other.
     if (is_head && row_at(sorted, i + kPiece) == row) starts[atomicAdd(&found, 1U)] = i;
   }

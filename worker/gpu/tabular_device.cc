@@ -1,0 +1,293 @@
+// What lies where.
+#include "worker/gpu/tabular_device.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cuda/cross_layer.h"
+#include "kernels/cuda/dense.h"
+#include "worker/gpu/memory_plan.h"
+
+namespace freshet::worker {
+namespace {
+
+using Interaction = TabularShape::Interaction;
+
+size_t eights(size_t width) { return (width + 7) / 8 * 8; }
+size_t on_border(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+// In which a buffer is needed.
+constexpr unsigned kForward = 0, kBackward = 1, kUpdate = 2;
+
+}  // namespace
+
+size_t TabularDevice::offset_of(const std::string& name) const {
+  for (const auto& tensor : model_->dense_tensors()) {
+    if (tensor.name == name) return tensor.offset;
+  }
+  check_failed(__FILE__, __LINE__, "the model has the tensor", name);
+}
+
+TabularDevice::Matrix TabularDevice::matrix(const std::string& name) const {
+  for (const auto& tensor : model_->dense_tensors()) {
+    if (tensor.name != name) continue;
+    Matrix matrix;
+    matrix.outputs = tensor.shape[0];
+    matrix.inputs = tensor.shape[1];
+    matrix.in_stride = eights(matrix.inputs);
+    matrix.out_stride = eights(matrix.outputs);
+    matrix.offset = tensor.offset;
+    matrix.is_copied = (matrix.inputs | matrix.outputs | matrix.offset) % 8 != 0;
+    return matrix;
+  }
+  check_failed(__FILE__, __LINE__, "the model has the matrix", name);
+}
+
+void TabularDevice::describe_layers() {
+  const TabularShape& shape = model_->shape();
+  auto add = [this](const std::string& name, std::vector<Layer>* layers) {
+    layers->push_back({matrix(name + ".weight"), offset_of(name + ".bias"), 0});
+  };
+  for (size_t i = 0; i < shape.numeric_layers.size(); ++i) add("numeric." + std::to_string(i), &numeric_layers_);
+  for (size_t i = 0; i < shape.hidden.size(); ++i) add("layers." + std::to_string(i), &hidden_layers_);
+  add("output", &hidden_layers_);
+  for (size_t i = 0; i < shape.cross_layers && shape.interaction == Interaction::kCross; ++i) {
+    const std::string name = "cross." + std::to_string(i);
+    CrossLayer layer;
+    if (shape.cross_rank == 0) {
+      layer.weight = matrix(name + ".weight");
+    } else {
+      layer.down = matrix(name + ".down.weight");
+      layer.up = matrix(name + ".up.weight");
+    }
+    layer.bias = offset_of(name + ".bias");
+    cross_layers_.push_back(layer);
+  }
+  numeric_width_ = shape.numeric_layers.empty() ? shape.numeric : shape.numeric_layers.back();
+  numeric_stride_ = eights(numeric_width_);
+  feature_stride_ = eights(model_->feature_width());
+  interaction_stride_ = hidden_layers_[0].weight.in_stride;
+}
+
+std::vector<TabularDevice::Matrix*> TabularDevice::matrices() {
+  std::vector<Matrix*> all;
+  for (auto* layers : {&numeric_layers_, &hidden_layers_}) {
+    for (auto& layer : *layers) all.push_back(&layer.weight);
+  }
+  for (auto& layer : cross_layers_) {
+    for (Matrix* matrix : {&layer.weight, &layer.down, &layer.up}) {
+      if (matrix->inputs > 0) all.push_back(matrix);
+    }
+  }
+  return all;
+}
+
+// All of them without addresses.
+void TabularDevice::describe_features() {
+  const TabularShape& shape = model_->shape();
+  embedding_.rows = options_.rows;
+  embedding_.slots = options_.slots;
+  embedding_.features = shape.categorical.size();
+  embedding_.by_fours = true;
+  uint32_t words = 0;
+  for (size_t f = 0; f < shape.categorical.size(); ++f) {
+    const auto& feature = shape.categorical[f];
+    cuda::EmbeddingFeature one;
+    one.first_row = static_cast<uint32_t>(embedding_.table_rows);
+    one.dim = feature.dim;
+    one.column = static_cast<uint32_t>(model_->feature_column(f));
+    one.codes = words;
+    one.codes_max = static_cast<uint32_t>(feature.multi_valued ? options_.bag_codes_max.at(f) : options_.rows);
+    words += one.codes_max;
+    if (feature.multi_valued) {
+      one.offsets = words;
+      words += static_cast<uint32_t>(options_.rows) + 1;
+    }
+    one.first_lookup = static_cast<uint32_t>(embedding_.lookups);
+    embedding_.lookups += one.codes_max;
+    embedding_.table_rows += feature.codes;
+    embedding_.dim_max = std::max<size_t>(embedding_.dim_max, feature.dim);
+    embedding_.by_fours = embedding_.by_fours && feature.dim % 4 == 0;
+    described_.push_back(one);
+  }
+  input_.bytes = words * sizeof(int32_t);  // describe_input() adds the rest
+  table_stride_ = eights(model_->feature_width() - numeric_width_);
+}
+
+void TabularDevice::describe_input() {
+  const size_t words = input_.bytes;
+  size_t end = 0;
+  auto add = [&end](size_t bytes) {
+    const size_t begin = end;
+    end = on_border(end + bytes);
+    return begin;
+  };
+  input_.scale = add(sizeof(float) + sizeof(uint32_t));
+  input_.slot = input_.scale + sizeof(float);
+  input_.label = add(options_.rows * sizeof(float));
+  input_.weight = add(options_.rows * sizeof(float));
+  input_.numeric = add(options_.rows * model_->shape().numeric * sizeof(float));
+  input_.words = add(words);
+  input_.bytes = end;
+}
+
+Status TabularDevice::plan_memory() {
+  MemoryPlan plan;
+  const size_t rows = options_.rows;
+  const auto kept = MemoryPlan::from_to(kForward, kBackward);
+  auto add = [&](size_t width, MemoryPlan::Phases phases, size_t* place) {
+    plan.add(rows * width * sizeof(Bfloat16), phases, place);
+  };
+  size_t widest = std::max(feature_stride_, numeric_stride_), sums = 0;
+  auto needs_sums = [&](size_t columns, size_t stride) {
+    sums = std::max(sums, cuda::bias_backward_scratch({rows, columns, stride}));
+  };
+  for (auto* layers : {&numeric_layers_, &hidden_layers_}) {
+    for (auto& layer : *layers) {
+      // The last hidden layer's are the logits, in float.
+      add(layer.weight.out_stride * (&layer == &hidden_layers_.back() ? 2 : 1), kept, &layer.output);
+      widest = std::max({widest, layer.weight.in_stride, layer.weight.out_stride});
+      needs_sums(layer.weight.outputs, layer.weight.out_stride);
+    }
+  }
+  for (auto& layer : cross_layers_) {
+    add(feature_stride_, kept, &layer.map);
+    add(layer.down.out_stride, kept, &layer.low);
+    add(feature_stride_, kept, &layer.output);
+    needs_sums(model_->feature_width(), feature_stride_);
+  }
+  // Zeros behind the rows of these are written once and stay.
+  const auto always = MemoryPlan::from_to(kForward, kUpdate);
+  add(feature_stride_, always, &places_.features);
+  add(eights(model_->shape().numeric), always, &places_.numeric_input);
+  if (model_->shape().interaction == Interaction::kDot) add(interaction_stride_, always, &places_.interaction);
+  add(widest, MemoryPlan::in(kBackward), &places_.gradient);
+  add(widest, MemoryPlan::in(kBackward), &places_.spare);
+  add(feature_stride_, MemoryPlan::in(kBackward), &places_.feature_gradient);
+  plan.add(rows * sizeof(double), kept, &places_.losses);
+  plan.add(sums * sizeof(float), MemoryPlan::in(kBackward), &places_.sums);
+  for (Matrix* matrix : matrices()) {
+    if (!matrix->is_copied) continue;
+    const size_t size = matrix->out_stride * matrix->in_stride;
+    plan.add(size * sizeof(Bfloat16), always, &matrix->copy);
+    plan.add(size * sizeof(float), MemoryPlan::in(kBackward), &matrix->gradient_copy);
+  }
+  add(options_.slots * table_stride_, always, &places_.kept);
+  const size_t list = options_.slots * embedding_.lookups * sizeof(uint32_t);
+  plan.add(list, always, &places_.rows);
+  plan.add(list, always, &places_.places);
+  plan.add(described_.size() * sizeof(cuda::EmbeddingFeature), always, &places_.described);
+  if (!described_.empty()) {
+    ASSIGN_OR_RETURN(const size_t scratch, cuda::embedding_bag_update_scratch(embedding_));
+    plan.add(scratch, MemoryPlan::in(kUpdate), &places_.update);
+  }
+  ASSIGN_OR_RETURN(workspace_, cuda::DeviceMemory::allocate(plan.place()));
+  return Status::ok();
+}
+
+Status TabularDevice::place_tables() {
+  size_t bytes = 0;
+  std::vector<size_t> begins;
+  for (const auto& feature : model_->shape().categorical) {
+    begins.push_back(bytes);
+    bytes = on_border(bytes + size_t{feature.codes} * feature.dim * sizeof(float));
+  }
+  ASSIGN_OR_RETURN(tables_, cuda::DeviceMemory::allocate(bytes));
+  ASSIGN_OR_RETURN(sums_, cuda::DeviceMemory::allocate(embedding_.table_rows * sizeof(float)));
+  for (size_t f = 0; f < described_.size(); ++f) {
+    described_[f].table = reinterpret_cast<float*>(tables_.data() + begins[f]);
+    described_[f].sums = sums_.data<float>() + described_[f].first_row;
+  }
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  RETURN_IF_ERROR(cuda::fill_bytes(workspace_.data(), 0, workspace_.bytes(), stream.get()));
+  RETURN_IF_ERROR(cuda::fill_bytes(sums_.data(), 0, sums_.bytes(), stream.get()));
+  RETURN_IF_ERROR(cuda::fill_bytes(at<std::byte>(places_.rows), 0xFF,
+                                   options_.slots * embedding_.lookups * sizeof(uint32_t), stream.get()));
+  RETURN_IF_ERROR(cuda::copy_to_device(at<std::byte>(places_.described), described_.data(),
+                                       described_.size() * sizeof(cuda::EmbeddingFeature), stream.get()));
+  return stream.synchronize();
+}
+
+Result<TabularDevice> TabularDevice::create(const TabularModel& model, const TabularDeviceOptions& options,
+                                            cuda::Products* products) {
+  if (options.rows == 0 || options.slots == 0) return invalid_argument("a micro-batch without rows");
+  TabularDevice device;
+  device.model_ = &model;
+  device.options_ = options;
+  device.products_ = products;
+  device.describe_layers();
+  device.describe_features();
+  device.describe_input();
+  RETURN_IF_ERROR(device.plan_memory());
+  RETURN_IF_ERROR(device.place_tables());
+  return device;
+}
+
+Status TabularDevice::load_tables(const float* values, const float* sums) {
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  for (size_t f = 0; f < described_.size(); ++f) {
+    const auto& feature = model_->shape().categorical[f];
+    const size_t count = size_t{feature.codes} * feature.dim;
+    RETURN_IF_ERROR(cuda::copy_to_device(table(f), values, count * sizeof(float), stream.get()));
+    values += count;
+  }
+  RETURN_IF_ERROR(cuda::copy_to_device(sums_.data(), sums, sums_.bytes(), stream.get()));
+  return stream.synchronize();
+}
+
+Status TabularDevice::read_tables(float* values, float* sums) const {
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  for (size_t f = 0; f < described_.size(); ++f) {
+    const auto& feature = model_->shape().categorical[f];
+    const size_t count = size_t{feature.codes} * feature.dim;
+    RETURN_IF_ERROR(cuda::copy_to_host(values, table(f), count * sizeof(float), stream.get()));
+    values += count;
+  }
+  RETURN_IF_ERROR(cuda::copy_to_host(sums, sums_.data(), sums_.bytes(), stream.get()));
+  return stream.synchronize();
+}
+
+Status TabularDevice::fill_input(const TabularBatch& batch, float scale, uint32_t slot, std::byte* input) const {
+  CHECK(batch.rows <= options_.rows && slot < options_.slots);
+  CHECK(batch.rows == 0 || batch.label != nullptr);
+  const size_t rows = options_.rows, numeric = model_->shape().numeric;
+  std::memcpy(input + input_.scale, &scale, sizeof(scale));
+  std::memcpy(input + input_.slot, &slot, sizeof(slot));
+  auto floats = [input](size_t place) { return reinterpret_cast<float*>(input + place); };
+  // Rows that are not there count nothing.
+  auto fill = [&](float* to, const float* from, size_t width) {
+    std::copy_n(from, batch.rows * width, to);
+    std::fill(to + batch.rows * width, to + rows * width, 0.0F);
+  };
+  if (batch.weight == nullptr) {
+    std::fill_n(floats(input_.weight), batch.rows, 1.0F);
+    std::fill(floats(input_.weight) + batch.rows, floats(input_.weight) + rows, 0.0F);
+  } else {
+    fill(floats(input_.weight), batch.weight, 1);
+  }
+  fill(floats(input_.label), batch.label, 1);
+  fill(floats(input_.numeric), batch.numeric, numeric);
+  auto* words = reinterpret_cast<int32_t*>(input + input_.words);
+  for (size_t f = 0; f < described_.size(); ++f) {
+    const auto& own = described_[f];
+    int32_t* codes = words + own.codes;
+    if (own.offsets == cuda::kOneCodeEach) {
+      if (batch.rows > 0) std::copy_n(batch.categorical[f].codes, batch.rows, codes);
+      std::fill(codes + batch.rows, codes + rows, -1);
+      continue;
+    }
+    int32_t* offsets = words + own.offsets;
+    const uint32_t* from = batch.rows > 0 ? batch.categorical[f].offsets : nullptr;
+    const uint32_t begin = from == nullptr ? 0 : from[0], count = from == nullptr ? 0 : from[batch.rows] - begin;
+    if (count > own.codes_max) {
+      return invalid_argument("feature " + model_->shape().categorical[f].name + " has " + std::to_string(count) +
+                              " values in a micro-batch, and there is room for " + std::to_string(own.codes_max));
+    }
+    if (count > 0) std::copy_n(batch.categorical[f].codes + begin, count, codes);
+    for (size_t r = 0; r < batch.rows; ++r) offsets[r] = static_cast<int32_t>(from[r] - begin);
+    std::fill(offsets + batch.rows, offsets + rows + 1, static_cast<int32_t>(count));
+  }
+  return Status::ok();
+}
+
+}  // namespace freshet::worker

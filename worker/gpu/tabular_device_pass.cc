@@ -1,0 +1,292 @@
+// From a micro-batch to its loss and back to every parameter.
+#include "kernels/cuda/cross_layer.h"
+#include "kernels/cuda/dense.h"
+#include "kernels/cuda/loss.h"
+#include "worker/gpu/tabular_device.h"
+
+namespace freshet::worker {
+
+using cuda::ProductOperands;
+using cuda::ProductShape;
+using cuda::Type;
+using Interaction = TabularShape::Interaction;
+
+Status TabularDevice::multiply(const Matrix& matrix, const Bfloat16* x, void* y, Type type, const Pass& pass) {
+  ProductShape shape;
+  shape.m = options_.rows;
+  shape.n = matrix.out_stride;
+  shape.k = matrix.in_stride;
+  shape.b_transposed = true;
+  shape.result = type;
+  ProductOperands operands;
+  operands.a = x;
+  operands.a_stride = matrix.in_stride;
+  operands.b = matrix_at(matrix, pass);
+  operands.b_stride = matrix.in_stride;
+  operands.c = y;
+  operands.c_stride = matrix.out_stride;
+  return products_->run(shape, operands, pass.stream);
+}
+
+Status TabularDevice::multiply_back(const Matrix& matrix, const Bfloat16* dy, Bfloat16* dx, bool accumulate,
+                                    const Pass& pass) {
+  ProductShape shape;
+  shape.m = options_.rows;
+  shape.n = matrix.in_stride;
+  shape.k = matrix.out_stride;
+  shape.accumulate = accumulate;
+  ProductOperands operands;
+  operands.a = dy;
+  operands.a_stride = matrix.out_stride;
+  operands.b = matrix_at(matrix, pass);
+  operands.b_stride = matrix.in_stride;
+  operands.c = dx;
+  operands.c_stride = matrix.in_stride;
+  return products_->run(shape, operands, pass.stream);
+}
+
+Status TabularDevice::weight_gradient(const Matrix& matrix, const Bfloat16* dy, const Bfloat16* x, const Pass& pass) {
+  ProductShape shape;
+  shape.m = matrix.out_stride;
+  shape.n = matrix.in_stride;
+  shape.k = options_.rows;
+  shape.a_transposed = true;
+  shape.result = Type::kFloat32;
+  ProductOperands operands;
+  operands.a = dy;
+  operands.a_stride = matrix.out_stride;
+  operands.b = x;
+  operands.b_stride = matrix.in_stride;
+  operands.c = matrix.is_copied ? at<float>(matrix.gradient_copy) : pass.gradient + matrix.offset;
+  operands.c_stride = matrix.in_stride;
+  return products_->run(shape, operands, pass.stream);
+}
+
+Status TabularDevice::copy_weights(const Pass& pass) {
+  for (const Matrix* matrix : matrices()) {
+    if (!matrix->is_copied) continue;
+    RETURN_IF_ERROR(cuda::copy_rows(matrix->outputs, matrix->inputs, pass.weights + matrix->offset, matrix->inputs,
+                                    at(matrix->copy), matrix->in_stride, pass.stream));
+  }
+  return Status::ok();
+}
+
+Status TabularDevice::copy_gradients(const Pass& pass) {
+  for (const Matrix* matrix : matrices()) {
+    if (!matrix->is_copied) continue;
+    RETURN_IF_ERROR(cuda::copy_rows(matrix->outputs, matrix->inputs, at<float>(matrix->gradient_copy),
+                                    matrix->in_stride, pass.gradient + matrix->offset, matrix->inputs, pass.stream));
+  }
+  return Status::ok();
+}
+
+Status TabularDevice::layers_forward(const std::vector<Layer>& layers, bool last_is_linear, const Bfloat16* input,
+                                     const Pass& pass) {
+  for (const Layer& layer : layers) {
+    const Matrix& weight = layer.weight;
+    Bfloat16* output = at(layer.output);
+    if (last_is_linear && &layer == &layers.back()) {
+      return multiply(weight, input, output, Type::kFloat32, pass);
+    }
+    RETURN_IF_ERROR(multiply(weight, input, output, Type::kBfloat16, pass));
+    RETURN_IF_ERROR(cuda::bias_relu_forward({options_.rows, weight.outputs, weight.out_stride},
+                                            pass.weights + layer.bias, output, pass.stream));
+    input = output;
+  }
+  return Status::ok();
+}
+
+Status TabularDevice::gather_features(const Pass& pass) {
+  const size_t rows = options_.rows, numeric = model_->shape().numeric;
+  Bfloat16* features = at(places_.features);
+  if (!described_.empty()) {
+    RETURN_IF_ERROR(cuda::embedding_bag_forward(embedding_, at<cuda::EmbeddingFeature>(places_.described),
+                                                reinterpret_cast<const int32_t*>(pass.input + input_.words), features,
+                                                feature_stride_, pass.stream));
+  }
+  const auto* values = reinterpret_cast<const float*>(pass.input + input_.numeric);
+  if (numeric_layers_.empty()) {
+    return cuda::copy_rows(rows, numeric, values, numeric, features + numeric_column(), feature_stride_, pass.stream);
+  }
+  Bfloat16* input = at(places_.numeric_input);
+  RETURN_IF_ERROR(
+      cuda::copy_rows(rows, numeric, values, numeric, input, numeric_layers_[0].weight.in_stride, pass.stream));
+  RETURN_IF_ERROR(layers_forward(numeric_layers_, false, input, pass));
+  return cuda::copy_rows(rows, numeric_width_, at(numeric_layers_.back().output), numeric_stride_,
+                         features + numeric_column(), feature_stride_, pass.stream);
+}
+
+cuda::DotShape TabularDevice::dot_shape() const {
+  return {options_.rows, described_.size() + (numeric_width_ > 0 ? 1 : 0), described_[0].dim, feature_stride_,
+          interaction_stride_};
+}
+
+Status TabularDevice::dot_forward(const Pass& pass) {
+  Bfloat16* out = at(places_.interaction);
+  RETURN_IF_ERROR(cuda::copy_rows(options_.rows, numeric_width_, at(places_.features) + numeric_column(),
+                                  feature_stride_, out, interaction_stride_, pass.stream));
+  return cuda::dot_interaction_forward(dot_shape(), at(places_.features), out + numeric_width_, pass.stream);
+}
+
+Status TabularDevice::cross_forward(const Pass& pass) {
+  const cuda::DenseShape shape{options_.rows, model_->feature_width(), feature_stride_};
+  const Bfloat16* x0 = at(places_.features);
+  const Bfloat16* x = x0;
+  for (const CrossLayer& layer : cross_layers_) {
+    Bfloat16* map = at(layer.map);
+    if (layer.weight.inputs > 0) {
+      RETURN_IF_ERROR(multiply(layer.weight, x, map, Type::kBfloat16, pass));
+    } else {
+      RETURN_IF_ERROR(multiply(layer.down, x, at(layer.low), Type::kBfloat16, pass));
+      RETURN_IF_ERROR(multiply(layer.up, at(layer.low), map, Type::kBfloat16, pass));
+    }
+    RETURN_IF_ERROR(
+        cuda::cross_layer_forward(shape, x0, x, map, pass.weights + layer.bias, at(layer.output), pass.stream));
+    x = at(layer.output);
+  }
+  return Status::ok();
+}
+
+const kernels::Bfloat16* TabularDevice::interacted() const {
+  switch (model_->shape().interaction) {
+    case Interaction::kDot:
+      return at(places_.interaction);
+    case Interaction::kCross:
+      return at(cross_layers_.back().output);
+    case Interaction::kNone:
+      break;
+  }
+  return at(places_.features);
+}
+
+Status TabularDevice::loss(const Pass& pass, double* loss) {
+  const Layer& last = hidden_layers_.back();
+  const cuda::LossShape shape{options_.rows, last.weight.out_stride, last.weight.out_stride};
+  auto floats = [&](size_t place) { return reinterpret_cast<const float*>(pass.input + place); };
+  const Bfloat16* bias = pass.weights + last.bias;
+  const TabularShape& model = model_->shape();
+  if (model.classes > 0) {
+    return cuda::softmax_cross_entropy(shape, model.classes, at<float>(last.output), bias, floats(input_.label),
+                                       floats(input_.weight), floats(input_.scale), at(places_.gradient),
+                                       at<double>(places_.losses), loss, pass.stream);
+  }
+  auto one_output = model.binary ? cuda::bce_with_logits : cuda::squared_error;
+  return one_output(shape, at<float>(last.output), bias, floats(input_.label), floats(input_.weight),
+                    floats(input_.scale), at(places_.gradient), at<double>(places_.losses), loss, pass.stream);
+}
+
+Status TabularDevice::layers_backward(const std::vector<Layer>& layers, bool last_is_linear, const Bfloat16* input,
+                                      bool want_input, Bfloat16** gradient, Bfloat16** spare, const Pass& pass) {
+  for (size_t i = layers.size(); i-- > 0;) {
+    const Layer& layer = layers[i];
+    const cuda::DenseShape shape{options_.rows, layer.weight.outputs, layer.weight.out_stride};
+    if (last_is_linear && i + 1 == layers.size()) {
+      RETURN_IF_ERROR(
+          cuda::bias_backward(shape, *gradient, pass.gradient + layer.bias, at<float>(places_.sums), pass.stream));
+    } else {
+      RETURN_IF_ERROR(cuda::bias_relu_backward(shape, at(layer.output), *gradient, pass.gradient + layer.bias,
+                                               at<float>(places_.sums), pass.stream));
+    }
+    RETURN_IF_ERROR(weight_gradient(layer.weight, *gradient, i == 0 ? input : at(layers[i - 1].output), pass));
+    if (i == 0 && !want_input) break;
+    RETURN_IF_ERROR(multiply_back(layer.weight, *gradient, *spare, false, pass));
+    std::swap(*gradient, *spare);
+  }
+  return Status::ok();
+}
+
+// `dy` becomes what reaches the features through the layers' own inputs; the rest is in feature_gradient.
+Status TabularDevice::cross_backward(Bfloat16* dy, const Pass& pass) {
+  const cuda::DenseShape shape{options_.rows, model_->feature_width(), feature_stride_};
+  const Bfloat16* x0 = at(places_.features);
+  for (size_t i = cross_layers_.size(); i-- > 0;) {
+    const CrossLayer& layer = cross_layers_[i];
+    const Bfloat16* x = i == 0 ? x0 : at(cross_layers_[i - 1].output);
+    Bfloat16* map = at(layer.map);
+    RETURN_IF_ERROR(cuda::cross_layer_backward(shape, x0, pass.weights + layer.bias, dy, i + 1 == cross_layers_.size(),
+                                               map, at(places_.feature_gradient), pass.gradient + layer.bias,
+                                               at<float>(places_.sums), pass.stream));
+    if (layer.weight.inputs > 0) {
+      RETURN_IF_ERROR(weight_gradient(layer.weight, map, x, pass));
+      RETURN_IF_ERROR(multiply_back(layer.weight, map, dy, true, pass));
+      continue;
+    }
+    Bfloat16* low = at(layer.low);
+    RETURN_IF_ERROR(weight_gradient(layer.up, map, low, pass));
+    // What the forward pass left there is not needed again.
+    RETURN_IF_ERROR(multiply_back(layer.up, map, low, false, pass));
+    RETURN_IF_ERROR(weight_gradient(layer.down, low, x, pass));
+    RETURN_IF_ERROR(multiply_back(layer.down, low, dy, true, pass));
+  }
+  return Status::ok();
+}
+
+// From the gradient of what went into the hidden layers to tables and numeric layers.
+Status TabularDevice::feature_backward(Bfloat16* gradient, Bfloat16* spare, const Pass& pass) {
+  // That of the features is `own` + `more`; so is that of the numeric ones, from their columns on.
+  const Bfloat16* own = gradient;
+  const Bfloat16* more = nullptr;
+  const Bfloat16* numeric = nullptr;
+  size_t more_stride = feature_stride_;
+  switch (model_->shape().interaction) {
+    case Interaction::kNone:
+      break;
+    case Interaction::kDot:
+      own = at(places_.feature_gradient);
+      numeric = gradient;
+      more_stride = interaction_stride_;
+      RETURN_IF_ERROR(cuda::dot_interaction_backward(dot_shape(), at(places_.features), gradient + numeric_width_,
+                                                     at(places_.feature_gradient), pass.stream));
+      break;
+    case Interaction::kCross:
+      RETURN_IF_ERROR(cross_backward(gradient, pass));
+      own = at(places_.feature_gradient);
+      more = gradient;
+      numeric = gradient + numeric_column();
+      break;
+  }
+  if (!described_.empty()) {
+    const auto* features = at<cuda::EmbeddingFeature>(places_.described);
+    const auto* words = reinterpret_cast<const int32_t*>(pass.input + input_.words);
+    const auto* slot = reinterpret_cast<const uint32_t*>(pass.input + input_.slot);
+    RETURN_IF_ERROR(cuda::embedding_bag_list(embedding_, features, words, slot,
+                                             {at<uint32_t>(places_.rows), at<uint32_t>(places_.places)}, pass.stream));
+    RETURN_IF_ERROR(cuda::embedding_bag_keep(embedding_, features, words, slot, own, more, feature_stride_,
+                                             at(places_.kept), table_stride_, pass.stream));
+  }
+  if (numeric_layers_.empty()) return Status::ok();
+  RETURN_IF_ERROR(cuda::copy_rows(options_.rows, numeric_width_, own + numeric_column(), feature_stride_, numeric,
+                                  more_stride, spare, numeric_stride_, pass.stream));
+  return layers_backward(numeric_layers_, false, at(places_.numeric_input), false, &spare, &gradient, pass);
+}
+
+Status TabularDevice::forward_backward(const std::byte* input, const Bfloat16* weights, float* gradient, double* loss,
+                                       cuda::Stream* stream) {
+  const Pass pass{input, weights, gradient, stream->get()};
+  const Interaction interaction = model_->shape().interaction;
+  RETURN_IF_ERROR(copy_weights(pass));
+  RETURN_IF_ERROR(gather_features(pass));
+  if (interaction == Interaction::kDot) RETURN_IF_ERROR(dot_forward(pass));
+  if (interaction == Interaction::kCross) RETURN_IF_ERROR(cross_forward(pass));
+  RETURN_IF_ERROR(layers_forward(hidden_layers_, true, interacted(), pass));
+  RETURN_IF_ERROR(this->loss(pass, loss));
+  Bfloat16* own = at(places_.gradient);
+  Bfloat16* spare = at(places_.spare);
+  const bool want_features = !described_.empty() || !numeric_layers_.empty() || interaction == Interaction::kCross;
+  RETURN_IF_ERROR(layers_backward(hidden_layers_, true, interacted(), want_features, &own, &spare, pass));
+  if (want_features) RETURN_IF_ERROR(feature_backward(own, spare, pass));
+  return copy_gradients(pass);
+}
+
+Status TabularDevice::update_tables(const cuda::EmbeddingStep& step, cuda::Stream* stream) {
+  if (described_.empty()) return Status::ok();
+  RETURN_IF_ERROR(cuda::embedding_bag_update(embedding_, at<cuda::EmbeddingFeature>(places_.described),
+                                             {at<uint32_t>(places_.rows), at<uint32_t>(places_.places)},
+                                             at(places_.kept), table_stride_, options_.adagrad, step,
+                                             at<std::byte>(places_.update), stream->get()));
+  // A step of fewer micro-batches leaves slots as they are.
+  return cuda::fill_bytes(at<std::byte>(places_.rows), 0xFF, options_.slots * embedding_.lookups * sizeof(uint32_t),
+                          stream->get());
+}
+
+}  // namespace freshet::worker
