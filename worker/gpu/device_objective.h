@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "kernels/bfloat16.h"
+#include "kernels/cuda/adamw.h"
 #include "kernels/cuda/device.h"
 #include "worker/checkpoint/tensors.h"
 #include "worker/train/objective.h"
@@ -43,6 +44,13 @@ class DeviceObjective {
   // recorded graph. `is_ready` is called for each part.
   virtual Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient,
                                   double* loss, cuda::Stream* stream, const PartReady& is_ready) = 0;
+
+  // Queued behind the micro-batches of a step: moves what the objective trains by itself, beside the flat parameters,
+  // unless output->is_applied is 0. Both lie in device memory.
+  virtual Status update_tables(const cuda::StepInput* step, const cuda::StepOutput* output, cuda::Stream* stream) {
+    (void)step, (void)output, (void)stream;
+    return Status::ok();
+  }
 };
 
 }  // namespace freshet::worker
