@@ -19,12 +19,16 @@ Status check_weights(std::span<const float> weights) {
 
 }  // namespace
 
+Status check_training_rows(const TabularModel& model, const EncodedRows& rows) {
+  if (rows.rows == 0) return invalid_argument("there are no rows to train on");
+  RETURN_IF_ERROR(model.check_rows(rows, true));
+  return check_weights(rows.weight);
+}
+
 Result<TabularObjective> TabularObjective::create(const TabularModel& model, const EncodedRows& rows,
                                                   size_t micro_batch_rows, unsigned threads,
                                                   std::unique_ptr<EmbeddingTables> tables) {
-  if (rows.rows == 0) return invalid_argument("there are no rows to train on");
-  RETURN_IF_ERROR(model.check_rows(rows, true));
-  RETURN_IF_ERROR(check_weights(rows.weight));
+  RETURN_IF_ERROR(check_training_rows(model, rows));
   return TabularObjective(model, rows, micro_batch_rows, threads, std::move(tables));
 }
 

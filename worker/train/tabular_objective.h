@@ -12,6 +12,9 @@
 
 namespace freshet::worker {
 
+// invalid_argument when there are no rows, they do not fit the model, or their weights are none.
+Status check_training_rows(const TabularModel& model, const EncodedRows& rows);
+
 class TabularObjective final : public Objective {
  public:
   // For micro-batches of up to `micro_batch_rows` on `threads` threads. invalid_argument when the rows do not fit the
