@@ -1,7 +1,7 @@
 // Version 2 of the backward pass, for heads of 64: the two kernels of version 1 (attention_backward.cu) on wgmma and
 // the copy engine. A block makes 128 rows, 64 a warpgroup, from tiles of 64 queries or keys in a ring. A warpgroup
-// keeps its own rows of both inputs in registers, and starts the next tile's scores before it waits for the sums of the
-// last, so that its tensor cores are at work while it makes powers.
+// starts the next tile's scores before it waits for the sums of the last, so that its tensor cores are at work while it
+// makes powers.
 #include <cmath>
 
 #include "kernels/cuda/attention_wgmma.cuh"
@@ -34,14 +34,14 @@ struct Shared {
 };
 
 // Starts the two products that a tile begins with: scores, and dout v^T. Each is a group.
-__device__ __forceinline__ void start_tile(Sums& scores, Sums& products, const Fragments (&own)[2],
-                                           const Tile (&tile)[2]) {
+__device__ __forceinline__ void start_tile(Sums& scores, Sums& products, const Bfloat16 (&rows)[2][kRows * kSize],
+                                           int row, const Tile (&tile)[2]) {
   fence_registers(flat(scores));
   fence_registers(flat(products));
   wgmma_fence();
-  start_scores<kSize, kTile>(scores, own[0], tile[0]);
+  start_scores<kSize, kRows, kTile>(scores, rows[0], row, tile[0]);
   wgmma_commit();
-  start_scores<kSize, kTile>(products, own[1], tile[1]);
+  start_scores<kSize, kRows, kTile>(products, rows[1], row, tile[1]);
   wgmma_commit();
 }
 
@@ -56,12 +56,6 @@ __device__ __forceinline__ void start_product(Sums& sums, const Fragments& a, co
 __device__ __forceinline__ void narrow_sums(Fragments& a, const Sums& sums) {
 #pragma unroll
   for (int n = 0; n < kTile / 16; ++n) narrow_fragments(a[n], sums[2 * n], sums[2 * n + 1]);
-}
-
-// The block's own rows, by the copier; then every warp's fragments of them.
-__device__ __forceinline__ void load_own(Fragments (&own)[2], const Shared& shared, int warp_row) {
-#pragma unroll
-  for (int i = 0; i < 2; ++i) load_fragments<kSize, kRows>(own[i], shared.rows[i], warp_row);
 }
 
 __device__ __forceinline__ void store_own(const Sums& sums, float factor, Bfloat16* tile, int warp_row, Bfloat16* to,
@@ -106,12 +100,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   __syncwarp();
 
-  const int warpgroup = own_warpgroup();
+  const int warpgroup = own_warpgroup(), own_row = warpgroup * kWarpgroupRows;
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
   const int lane_row = static_cast<int>(threadIdx.x % 32 / 4), lane_column = static_cast<int>(threadIdx.x % 4) * 2;
-  Fragments own[2];
   mbarrier_wait(&shared.rows_full, 0);
-  load_own(own, shared, warp_row);
 
   Sums dk = {}, dv = {}, p, ds;
   // The second warpgroup's keys lie behind the first tile of queries of each head.
@@ -123,7 +115,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   int step = first_from(0);
   if (step < steps) {
     shared.ring.wait(step);
-    start_tile(p, ds, own, shared.tiles[step % kStages]);
+    start_tile(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
     for (int done = -1;;) {
       const int stage = step % kStages;
       const float(&statistics)[2][kTile] = shared.statistics[stage];
@@ -160,7 +152,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       step = first_from(step + 1);
       if (step >= steps) break;
       shared.ring.wait(step);
-      start_tile(p, ds, own, shared.tiles[step % kStages]);
+      start_tile(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
       wgmma_wait<2>();
       fence_registers(flat(dk));
       fence_registers(flat(dv));
@@ -208,7 +200,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   __syncwarp();
 
-  const int own_first = first + own_warpgroup() * kWarpgroupRows;
+  const int own_row = own_warpgroup() * kWarpgroupRows, own_first = first + own_row;
   const int own_tiles = min(tiles, own_first / kTile + 1);  // that this warpgroup sees
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
   const int lane_row = static_cast<int>(threadIdx.x % 32 / 4), lane_column = static_cast<int>(threadIdx.x % 4) * 2;
@@ -220,13 +212,11 @@ __global__ void __launch_bounds__(kThreads, 1)
     log2_sum[half] = arguments.log2_sum[at];
     delta[half] = arguments.delta[at];
   }
-  Fragments own[2];
   mbarrier_wait(&shared.rows_full, 0);
-  load_own(own, shared, warp_row);
 
   Sums dq = {}, p, ds;
   shared.ring.wait(0);
-  start_tile(p, ds, own, shared.tiles[0]);
+  start_tile(p, ds, shared.rows, own_row, shared.tiles[0]);
   for (int tile = 0;; ++tile) {
     wgmma_wait<1>();
     fence_registers(flat(p));
@@ -254,7 +244,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     start_product(dq, operand, shared.tiles[tile % kStages][0]);
     if (tile + 1 == own_tiles) break;
     shared.ring.wait(tile + 1);
-    start_tile(p, ds, own, shared.tiles[(tile + 1) % kStages]);
+    start_tile(p, ds, shared.rows, own_row, shared.tiles[(tile + 1) % kStages]);
     wgmma_wait<2>();
     fence_registers(flat(dq));
     shared.ring.release(tile);

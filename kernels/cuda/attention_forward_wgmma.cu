@@ -67,25 +67,24 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
 
   const int own_first = first + own_warpgroup() * kWarpgroupRows;
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
-  unsigned q[kSize / 16][4];
   mbarrier_wait(&shared.q_full, 0);
-  load_fragments<kSize, kRows>(q, shared.q, warp_row);
   float out[kSize / 8][4] = {};
   RowSums rows;
-  for (int i = 0; i < tiles; ++i) {
+  int i = 0;
+  if ((tiles - 1) * kTile > own_first + kWarpgroupRows - 1) {  // above the diagonal of this warpgroup
+    shared.keys.pass(i);
+    shared.values.pass(i);
+    ++i;
+  }
+  for (; i < tiles; ++i) {
     const int column = (tiles - 1 - i) * kTile, stage = i % kStages<kSize>;
     if (is_copier && i > 0 && i - 1 + kStages<kSize> < tiles) copy_tile(i - 1 + kStages<kSize>);
     __syncwarp();
-    if (column > own_first + kWarpgroupRows - 1) {  // above the diagonal of this warpgroup
-      shared.keys.pass(i);
-      shared.values.pass(i);
-      continue;
-    }
     float scores[kTile / 8][4];
     shared.keys.wait(i);
     fence_registers(flat(scores));
     wgmma_fence();
-    start_scores<kSize, kTile>(scores, q, shared.k[stage]);
+    start_scores<kSize, kRows, kTile>(scores, shared.q, own_first - first, shared.k[stage]);
     wgmma_commit();
     wgmma_wait<0>();
     fence_registers(flat(scores));

@@ -39,24 +39,17 @@ __device__ __forceinline__ void load_rows(Bfloat16* tile, const TensorMap* map, 
   }
 }
 
-// Fragments a of a warp's 16 rows of a tile of `kRows`.
-template <int kSize, int kRows>
-__device__ __forceinline__ void load_fragments(unsigned (&a)[kSize / 16][4], const Bfloat16* tile, int row) {
-  const LaneOffsets<kBlockColumns> lane;
+// scores = rows columns^T for a warpgroup's 64 rows of a tile of `kRows`, from `row` on; the other tile's rows are the
+// columns. Both come from shared memory: nvcc 13.0 puts operands that a loop keeps in registers and those that it makes
+// anew into the same ones.
+template <int kSize, int kRows, int kColumns>
+__device__ __forceinline__ void start_scores(float (&scores)[kColumns / 8][4], const Bfloat16* rows, int row,
+                                             const Bfloat16* columns) {
 #pragma unroll
   for (int k = 0; k < kSize / 16; ++k) {
-    load_a<kBlockColumns>(a[k], tile + k / 4 * kRows * kBlockColumns, lane, row, k % 4);
-  }
-}
-
-// scores = a tile^T for a warpgroup's 64 rows: the tile's rows are the columns.
-template <int kSize, int kRows>
-__device__ __forceinline__ void start_scores(float (&scores)[kRows / 8][4], const unsigned (&a)[kSize / 16][4],
-                                             const Bfloat16* tile) {
-#pragma unroll
-  for (int k = 0; k < kSize / 16; ++k) {
-    const uint64_t block = k_major_descriptor(tile + k / 4 * kRows * kBlockColumns);
-    wgmma<kRows>(flat(scores), a[k], descriptor_at(block, k % 4 * 32), k > 0);
+    const uint64_t a = k_major_descriptor(rows + (k / 4 * kRows + row) * kBlockColumns);
+    const uint64_t b = k_major_descriptor(columns + k / 4 * kColumns * kBlockColumns);
+    wgmma<kColumns>(flat(scores), descriptor_at(a, k % 4 * 32), descriptor_at(b, k % 4 * 32), k > 0);
   }
 }
 
