@@ -1,7 +1,9 @@
 // Version 2 of the backward pass, for heads of 64: the two kernels of version 1 (attention_backward.cu) on wgmma and
-// the copy engine. A block makes 128 rows, 64 a warpgroup, from tiles of 64 queries or keys in a ring. A warpgroup
-// starts the next tile's scores before it waits for the sums of the last, so that its tensor cores are at work while it
-// makes powers.
+// the copy engine. A block makes 128 rows, 64 a warpgroup, from tiles of 64 queries or keys in a ring.
+//
+// Keys: its registers leave place for one block on a multiprocessor, so a warpgroup starts the next tile's scores
+// before it waits for the sums of the last, which keeps the tensor cores at work while it makes powers. Queries: two
+// blocks fit, and four warpgroups, each at another place, do the same for each other.
 #include <cmath>
 
 #include "kernels/cuda/attention_wgmma.cuh"
@@ -169,7 +171,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   store_own(dk, arguments.scale, shared.rows[0], warp_row, arguments.dk + at, arguments.stride, length - first);
 }
 
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, 2)
     attention_backward_queries_wgmma_kernel(const __grid_constant__ TensorMap q_map,
                                             const __grid_constant__ TensorMap k_map,
                                             const __grid_constant__ TensorMap v_map,
@@ -214,10 +216,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   mbarrier_wait(&shared.rows_full, 0);
 
-  Sums dq = {}, p, ds;
-  shared.ring.wait(0);
-  start_tile(p, ds, shared.rows, own_row, shared.tiles[0]);
-  for (int tile = 0;; ++tile) {
+  Sums dq = {};
+  for (int tile = 0; tile < own_tiles; ++tile) {
+    const int stage = tile % kStages;
+    if (is_copier && tile > 0 && tile - 1 + kStages < tiles) copy_tile(tile - 1 + kStages);
+    __syncwarp();
+    Sums p, ds;
+    shared.ring.wait(tile);
+    start_tile(p, ds, shared.rows, own_row, shared.tiles[stage]);
     wgmma_wait<1>();
     fence_registers(flat(p));
     const bool masked = tile * kTile == own_first;
@@ -232,8 +238,6 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     wgmma_wait<0>();
     fence_registers(flat(ds));
-    if (is_copier && tile > 0 && tile - 1 + kStages < tiles) copy_tile(tile - 1 + kStages);
-    __syncwarp();
 #pragma unroll
     for (int n = 0; n < kTile / 8; ++n) {
 #pragma unroll
@@ -241,16 +245,11 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     Fragments operand;
     narrow_sums(operand, ds);
-    start_product(dq, operand, shared.tiles[tile % kStages][0]);
-    if (tile + 1 == own_tiles) break;
-    shared.ring.wait(tile + 1);
-    start_tile(p, ds, shared.rows, own_row, shared.tiles[(tile + 1) % kStages]);
-    wgmma_wait<2>();
+    start_product(dq, operand, shared.tiles[stage][0]);
+    wgmma_wait<0>();
     fence_registers(flat(dq));
     shared.ring.release(tile);
   }
-  wgmma_wait<0>();
-  fence_registers(flat(dq));
   for (int tile = own_tiles; tile < tiles; ++tile) shared.ring.release(tile);
 
   store_own(dq, arguments.scale, shared.rows[0], warp_row,
