@@ -340,6 +340,7 @@ void wait_for_products(unsigned groups_left) {
     sums = is_awaited ? std::next(sums) : thread.sums.erase(sums);
   }
   thread.is_fenced = false;
+  sync_warp(0xFFFFFFFFU);  // a warp waits as a whole
 }
 
 }  // namespace freshet::cuda::emulated

@@ -7,6 +7,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/emulated/streams.h"
 #include "kernels/cuda/product_proposals.h"
+#include "kernels/cuda/wgmma_matmul.h"
 #include "kernels/float8.h"
 
 namespace freshet::cuda {
@@ -107,12 +108,17 @@ Result<Products> Products::create(const ProductTable& table) {
 
 Status Products::run(const ProductShape& shape, const ProductOperands& operands, CudaStream stream) {
   RETURN_IF_ERROR(check_product(shape, operands));
-  if (!parts_->table.entries.empty()) RETURN_IF_ERROR(parts_->table.find(shape).status());
+  if (!parts_->table.entries.empty()) {
+    ASSIGN_OR_RETURN(const auto entry, parts_->table.find(shape));
+    if (entry.algorithm == kOwnAlgorithm) return wgmma_matmul(shape, operands, stream);
+  }
   return emulated::queue_work(stream, [shape, operands] { return multiply(shape, operands); });
 }
 
-Result<std::vector<std::string>> product_proposals(const ProductShape&, const ProductOperands&) {
-  return std::vector<std::string>{"loops"};
+Result<std::vector<std::string>> product_proposals(const ProductShape& shape, const ProductOperands&) {
+  std::vector<std::string> proposals{"loops"};
+  if (wgmma_matmul_takes(shape)) proposals.emplace_back(kOwnAlgorithm);
+  return proposals;
 }
 
 }  // namespace freshet::cuda
