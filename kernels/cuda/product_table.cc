@@ -140,14 +140,35 @@ std::string ProductTable::to_text() const {
 
 std::string ProductTable::digest() const { return Sha256::hex_of(to_text()); }
 
+namespace {
+
+// Of the shape, or of the first that follows it.
+template <class Entries>
+auto place_of(Entries& entries, const ProductShape& shape) {
+  return std::lower_bound(entries.begin(), entries.end(), shape,
+                          [](const ProductTable::Entry& entry, const ProductShape& s) { return entry.shape < s; });
+}
+
+}  // namespace
+
 Result<ProductTable::Entry> ProductTable::find(const ProductShape& shape) const {
-  const auto found = std::lower_bound(entries.begin(), entries.end(), shape,
-                                      [](const Entry& entry, const ProductShape& s) { return entry.shape < s; });
+  const auto found = place_of(entries, shape);
   if (found == entries.end() || found->shape != shape) {
     return not_found("the table of matrix products lacks " + shape.name() +
                      ": tune this model and micro-batch with freshet-tune");
   }
   return *found;
+}
+
+void ProductTable::add(const std::vector<Entry>& more) {
+  for (const Entry& entry : more) {
+    const auto place = place_of(entries, entry.shape);
+    if (place != entries.end() && place->shape == entry.shape) {
+      *place = entry;
+    } else {
+      entries.insert(place, entry);
+    }
+  }
 }
 
 Status ProductTable::check_made_for(const std::string& device_name, const std::string& library_name) const {

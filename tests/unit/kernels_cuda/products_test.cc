@@ -192,6 +192,15 @@ TEST(ProductTables, AsTextAndBack) {
   EXPECT_EQ(found->algorithm, "own");
 }
 
+TEST(ProductTables, MoreTakesThePlaceOfOlder) {
+  ProductTable table;
+  table.add({{{3, 1, 1}, "c", 1}, {{1, 1, 1}, "a", 1}});
+  table.add({{{2, 1, 1}, "b", 1}, {{3, 1, 1}, "d", 1}});
+  std::string algorithms;
+  for (const auto& entry : table.entries) algorithms += entry.algorithm;
+  EXPECT_EQ(algorithms, "abd");
+}
+
 TEST(ProductTables, WhatIsNoneIsRefusedWithItsLine) {
   const std::string head = "freshet product table 1\ndevice a\nlibrary b\n";
   EXPECT_TRUE(ProductTable::of_text(head).is_ok());
