@@ -3,14 +3,15 @@
 //
 // A team of threads has a row in registers, so memory is read once. Version 1, rows of up to 768: the team is a warp,
 // and nothing waits for another warp. Version 2, wider rows: the team is several warps with two vectors of 8 a thread.
-// The backward's blocks stay and go from row to row: they sum dweight and dbias in registers, and fetch the next row
-// while they work on this one.
+// The backward's blocks stay and go from row to row: they sum dweight and dbias in registers, which leaves none for the
+// rows to come; those are copied into shared memory meanwhile, by each thread for itself, so that no barrier is needed.
 #include "kernels/cuda/norm.h"
 
 #include <algorithm>
 
 #include "kernels/cuda/bfloat16.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/sum_parts.h"
 #include "kernels/cuda/sums.cuh"
 
@@ -23,6 +24,7 @@ constexpr unsigned kWarpVectorsMax = 3;    // of a thread, where a warp has a ro
 constexpr unsigned kTeamVectors = 2;       // of a thread, where several warps have one
 constexpr unsigned kForwardRows = 4;       // of a block, where a warp has a row
 constexpr unsigned kBackwardBlocks = 132;  // one a multiprocessor of an H200, and the number of parts anywhere
+constexpr unsigned kStages = 3;            // rows of a team in the backward: one at work, two on their way
 
 // How the rows of a width are shared out.
 struct Layout {
@@ -36,10 +38,7 @@ Layout layout_of(size_t width) {
   return {kTeamVectors, (vectors + kTeamVectors * kWarp - 1) / (kTeamVectors * kWarp)};
 }
 
-// A thread with three vectors has 48 sums and two rows in registers: more than 128 of them.
-constexpr unsigned backward_threads(unsigned vectors) { return vectors > 2 ? 384 : kThreadsMax; }
-
-unsigned backward_rows(const Layout& layout) { return backward_threads(layout.vectors) / kWarp / layout.warps; }
+unsigned backward_rows(const Layout& layout) { return kThreadsMax / kWarp / layout.warps; }
 
 unsigned backward_blocks(const NormShape& shape) {
   const size_t rows = backward_rows(layout_of(shape.width));
@@ -178,24 +177,34 @@ struct Backward {
   float* parts;
 };
 
-// What a thread has of a row.
-template <int kVectors>
-struct Row {
-  uint4 h[kVectors], dy[kVectors];
+struct Numbers {
   float mean, scale;
 };
 
-// Zeros where there is no such row: they add nothing to any sum.
-template <bool kCentred, int kVectors>
-__device__ __forceinline__ Row<kVectors> fetch(const Backward& p, unsigned row, unsigned lane, unsigned lanes) {
-  Row<kVectors> fetched;
-  const bool exists = row < static_cast<unsigned>(p.shape.rows);
-  const auto vectors = exists ? static_cast<unsigned>(p.shape.width / kVector) : 0U;
-  load_row(p.h + size_t{row} * p.shape.width, vectors, lane, lanes, fetched.h);
-  load_row(p.dy + size_t{row} * p.shape.width, vectors, lane, lanes, fetched.dy);
-  fetched.mean = kCentred && exists ? p.mean[row] : 0.0F;
-  fetched.scale = exists ? p.scale[row] : 0.0F;
-  return fetched;
+// Zeros where there is no such row: with them it adds nothing to any sum.
+template <bool kCentred>
+__device__ __forceinline__ Numbers numbers_of(const Backward& p, unsigned row) {
+  const bool exists = row < p.shape.rows;
+  return {kCentred && exists ? p.mean[row] : 0.0F, exists ? p.scale[row] : 0.0F};
+}
+
+// The arrays of a row, in shared memory.
+enum Array : unsigned { kH, kDy, kDh, kArrays };
+
+// Asks for the thread's vectors of a row; zeros where there is none, and for dh where there is no gradient yet.
+template <int kVectors>
+__device__ __forceinline__ void ask_for_row(const Backward& p, unsigned row, unsigned lane, unsigned lanes,
+                                            uint4* slots) {
+  const auto width = static_cast<unsigned>(p.shape.width);
+#pragma unroll
+  for (int k = 0; k < kVectors; ++k) {
+    const unsigned column = (lane + static_cast<unsigned>(k) * lanes) * kVector;
+    const bool exists = row < p.shape.rows && column < width;
+    const size_t at = exists ? size_t{row} * width + column : 0;
+    copy16_async(slots + (kH * kVectors + k) * kThreadsMax, p.h + at, exists);
+    copy16_async(slots + (kDy * kVectors + k) * kThreadsMax, p.dy + at, exists);
+    copy16_async(slots + (kDh * kVectors + k) * kThreadsMax, p.dh + at, exists && !p.is_first);
+  }
 }
 
 // The sums over a team, to each of its threads; scratch holds one a warp of the block.
@@ -214,7 +223,8 @@ __device__ __forceinline__ float2 team_sums(float2 value, unsigned first_warp, u
   return sum;
 }
 
-// part[column] = the sum over the block's teams, in their order. Shared memory: a row of floats a team.
+// part[column] = the sum over the block's teams, in their order. Shared memory: a row of floats a team, which is less
+// than a stage.
 template <int kVectors>
 __device__ __forceinline__ void store_part(const float (&sums)[kVectors][kVector], unsigned width, unsigned team,
                                            unsigned teams, unsigned lane, unsigned lanes, float* part) {
@@ -236,37 +246,43 @@ __device__ __forceinline__ void store_part(const float (&sums)[kVectors][kVector
 }
 
 template <int kVectors, bool kOneWarp, bool kCentred>
-__global__ void __launch_bounds__(backward_threads(kVectors), 1) backward_kernel(Backward p) {
-  __shared__ float2 scratch[2][kThreadsMax / kWarp];
+__global__ void __launch_bounds__(kThreadsMax, 1) backward_kernel(Backward p) {
+  __shared__ float2 scratch[kStages][kThreadsMax / kWarp];
   const unsigned warps = kOneWarp ? 1 : p.team_warps, lanes = warps * kWarp;
   const unsigned team = threadIdx.x / lanes, teams = blockDim.x / lanes, lane = threadIdx.x % lanes;
-  const auto width = static_cast<unsigned>(p.shape.width);
-  const unsigned vectors = width / kVector;
+  const auto width = static_cast<unsigned>(p.shape.width), rows = static_cast<unsigned>(p.shape.rows);
+  const unsigned vectors = width / kVector, step = gridDim.x * teams;
   const float one_over_width = 1.0F / static_cast<float>(width);
+  constexpr unsigned kStageSlots = kArrays * kVectors * kThreadsMax;
+  uint4* slots = dynamic_shared<uint4>() + threadIdx.x;
 
   float dweight[kVectors][kVector] = {}, dbias[kVectors][kVector] = {};
-  uint4 weight[kVectors];
-  load_row(p.weight, vectors, lane, lanes, weight);
 
-  const auto rows = static_cast<unsigned>(p.shape.rows);
-  const unsigned step = gridDim.x * teams;
-  unsigned begin = blockIdx.x * teams;
-  Row<kVectors> next = fetch<kCentred, kVectors>(p, begin + team, lane, lanes);
-  // The block's teams go on together, for the barrier of team_sums(); whose scratch takes turns, so that one is enough.
-  for (unsigned turn = 0; begin < rows; begin += step, turn ^= 1U) {
+  unsigned begin = blockIdx.x * teams, stage = 0;
+  for (unsigned ahead = 0; ahead < kStages - 1; ++ahead) {
+    ask_for_row<kVectors>(p, begin + team + ahead * step, lane, lanes, slots + ahead * kStageSlots);
+    commit_copies();
+  }
+  Numbers next = numbers_of<kCentred>(p, begin + team);
+  // The block's teams go on together, for the barrier of team_sums(), whose scratch takes turns, so that one is enough.
+  for (; begin < rows; begin += step, stage = (stage + 1) % kStages) {
     const unsigned row = begin + team;
-    const bool exists = row < rows;
-    const Row<kVectors> now = next;
-    uint4 dh[kVectors];
-    load_row(p.dh + size_t{row} * width, exists && !p.is_first ? vectors : 0, lane, lanes, dh);
-    next = fetch<kCentred, kVectors>(p, row + step, lane, lanes);
+    const uint4* in = slots + stage * kStageSlots;
+    ask_for_row<kVectors>(p, row + (kStages - 1) * step, lane, lanes,
+                          slots + (stage + kStages - 1) % kStages * kStageSlots);
+    const Numbers now = next;
+    next = numbers_of<kCentred>(p, row + step);
+    wait_for_copies<kStages - 2>();
 
+    // Anew for each row, from the L1 cache: there are no registers for it.
+    uint4 weight[kVectors];
+    load_row(p.weight, vectors, lane, lanes, weight);
     float2 sums = make_float2(0, 0);  // of g = dy * weight, and of g * z, z the normalised h
 #pragma unroll
     for (int k = 0; k < kVectors; ++k) {
       float h[kVector], dy[kVector], w[kVector];
-      widen8(now.h[k], h);
-      widen8(now.dy[k], dy);
+      widen8(in[(kH * kVectors + k) * kThreadsMax], h);
+      widen8(in[(kDy * kVectors + k) * kThreadsMax], dy);
       widen8(weight[k], w);
 #pragma unroll
       for (unsigned i = 0; i < kVector; ++i) {
@@ -277,19 +293,21 @@ __global__ void __launch_bounds__(backward_threads(kVectors), 1) backward_kernel
         if constexpr (kCentred) dbias[k][i] += dy[i];
       }
     }
-    sums = team_sums<kOneWarp>(sums, team * warps, warps, scratch[turn]);
+    sums = team_sums<kOneWarp>(sums, team * warps, warps, scratch[stage]);
+    // Here, so that the compiler reads the row again rather than keep it in registers that it lacks.
+    commit_copies();
     // dh += scale * (g - mean(g) - z * mean(g z)), z being (h - mean) * scale.
     const float constant = -now.scale * sums.x * one_over_width;
     const float slope = -now.scale * now.scale * sums.y * one_over_width;
 #pragma unroll
     for (int k = 0; k < kVectors; ++k) {
       const unsigned at = lane + static_cast<unsigned>(k) * lanes;
-      if (!exists || at >= vectors) continue;
+      if (row >= rows || at >= vectors) continue;
       float h[kVector], dy[kVector], w[kVector], d[kVector];
-      widen8(now.h[k], h);
-      widen8(now.dy[k], dy);
+      widen8(in[(kH * kVectors + k) * kThreadsMax], h);
+      widen8(in[(kDy * kVectors + k) * kThreadsMax], dy);
+      widen8(in[(kDh * kVectors + k) * kThreadsMax], d);
       widen8(weight[k], w);
-      widen8(dh[k], d);
 #pragma unroll
       for (unsigned i = 0; i < kVector; ++i) {
         d[i] += now.scale * (dy[i] * w[i]) + (slope * (h[i] - now.mean) + constant);
@@ -297,6 +315,8 @@ __global__ void __launch_bounds__(backward_threads(kVectors), 1) backward_kernel
       reinterpret_cast<uint4*>(p.dh + size_t{row} * width)[at] = narrow8(d);
     }
   }
+  wait_for_copies<0>();
+  __syncthreads();
 
   float* part = p.parts + static_cast<size_t>(blockIdx.x) * width;
   store_part(dweight, width, team, teams, lane, lanes, part);
@@ -330,8 +350,8 @@ Status backward(const char* name, Backward p, float* dweight, float* dbias, Cuda
                  : layout.vectors == 2 ? backward_kernel<2, true, kCentred>
                                        : backward_kernel<3, true, kCentred>;
   const unsigned blocks = backward_blocks(p.shape), rows = backward_rows(layout);
-  RETURN_IF_ERROR(
-      launch(name, kernel, {blocks, rows * layout.warps * kWarp, rows * p.shape.width * sizeof(float)}, stream, p));
+  const size_t shared_bytes = size_t{kStages} * kArrays * layout.vectors * kThreadsMax * sizeof(uint4);
+  RETURN_IF_ERROR(launch(name, kernel, {blocks, rows * layout.warps * kWarp, shared_bytes}, stream, p));
   return sum_parts(blocks, p.shape.width, p.parts, dweight, dbias, stream);
 }
 

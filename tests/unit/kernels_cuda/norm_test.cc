@@ -155,20 +155,48 @@ INSTANTIATE_TEST_SUITE_P(Shapes, NormCuda,
 
 using NormGradientsCuda = CudaTest;
 
-// More rows than the backward's blocks take at once: each goes round several times.
+// More rows than the backward's blocks take at once: each goes round more often than it has stages, with one warp a row
+// and with two. Whole numbers, different in each row, so that all sums are exact.
 TEST_F(NormGradientsCuda, SumManyRows) {
-  const NormShape shape{5000, 8, 1e-5F};
-  Array<Bfloat16> h(std::vector<Bfloat16>(40000, 0)), dy(std::vector<Bfloat16>(40000, kernels::to_bfloat16(1.0F))),
-      weight(std::vector<Bfloat16>(8, kernels::to_bfloat16(1.0F))), dh(size_t{40000});
-  Array<float> mean(std::vector<float>(5000, -1)), scale(std::vector<float>(5000, 2)), dweight(size_t{8}),
-      dbias(size_t{8}), scratch(norm_backward_scratch(shape));
-  EXPECT_OK(layer_norm_backward(shape, h.data(), weight.data(), mean.data(), scale.data(), dy.data(), true, dh.data(),
-                                dweight.data(), dbias.data(), scratch.data(), stream()));
-  expect_done();
-  EXPECT_EQ(dweight.values(), std::vector<float>(8, 10000));
-  EXPECT_EQ(dbias.values(), std::vector<float>(8, 5000));
-  // scale * (1 - mean(1) - z * mean(z)) with z = 2 throughout.
-  EXPECT_EQ(widened(dh.values()), std::vector<float>(40000, -8));
+  for (auto [rows, width] : {std::pair<size_t, size_t>{10000, 8}, {4300, 776}}) {
+    const NormShape shape{rows, width, 1e-5F};
+    std::vector<float> h(rows * width), dy(rows * width), mean(rows), scale(rows), dh(rows * width);
+    std::vector<float> dweight(width), dbias(width);
+    for (size_t r = 0; r < rows; ++r) {
+      mean[r] = static_cast<float>(r % 7);
+      scale[r] = static_cast<float>(1 + r % 5);
+      float sum = 0, sum_z = 0;
+      for (size_t c = 0; c < width; ++c) {
+        const size_t i = r * width + c;
+        h[i] = static_cast<float>((r + c) % 5);
+        dy[i] = static_cast<float>((3 * r + c) % 4) - 1;
+        const float z = (h[i] - mean[r]) * scale[r];
+        dweight[c] += dy[i] * z;
+        dbias[c] += dy[i];
+        sum += dy[i];
+        sum_z += dy[i] * z;
+      }
+      for (size_t i = r * width; i < (r + 1) * width; ++i) {
+        const float n = static_cast<float>(width), z = (h[i] - mean[r]) * scale[r];
+        dh[i] = scale[r] * (dy[i] - sum / n - z * sum_z / n);
+      }
+    }
+    Array<Bfloat16> h_in(narrowed(h)), dy_in(narrowed(dy)),
+        weight(std::vector<Bfloat16>(width, kernels::to_bfloat16(1.0F))), dh_out(rows * width);
+    Array<float> mean_in(mean), scale_in(scale), dweight_out(width), dbias_out(width),
+        scratch(norm_backward_scratch(shape));
+    EXPECT_OK(layer_norm_backward(shape, h_in.data(), weight.data(), mean_in.data(), scale_in.data(), dy_in.data(),
+                                  true, dh_out.data(), dweight_out.data(), dbias_out.data(), scratch.data(), stream()));
+    expect_done();
+    EXPECT_EQ(dweight_out.values(), dweight);
+    EXPECT_EQ(dbias_out.values(), dbias);
+    const auto actual = widened(dh_out.values());
+    for (size_t i = 0; i < dh.size(); ++i) {
+      // Some float operations with numbers below 512, and one rounding.
+      const auto value = static_cast<double>(dh[i]);
+      ASSERT_NEAR(static_cast<double>(actual[i]), value, std::abs(value) * kRounding16 + 512 * 16 * kRounding) << i;
+    }
+  }
 }
 
 TEST_F(NormGradientsCuda, RefuseWidthsThatTheyCannotTake) {
