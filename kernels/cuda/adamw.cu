@@ -23,9 +23,7 @@ __global__ void __launch_bounds__(kFinishThreads)
     finish_kernel(const StepInput* input, size_t losses, const double* __restrict__ loss_sums, size_t blocks,
                   const double* __restrict__ block_sums, StepOutput* output) {
   __shared__ double scratch[kFinishThreads / kWarp];
-  double square = 0;
-#pragma unroll 8
-  for (size_t i = threadIdx.x; i < blocks; i += kFinishThreads) square += block_sums[i];
+  double square = strided_sum<8>(threadIdx.x, blocks, kFinishThreads, [&](size_t i) { return block_sums[i]; });
   square = block_sum(square, scratch);
   if (threadIdx.x > 0) return;
   double loss = 0;

@@ -197,9 +197,7 @@ __global__ void __launch_bounds__(kThreadsMax)
     sum_losses_kernel(size_t group, const float* __restrict__ losses, double* __restrict__ sums) {
   __shared__ double scratch[kThreadsMax / kWarp];
   const float* from = losses + blockIdx.x * group;
-  double sum = 0;
-#pragma unroll 4
-  for (size_t i = threadIdx.x; i < group; i += blockDim.x) sum += static_cast<double>(from[i]);
+  double sum = strided_sum<8>(threadIdx.x, group, blockDim.x, [&](size_t i) { return static_cast<double>(from[i]); });
   sum = block_sum(sum, scratch);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }

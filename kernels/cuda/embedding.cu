@@ -58,13 +58,18 @@ __global__ void __launch_bounds__(kThreads)
     forward_kernel(unsigned vectors, unsigned row_vectors, unsigned length, const int32_t* __restrict__ tokens,
                    const uint4* __restrict__ table, const uint4* __restrict__ positions, uint4* __restrict__ out) {
   const unsigned first = blockIdx.x * kThreads * kInFlight + threadIdx.x;
-  uint4 words[kInFlight], places[kInFlight];
+  unsigned words_at[kInFlight];
 #pragma unroll
   for (unsigned u = 0; u < kInFlight; ++u) {
     const unsigned at = first + u * kThreads;
+    words_at[u] = static_cast<unsigned>(tokens[min(at, vectors - 1) / row_vectors]);
+  }
+  uint4 words[kInFlight], places[kInFlight];
+#pragma unroll
+  for (unsigned u = 0; u < kInFlight; ++u) {
+    const unsigned at = first + u * kThreads, row = at / row_vectors, column = at % row_vectors;
     if (at >= vectors) continue;
-    const unsigned row = at / row_vectors, column = at % row_vectors;
-    words[u] = table[static_cast<size_t>(tokens[row]) * row_vectors + column];
+    words[u] = table[size_t{words_at[u]} * row_vectors + column];
     if (positions != nullptr) places[u] = positions[size_t{row % length} * row_vectors + column];
   }
 #pragma unroll
@@ -95,10 +100,13 @@ template <class RowOf>
 __device__ __forceinline__ void add_rows(unsigned first, unsigned end, unsigned row_vectors, unsigned column,
                                          const uint4* __restrict__ dout, RowOf row_of, float (&sums)[kVector]) {
   for (unsigned i = first; i < end; i += kRowsInFlight) {
+    size_t rows[kRowsInFlight];
+#pragma unroll
+    for (unsigned u = 0; u < kRowsInFlight; ++u) rows[u] = row_of(min(i + u, end - 1));
     uint4 in[kRowsInFlight];
 #pragma unroll
     for (unsigned u = 0; u < kRowsInFlight; ++u) {
-      in[u] = i + u < end ? dout[row_of(i + u) * row_vectors + column] : make_uint4(0, 0, 0, 0);
+      in[u] = i + u < end ? dout[rows[u] * row_vectors + column] : make_uint4(0, 0, 0, 0);
     }
 #pragma unroll
     for (unsigned u = 0; u < kRowsInFlight; ++u) {

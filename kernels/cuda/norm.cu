@@ -23,6 +23,7 @@ constexpr unsigned kThreadsMax = 512;      // of a block
 constexpr unsigned kWarpVectorsMax = 3;    // of a thread, where a warp has a row
 constexpr unsigned kTeamVectors = 2;       // of a thread, where several warps have one
 constexpr unsigned kForwardRows = 4;       // of a block, where a warp has a row
+constexpr unsigned kAgainVectors = 3;      // of a thread, in flight, in norm_again
 constexpr unsigned kBackwardBlocks = 132;  // one a multiprocessor of an H200, and the number of parts anywhere
 constexpr unsigned kStages = 3;            // rows of a team in the backward: one at work, two on their way
 
@@ -157,12 +158,19 @@ __global__ void __launch_bounds__(kForwardRows* kWarp) again_kernel(Forward p) {
   const size_t row = static_cast<size_t>(blockIdx.x) * kForwardRows + threadIdx.x / kWarp;
   if (row >= p.shape.rows) return;
   const size_t begin = row * p.shape.width;
+  const auto vectors = static_cast<unsigned>(p.shape.width / kVector);
   const float mean = kCentred ? p.mean[row] : 0, scale = p.scale[row];
-#pragma unroll 4
-  for (size_t at = threadIdx.x % kWarp * kVector; at < p.shape.width; at += kWarp * kVector) {
-    float h[kVector];
-    load8(p.x + begin + at, h);
-    scale_and_store<kCentred>(h, mean, scale, p.weight + at, p.bias + at, p.y + begin + at);
+  for (unsigned first = threadIdx.x % kWarp; first < vectors; first += kWarp * kAgainVectors) {
+    uint4 packed[kAgainVectors];
+    load_row(p.x + begin, vectors, first, kWarp, packed);
+#pragma unroll
+    for (unsigned k = 0; k < kAgainVectors; ++k) {
+      const unsigned at = (first + k * kWarp) * kVector;
+      if (at >= p.shape.width) continue;
+      float h[kVector];
+      widen8(packed[k], h);
+      scale_and_store<kCentred>(h, mean, scale, p.weight + at, p.bias + at, p.y + begin + at);
+    }
   }
 }
 

@@ -7,21 +7,21 @@
 namespace freshet::cuda {
 namespace {
 
-constexpr unsigned kRunning = 8;  // running sums of a column, each over every eighth part
+constexpr unsigned kRunning = 32;  // running sums of a column, each over every 32nd part
+constexpr unsigned kInFlight = 4;  // parts of a thread
 
 __global__ void __launch_bounds__(kWarp* kRunning)
     sum_parts_kernel(size_t count, size_t columns, const float* __restrict__ parts, float* sums, float* more_sums) {
   __shared__ float running[kRunning][kWarp];
   const size_t column = static_cast<size_t>(blockIdx.x) * kWarp + threadIdx.x;
   const float* from = parts + blockIdx.y * count * columns + column;
-  float sum = 0;
-  if (column < columns) {
-#pragma unroll 4
-    for (size_t part = threadIdx.y; part < count; part += kRunning) sum += from[part * columns];
-  }
+  float sum = column < columns ? strided_sum<kInFlight>(
+                                     threadIdx.y, count, kRunning, [&](size_t part) { return from[part * columns]; })
+                               : 0.0F;
   running[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y > 0 || column >= columns) return;
+#pragma unroll
   for (unsigned i = 1; i < kRunning; ++i) sum += running[i][threadIdx.x];
   (blockIdx.y == 0 ? sums : more_sums)[column] = sum;
 }

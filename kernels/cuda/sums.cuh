@@ -8,6 +8,22 @@ namespace freshet::cuda {
 inline constexpr unsigned kWarp = 32;
 inline constexpr unsigned kFullMask = 0xFFFFFFFFU;
 
+// value(first) + value(first + step) + ... of those below `end`, in this order. kInFlight of them are loaded before the
+// first is needed, which a loop that the compiler unrolls doesn't do.
+template <unsigned kInFlight, class Value>
+__device__ __forceinline__ auto strided_sum(size_t first, size_t end, size_t step, Value value) {
+  using T = decltype(value(first));
+  T sum = 0;
+  for (size_t i = first; i < end; i += step * kInFlight) {
+    T terms[kInFlight];
+#pragma unroll
+    for (unsigned u = 0; u < kInFlight; ++u) terms[u] = i + u * step < end ? value(i + u * step) : T{0};
+#pragma unroll
+    for (unsigned u = 0; u < kInFlight; ++u) sum += terms[u];
+  }
+  return sum;
+}
+
 // Every lane gets the sum: halves onto halves.
 template <class T>
 __device__ __forceinline__ T warp_sum(T value) {
