@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kBorder = 256;  // of micro-batches, in bytes
 static_assert(sizeof(cuda::StepInput) <= kBorder);
 
-constexpr size_t kSlots = 2;
+constexpr size_t kSlots = 3;
 
 size_t padded(size_t bytes) { return (bytes + kBorder - 1) / kBorder * kBorder; }
 

@@ -1,6 +1,6 @@
 // The way of a step's inputs to a device: a thread of the host fills pinned memory with the micro-batches of the next
 // step while the device works on this one, and a stream of its own copies them, so that the step waits for neither. Two
-// steps may be on their way. One object per rank, used on the thread that trains.
+// steps may be under way while the inputs of a third are made. One object per rank, used on the thread that trains.
 #pragma once
 
 #include <memory>
@@ -23,10 +23,10 @@ class DeviceInputs {
   static Result<std::unique_ptr<DeviceInputs>> create(const DeviceObjective* objective, const TrainOptions& options,
                                                       Range mine);
 
-  // Begins to fill the inputs of a step while the device is busy. At most one step that was queued is not over.
+  // Begins to fill the inputs of a step while the device is busy. At most two steps that were queued are not over.
   Status prepare(const StepPlan& plan);
   // Queues, behind what is on `stream`, that the inputs of the step are in the device's memory. Fills them first
-  // unless that was prepared. As prepare(), at most one step that was queued is not over.
+  // unless that was prepared. At most one step that was queued is not over.
   Status queue(const StepPlan& plan, const cuda::StepInput& step, cuda::Stream* stream);
 
   // Where they are then, in the device's memory.
@@ -34,7 +34,7 @@ class DeviceInputs {
   const std::byte* micro_batch(size_t leaf) const { return device_.data() + offset_of(leaf); }
 
  private:
-  // Of every other step.
+  // Of every third step.
   struct Slot {
     cuda::PinnedMemory host;
     cuda::DeviceMemory arrived;

@@ -48,7 +48,7 @@ class StepEngine {
 
   // Whether a step may begin before the one in front of it has ended. Each begun step is ended, in the same order.
   virtual bool is_late() const { return false; }
-  // Brings near what the next step to begin needs, beside those that are under way. Nobody has to call it.
+  // Begins to bring near what the next step needs, beside those that are under way. Nobody has to call it.
   virtual Status prepare(const StepPlan& plan) {
     (void)plan;
     return Status::ok();

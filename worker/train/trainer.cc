@@ -117,12 +117,11 @@ Status Trainer::begin_step(const TrainHooks& hooks) {
     if (hooks.checkpoints) hooks.checkpoints->wait_until_copied();
   }));
   ++begun_;
-  return Status::ok();
+  return begun_ < steps_ ? engine_->prepare(plan_of(begun_ + 1)) : Status::ok();
 }
 
 Status Trainer::end_step(const TrainHooks& hooks) {
   ASSIGN_OR_RETURN(const StepNumbers numbers, engine_->end());
-  if (begun_ < steps_) RETURN_IF_ERROR(engine_->prepare(plan_of(begun_ + 1)));
   const StepPlan plan = plan_of(step_ + 1);
   const StepResult result{plan.step, steps_, plan.rows, numbers.loss, numbers.gradient_norm, plan.learning_rate};
   std::string trouble;
