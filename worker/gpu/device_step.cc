@@ -165,7 +165,9 @@ Status DeviceStep::queue_update(const Phases& phases) {
   own.rounded = state_->weights() + segment.begin;
   own.decayed = decayed_.data<uint64_t>();
   own.decayed_borders = decayed_borders_;
-  RETURN_IF_ERROR(cuda::adamw(own, inputs_->step(), output_.data<cuda::StepOutput>(), stream_->get()));
+  const auto* output = output_.data<cuda::StepOutput>();
+  RETURN_IF_ERROR(cuda::adamw(own, inputs_->step(), output, stream_->get()));
+  RETURN_IF_ERROR(objective_.update_tables(inputs_->step(), output, &*stream_));
   if (gang_.devices->size() == 1) return Status::ok();
   return reducer_->all_gather("weights", state_->weights(), sizeof(kernels::Bfloat16), &*stream_);
 }

@@ -5,6 +5,7 @@
 
 #include "tests/unit/kernels_cuda/support.h"
 #include "tests/unit/worker/recommender.h"
+#include "worker/gpu/device_step.h"
 #include "worker/train/tabular_objective.h"
 
 namespace freshet::worker {
@@ -95,6 +96,47 @@ TEST_F(TabularDeviceObjectiveTest, StepsAsTheCpuDoes) {
   // Of how far the tables have moved; a unit that rounding turns on or off counts a few per cent of a row.
   EXPECT_LT(std::sqrt(squares / length), 0.06);
   EXPECT_GT(length, 0);
+}
+
+// The trainer's steps move the tables with the rest; recorded ones leave the same bits.
+TEST_F(TabularDeviceObjectiveTest, IsTrainedByTheStepsOfADevice) {
+  const TabularShape shape = recommender_shapes().at("cross of low rank");
+  auto model = TabularModel::create(shape);
+  ASSERT_TRUE(model.is_ok());
+  auto rows = recommender_rows(shape, kRows);
+  std::vector<float> parameters(model->parameters()), sums(23 + 11);
+  model->initialise(4, parameters.data());
+  const auto dense = std::span<const float>(parameters).subspan(model->dense_begin());
+  SingleCommunicator comm;
+  SingleDeviceCommunicator devices;
+  std::vector<std::vector<float>> tables;
+  for (const bool records : {false, true}) {
+    auto objective = TabularDeviceObjective::create(*model, rows, options(), kAdagrad);
+    ASSERT_TRUE(objective.is_ok());
+    EXPECT_OK((*objective)->device()->load_tables(parameters.data(), sums.data()));
+    auto engine = DeviceStep::create(objective->get(), options(), {&comm, &devices}, dense, records);
+    ASSERT_TRUE(engine.is_ok()) << engine.status().to_string();
+    double first = 0, last = 0;
+    for (uint64_t step = 1; step <= 24; ++step) {
+      StepPlan plan;
+      plan.step = step;
+      plan.cursor = (step - 1) % 2 * 32;
+      plan.rows = 32;
+      plan.learning_rate = options().learning_rate;
+      EXPECT_OK((*engine)->begin(plan, [] {}));
+      auto numbers = (*engine)->end();
+      ASSERT_TRUE(numbers.is_ok()) << numbers.status().to_string();
+      EXPECT_TRUE(numbers->is_applied);
+      (step <= 2 ? first : last) += step <= 2 || step > 22 ? numbers->loss : 0;
+    }
+    EXPECT_LT(last, 0.6 * first);
+    tables.emplace_back(model->dense_begin());
+    EXPECT_OK((*objective)->device()->read_tables(tables.back().data(), sums.data()));
+    std::fill(sums.begin(), sums.end(), 0.0F);
+  }
+  kernels::expect_same_bits(tables[0], tables[1]);
+  parameters.resize(model->dense_begin());
+  EXPECT_NE(tables[0], parameters);
 }
 
 TEST_F(TabularDeviceObjectiveTest, RefusesRowsThatDoNotFit) {
