@@ -71,6 +71,45 @@ TEST(NcclCommunicator, SendsEachGradientOnce) {
   EXPECT_EQ(bytes, 3 * kParameters * sizeof(float));
 }
 
+// What the fake is for: NCCL itself would wait for ever, or write what nobody asked for.
+TEST(FakeNccl, FindsASendThatIsNotReceived) {
+  FakeNccl nccl;
+  const Status status = run_nccl_gang(2, &nccl, kPatient, [](NcclCommunicator& device, Communicator& comm) -> Status {
+    ASSIGN_OR_RETURN(Stream stream, Stream::create());
+    const Array<float> values(2);
+    const Bytes bytes = std::as_bytes(std::span(values.data(), 2));
+    const MutableBytes room = std::as_writable_bytes(std::span(values.data(), 2));
+    if (comm.rank() == 0) {
+      RETURN_IF_ERROR(
+          device.exchange("too short", {Bytes(), bytes.first(4)}, {MutableBytes(), MutableBytes()}, &stream));
+      RETURN_IF_ERROR(device.exchange("unasked", {Bytes(), bytes}, {MutableBytes(), MutableBytes()}, &stream));
+    } else {
+      RETURN_IF_ERROR(device.exchange("too short", {Bytes(), Bytes()}, {room, MutableBytes()}, &stream));
+      RETURN_IF_ERROR(device.exchange("unasked", {Bytes(), Bytes()}, {MutableBytes(), MutableBytes()}, &stream));
+    }
+    return comm.barrier();
+  });
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(nccl.mistakes(), ElementsAre("group 1: what rank 0 sends is not what 1 receives",
+                                           "group 2: what rank 0 sends is not what 1 receives"));
+}
+
+TEST(FakeNccl, FindsWhatNcclForbids) {
+  FakeNccl nccl;
+  NcclId id{};
+  NcclComm* comm = nullptr;
+  std::byte byte{};
+  EXPECT_EQ(nccl.get_unique_id(&id), NcclResult::kSuccess);
+  EXPECT_EQ(nccl.comm_init_rank(&comm, 2, id, 0), NcclResult::kInProgress);
+  EXPECT_EQ(nccl.send(&byte, 1, 1, comm, nullptr), NcclResult::kInvalidUsage);
+  EXPECT_EQ(nccl.group_start(), NcclResult::kSuccess);
+  EXPECT_EQ(nccl.send(&byte, 1, 1, comm, nullptr), NcclResult::kInvalidUsage);
+  EXPECT_EQ(nccl.comm_destroy(comm), NcclResult::kInvalidUsage);
+  EXPECT_THAT(nccl.mistakes(),
+              ElementsAre("a message outside of a group", "a message while the communicator is not ready",
+                          "destroy before finalize was done"));
+}
+
 // What every rank does in the tests below: three exchanges, then a wait for all of them as step 57.
 Status three_exchanges(NcclCommunicator& device, Communicator& comm) {
   const auto ranks = static_cast<size_t>(device.size()), me = static_cast<size_t>(device.rank());
