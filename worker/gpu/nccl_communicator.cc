@@ -53,7 +53,7 @@ NcclCommunicator::~NcclCommunicator() {
 
 Status NcclCommunicator::join(const NcclId& id) {
   const NcclResult result = nccl_->comm_init_rank(&comm_, size_, id, rank_);
-  return settle(result, "joining the other ranks", options_.join_timeout);
+  return settle(result, "joining the other ranks");
 }
 
 // One byte from each to each.
@@ -69,6 +69,7 @@ Status NcclCommunicator::connect() {
       exchange("first contact", std::vector<Bytes>(ranks, Bytes(bytes.data() + ranks, 1)), incoming, &stream));
   RETURN_IF_ERROR(event.record(stream.get()));
   RETURN_IF_ERROR(wait(event, 0));
+  is_connected_ = true;
   begin_step();
   return Status::ok();
 }
@@ -97,7 +98,7 @@ uint32_t NcclCommunicator::mark_of(const std::string& operation) {
 Status NcclCommunicator::queue_group(const std::string& operation, const std::vector<Bytes>& outgoing,
                                      const std::vector<MutableBytes>& incoming, cuda::Stream* stream) {
   NcclResult result = nccl_->group_start();
-  if (result != NcclResult::kSuccess) return settle(result, "ncclGroupStart", options_.wait_timeout);
+  if (result != NcclResult::kSuccess) return settle(result, "ncclGroupStart");
   for (int step = 1; step < size_ && result == NcclResult::kSuccess; ++step) {
     const int to = (rank_ + step) % size_, from = (rank_ + size_ - step) % size_;
     const Bytes out = outgoing[static_cast<size_t>(to)];
@@ -108,14 +109,14 @@ Status NcclCommunicator::queue_group(const std::string& operation, const std::ve
     }
   }
   const NcclResult ended = nccl_->group_end();  // in any case: a group that stays open would take in what comes later
-  return settle(result == NcclResult::kSuccess ? ended : result, "queueing " + operation, options_.wait_timeout);
+  return settle(result == NcclResult::kSuccess ? ended : result, "queueing " + operation);
 }
 
-Status NcclCommunicator::settle(NcclResult result, const std::string& what, Duration timeout) {
+Status NcclCommunicator::settle(NcclResult result, const std::string& what) {
   const Time begin = clock_->monotonic();
   while (result == NcclResult::kInProgress) {
-    if (clock_->monotonic() - begin > timeout) {
-      return fail(Code::kDeadline, what + " took longer than " + text_of(timeout) + ": a rank is missing");
+    if (clock_->monotonic() - begin > timeout()) {
+      return fail(Code::kDeadline, what + " took longer than " + text_of(timeout()) + ": a rank is missing");
     }
     pause();
     NcclResult state = NcclResult::kInProgress;
@@ -144,8 +145,8 @@ Status NcclCommunicator::wait(const cuda::Event& event, uint64_t step) {
     // Before the answer counts: what an aborted exchange leaves behind is nobody's data.
     RETURN_IF_ERROR(check_asynchronous_error());
     if (*is_done) return Status::ok();
-    if (clock_->monotonic() - begin > options_.wait_timeout) {
-      return fail(Code::kDeadline, "not done within " + text_of(options_.wait_timeout));
+    if (clock_->monotonic() - begin > timeout()) {
+      return fail(Code::kDeadline, "not done within " + text_of(timeout()));
     }
     pause();
   }
@@ -179,7 +180,7 @@ Status NcclCommunicator::fail(Code code, const std::string& why) {
 
 Status NcclCommunicator::finish() {
   RETURN_IF_ERROR(status_);
-  RETURN_IF_ERROR(settle(nccl_->comm_finalize(comm_), "ncclCommFinalize", options_.join_timeout));
+  RETURN_IF_ERROR(settle(nccl_->comm_finalize(comm_), "ncclCommFinalize"));
   const NcclResult result = nccl_->comm_destroy(std::exchange(comm_, nullptr));
   if (result != NcclResult::kSuccess) {
     return fail(Code::kUnavailable, "ncclCommDestroy: " + nccl_->error_text(result, nullptr));

@@ -72,9 +72,10 @@ class NcclCommunicator final : public DeviceCommunicator {
   Status queue_group(const std::string& operation, const std::vector<Bytes>& outgoing,
                      const std::vector<MutableBytes>& incoming, cuda::Stream* stream);
   // `result` of a call, and what it has become when it is no longer in progress.
-  Status settle(NcclResult result, const std::string& what, Duration timeout);
+  Status settle(NcclResult result, const std::string& what);
   Status check_asynchronous_error();
   Status fail(Code code, const std::string& why);
+  Duration timeout() const { return is_connected_ ? options_.wait_timeout : options_.join_timeout; }
   std::string where() const;
   uint32_t mark_of(const std::string& operation);
 
@@ -83,6 +84,7 @@ class NcclCommunicator final : public DeviceCommunicator {
   const NcclOptions options_;
   const int rank_, size_;
   NcclComm* comm_ = nullptr;
+  bool is_connected_ = false;
   Status status_;
   uint32_t exchanges_ = 0;    // of the step so far
   cuda::PinnedMemory marks_;  // entered, left: the number of an operation, and that of the exchange in its step
