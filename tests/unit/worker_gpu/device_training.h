@@ -42,11 +42,13 @@ struct DeviceTraining {
   std::vector<uint64_t> skipped;
 
   Status run_on_device(Communicator* comm) {
-    LinearObjective objective(targets, options.micro_batch_rows);
     SingleDeviceCommunicator single;
     StagedDeviceCommunicator staged(comm);
-    DeviceCommunicator* devices = &single;
-    if (comm->size() > 1) devices = &staged;
+    if (comm->size() > 1) return run_on_device(comm, &staged);
+    return run_on_device(comm, &single);
+  }
+  Status run_on_device(Communicator* comm, DeviceCommunicator* devices) {
+    LinearObjective objective(targets, options.micro_batch_rows);
     ASSIGN_OR_RETURN(auto engine, DeviceStep::create(&objective, options, {comm, devices}, linear_start(), records));
     return run(std::move(engine), comm);
   }
