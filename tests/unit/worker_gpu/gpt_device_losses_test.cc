@@ -1,0 +1,121 @@
+// The trainer's loop over a gpt on a device.
+#include <gmock/gmock.h>
+
+#include "tests/unit/worker_gpu/gpt_device_support.h"
+#include "tests/unit/worker_gpu/thread_gang.h"
+#include "worker/gpu/device_step.h"
+#include "worker/gpu/gpt_device_objective.h"
+#include "worker/gpu/staged_communicator.h"
+#include "worker/train/gpt_objective.h"
+#include "worker/train/trainer.h"
+
+namespace freshet::worker {
+namespace {
+
+constexpr GptDeviceShape kShape{2, 16};
+constexpr size_t kSteps = 10;
+
+GptConfig config_of(Style style) {
+  auto config = tiny_gpt(style);
+  config.layers = 1;
+  config.dropout = 0.1F;
+  return config;
+}
+
+TrainOptions options() {
+  TrainOptions options;
+  options.seed = 5;
+  options.micro_batch_rows = kShape.sequences;
+  options.micro_batches = 2;
+  options.learning_rate = 3e-3;
+  options.weight_decay = 0.1;
+  options.beta2 = 0.95;
+  options.clip_norm = 1;
+  return options;
+}
+
+// One pass of ten steps; the last micro-batch of the last of them has one example. Each token follows from the one
+// before it, so that there is something to learn.
+std::vector<Token> text() {
+  const size_t examples = options().batch_rows() * kSteps - 1;
+  std::vector<Token> text;
+  for (size_t i = 0; i <= examples * kShape.length; ++i) text.push_back(static_cast<Token>(i * i * 7 % 23));
+  return text;
+}
+
+struct GptTraining {
+  std::vector<double> losses;
+  std::vector<float> weights;
+
+  Status run(Result<Trainer> trainer) {
+    RETURN_IF_ERROR(trainer.status());
+    RETURN_IF_ERROR(trainer->run([this](const StepResult& step) {
+      losses.push_back(step.loss);
+      return Status::ok();
+    }));
+    ASSIGN_OR_RETURN(weights, trainer->take_parameters());
+    return Status::ok();
+  }
+};
+
+std::vector<float> start_of(const GptModel& model) {
+  std::vector<float> weights(model.parameters());
+  model.initialise(1, weights.data());
+  return weights;
+}
+
+Status train_on_device(const GptModel& model, Communicator* comm, GptTraining* training) {
+  const auto tokens = text();
+  ASSIGN_OR_RETURN(auto objective, GptDeviceObjective::create(model, tokens, kShape, options().seed));
+  SingleDeviceCommunicator single;
+  StagedDeviceCommunicator staged(comm);
+  DeviceCommunicator* devices = &single;
+  if (comm->size() > 1) devices = &staged;
+  ASSIGN_OR_RETURN(auto engine, DeviceStep::create(objective.get(), options(), {comm, devices}, start_of(model),
+                                                   devices->is_asynchronous()));
+  return training->run(Trainer::create(std::move(engine), options(), comm));
+}
+
+Status train_on_cpu(const GptModel& model, GptTraining* training) {
+  const auto tokens = text();
+  ThreadPool pool(1);
+  SingleCommunicator alone;
+  ASSIGN_OR_RETURN(auto objective,
+                   GptObjective::create(model, tokens, kShape.length, kShape.sequences, options().seed, 1));
+  return training->run(Trainer::create(&objective, options(), &alone, &pool, start_of(model)));
+}
+
+class GptDeviceTraining : public cuda::CudaTest {};
+
+TEST_F(GptDeviceTraining, TenLossesAreThoseOfTheCpu) {
+  for (auto style : {Style::kGpt2, Style::kLlama}) {
+    const auto model = model_of(config_of(style));
+    SingleCommunicator alone;
+    GptTraining device, cpu;
+    EXPECT_OK(train_on_device(model, &alone, &device));
+    EXPECT_OK(train_on_cpu(model, &cpu));
+    ASSERT_EQ(device.losses.size(), kSteps);
+    ASSERT_EQ(cpu.losses.size(), kSteps);
+    for (size_t step = 0; step < kSteps; ++step) {
+      EXPECT_NEAR(device.losses[step] / cpu.losses[step], 1, 0.01) << "step " << step + 1;
+    }
+    EXPECT_LT(device.losses.back(), 0.9 * device.losses.front());
+  }
+}
+
+TEST_F(GptDeviceTraining, HasTheSameBitsOnTwoRanks) {
+  const auto model = model_of(config_of(Style::kGpt2));
+  SingleCommunicator alone;
+  GptTraining expected;
+  EXPECT_OK(train_on_device(model, &alone, &expected));
+  std::vector<GptTraining> found(2);
+  EXPECT_OK(run_thread_gang(
+      2, [&](Communicator& comm) { return train_on_device(model, &comm, &found[static_cast<size_t>(comm.rank())]); }));
+  for (const auto& rank : found) {
+    EXPECT_EQ(rank.losses, expected.losses);
+    EXPECT_EQ(rank.weights, expected.weights);
+  }
+}
+
+}  // namespace
+}  // namespace freshet::worker
