@@ -37,8 +37,8 @@ struct Float8Shape {
 };
 
 // y[rows][columns] = x * inverse, rounded to nearest even and held within +-448; y_transposed[columns][rows] the same,
-// for products that sum over the rows. One of y and y_transposed may be null. scale->magnitude is raised to that of x.
-// Borders of 16 bytes.
+// for products that sum over the rows. Either may be null; both, when only the magnitude is wanted. scale->magnitude is
+// raised to that of x. Borders of 16 bytes.
 Status quantize_float8(const Float8Shape& shape, const kernels::Bfloat16* x, Float8Scale* scale, kernels::Float8* y,
                        kernels::Float8* y_transposed, CudaStream stream);
 

@@ -1,6 +1,8 @@
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/embedding.h"
+#include "kernels/cuda/float8.h"
 #include "worker/gpu/gpt_device_pass.h"
 
 namespace freshet::worker {
@@ -63,6 +65,34 @@ Status GptDevicePass::norm(const GptNorm& at, size_t x, size_t add, size_t dropo
                                   floats(mean), floats(scale), stream_);
 }
 
+Status GptDevicePass::layer_product(const cuda::ProductShape& shape, const cuda::ProductOperands& operands) {
+  if (!plan_.options.float8) return products_.run(shape, operands, stream_);
+  auto* scales = reinterpret_cast<cuda::Float8Scale*>(arena_ + plan_.float8_scales);
+  auto* a = reinterpret_cast<kernels::Float8*>(arena_ + plan_.float8_values);
+  auto* b = reinterpret_cast<kernels::Float8*>(arena_ + plan_.float8_weights);
+  const auto* from_a = static_cast<const Bfloat16*>(operands.a);
+  const auto* from_b = static_cast<const Bfloat16*>(operands.b);
+  // [m][k] and [n][k]; where B lies as [k][n] it is transposed.
+  const cuda::Float8Shape a_shape{shape.m, shape.k, operands.a_stride, shape.k, 0};
+  cuda::Float8Shape b_shape{shape.k, shape.n, operands.b_stride, 0, shape.k};
+  if (shape.b_transposed) b_shape = {shape.n, shape.k, operands.b_stride, shape.k, 0};
+  RETURN_IF_ERROR(cuda::fill_bytes(scales, 0, 2 * sizeof(cuda::Float8Scale), stream_));
+  RETURN_IF_ERROR(cuda::quantize_float8(a_shape, from_a, &scales[0], nullptr, nullptr, stream_));
+  RETURN_IF_ERROR(cuda::quantize_float8(b_shape, from_b, &scales[1], nullptr, nullptr, stream_));
+  RETURN_IF_ERROR(cuda::update_float8_scales(2, scales, stream_));
+  RETURN_IF_ERROR(cuda::quantize_float8(a_shape, from_a, &scales[0], a, nullptr, stream_));
+  RETURN_IF_ERROR(cuda::quantize_float8(b_shape, from_b, &scales[1], shape.b_transposed ? b : nullptr,
+                                        shape.b_transposed ? nullptr : b, stream_));
+  cuda::ProductOperands narrow = operands;
+  narrow.a = a;
+  narrow.a_stride = shape.k;
+  narrow.a_scale = &scales[0].scale;
+  narrow.b = b;
+  narrow.b_stride = shape.k;
+  narrow.b_scale = &scales[1].scale;
+  return products_.run(in_float8(shape), narrow, stream_);
+}
+
 Status GptDevicePass::forward_dense(const GptDense& dense, size_t x, size_t y, Epilogue epilogue, size_t z) {
   cuda::ProductOperands operands;
   operands.a = values(x);
@@ -73,7 +103,7 @@ Status GptDevicePass::forward_dense(const GptDense& dense, size_t x, size_t y, E
   operands.c_stride = dense.outputs;
   operands.bias = weight(dense.bias);
   operands.z = z == kNoBuffer ? nullptr : values(z);
-  return products_.run(forward_product(dense, rows_, epilogue), operands, stream_);
+  return layer_product(forward_product(dense, rows_, epilogue), operands);
 }
 
 Status GptDevicePass::rope(const float* table, Bfloat16* qkv, bool backward) {

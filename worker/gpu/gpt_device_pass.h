@@ -57,6 +57,8 @@ class GptDevicePass {
   Result<const Bfloat16*> masked_residual_gradient(size_t site);
   Status rope(const float* table, Bfloat16* qkv, bool backward);
 
+  // Of a layer, from operands in bfloat16.
+  Status layer_product(const cuda::ProductShape& shape, const cuda::ProductOperands& operands);
   Status forward_dense(const GptDense& dense, size_t x, size_t y, cuda::Epilogue epilogue, size_t z = kNoBuffer);
   Status input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, cuda::Epilogue epilogue,
                         size_t z = kNoBuffer);

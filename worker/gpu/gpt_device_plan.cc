@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/embedding.h"
+#include "kernels/cuda/float8.h"
 #include "kernels/cuda/norm.h"
 #include "worker/gpu/memory_plan.h"
 
@@ -40,7 +41,7 @@ constexpr auto from_to = MemoryPlan::from_to;
 constexpr size_t kHeadRowsLeast = 16;
 constexpr size_t kLogitsBorder = 64;  // elements: a row of logits begins on a border of 128 bytes
 
-Status check(const GptConfig& config, const GptDeviceShape& shape) {
+Status check(const GptConfig& config, const GptDeviceShape& shape, const GptDeviceOptions& options) {
   RETURN_IF_ERROR(config.check());
   auto refuse = [](const std::string& what) { return invalid_argument("gpt on a GPU: " + what); };
   auto no_multiple = [&](const std::string& name, size_t value) {
@@ -60,6 +61,9 @@ Status check(const GptConfig& config, const GptDeviceShape& shape) {
   if (shape.length > config.context) {
     return refuse("a sequence of " + std::to_string(shape.length) + " tokens is longer than the context of " +
                   std::to_string(config.context));
+  }
+  if (options.float8 && (config.width % 16 != 0 || config.feed_forward % 16 != 0 || shape.rows() % 16 != 0)) {
+    return refuse("8-bit floats want width, feed_forward and the tokens of a micro-batch to be multiples of 16");
   }
   if (shape.rows() > INT32_MAX) return refuse("a micro-batch must have fewer than 2^31 tokens");
   return Status::ok();
@@ -84,6 +88,7 @@ class Planner {
     plan_.layers.resize(training_ ? config_.layers : 1);
     for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
     add_forward();
+    if (plan_.options.float8) add_float8();
     if (training_) add_backward();
     plan_.bytes = memory_.place();
     plan_.bytes_least = memory_.bytes_least();
@@ -160,6 +165,16 @@ class Planner {
     }
   }
 
+  void add_float8() {
+    const size_t width = config_.width, widest = std::max({width, config_.qkv_width(), config_.hidden_width()});
+    const Phases products = from_to(kAttend, kFeedForward) | from_to(kAttendAgain, kFeedForwardAgain) |
+                            from_to(kActivationGradient, kHiddenGradient) |
+                            from_to(kAttentionOutGradient, kQkvGradient);
+    memory_.add(rows_ * widest * sizeof(kernels::Float8), products, &plan_.float8_values);
+    memory_.add(width * widest * sizeof(kernels::Float8), products, &plan_.float8_weights);
+    memory_.add(2 * sizeof(cuda::Float8Scale), products, &plan_.float8_scales);
+  }
+
   void add_backward() {
     const size_t width = config_.width;
     // The gradients of weights are made beside all this, up to the next gradient of a norm.
@@ -207,7 +222,7 @@ cuda::AttentionShape GptDevicePlan::attention(const GptConfig& config) const {
 
 Result<GptDevicePlan> plan_gpt_device(const GptConfig& config, const GptDeviceShape& shape,
                                       const GptDeviceOptions& options) {
-  RETURN_IF_ERROR(check(config, shape));
+  RETURN_IF_ERROR(check(config, shape, options));
   return Planner(config, shape, options).plan();
 }
 

@@ -36,6 +36,12 @@ struct GptDeviceOptions {
   // Whether gradients of weights are made on a stream of their own, beside those of activations: it fills what small
   // products leave idle, and changes no bits.
   bool weights_beside = true;
+  // Whether the products of layers, forward and of gradients of activations, take their operands as 8-bit floats
+  // (e4m3): twice the arithmetic, for models so wide that it outweighs the conversions. Each operand is scaled by its
+  // own greatest magnitude. It is read once more for that; scales that look back on earlier steps would save it, but
+  // then a step's bits depended on which micro-batches a rank has seen before. Wants dimensions and rows that are
+  // multiples of 16.
+  bool float8 = false;
 };
 
 // No such buffer in this style.
@@ -69,6 +75,8 @@ struct GptDevicePlan {
   size_t logits = kNoBuffer;  // [head_rows][logits_stride]; its gradient in its place
   size_t losses = kNoBuffer;  // [rows]
   size_t rope = kNoBuffer;    // table for the positions of a sequence
+  // One product's operands in 8 bits, and their two scales.
+  size_t float8_values = kNoBuffer, float8_weights = kNoBuffer, float8_scales = kNoBuffer;
 
   // Gradients.
   size_t d_residual = kNoBuffer;  // of the residual stream, from the end to the start

@@ -30,6 +30,12 @@ ProductShape weight_gradient_product(const GptDense& dense, size_t rows) {
   return shape;
 }
 
+ProductShape in_float8(ProductShape shape) {
+  shape.operands = Type::kFloat8;
+  shape.b_transposed = true;
+  return shape;
+}
+
 ProductShape logits_product(const GptConfig& config, size_t rows) {
   ProductShape shape{rows, config.vocabulary, config.width};
   shape.b_transposed = true;
@@ -68,10 +74,11 @@ std::vector<ProductShape> gpt_device_products(const GptConfig& config, const Gpt
   const GptLayout layout(config);
   const GptLayer& layer = layout.layers[0];
   const size_t rows = plan.shape.rows();
-  std::vector<ProductShape> shapes{forward_product(layer.hidden, rows, activation_of(config)),
-                                   next_token_product(config, plan.shape.sequences)};
+  std::vector<ProductShape> shapes{next_token_product(config, plan.shape.sequences)};
+  auto add = [&](const ProductShape& shape) { shapes.push_back(plan.options.float8 ? in_float8(shape) : shape); };
+  add(forward_product(layer.hidden, rows, activation_of(config)));
   for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.feed_forward_out}) {
-    shapes.push_back(forward_product(*dense, rows, bias_of(*dense)));
+    add(forward_product(*dense, rows, bias_of(*dense)));
   }
   for (size_t row = 0; row < rows; row += plan.head_rows) {
     const size_t chunk = std::min(plan.head_rows, rows - row);
@@ -81,9 +88,9 @@ std::vector<ProductShape> gpt_device_products(const GptConfig& config, const Gpt
     shapes.push_back(logits_weight_gradient_product(config, chunk, row == 0));
   }
   if (plan.options.training) {
-    shapes.push_back(input_gradient_product(layer.feed_forward_out, rows, activation_gradient_of(config)));
+    add(input_gradient_product(layer.feed_forward_out, rows, activation_gradient_of(config)));
     for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.hidden}) {
-      shapes.push_back(input_gradient_product(*dense, rows, Epilogue::kNone));
+      add(input_gradient_product(*dense, rows, Epilogue::kNone));
     }
     for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.hidden, &layer.feed_forward_out}) {
       shapes.push_back(weight_gradient_product(*dense, rows));

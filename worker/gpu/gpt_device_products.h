@@ -17,6 +17,9 @@ cuda::ProductShape input_gradient_product(const GptDense& dense, size_t rows, cu
 // dw = x^T * dy, or its transpose where w is [outputs][inputs]; float.
 cuda::ProductShape weight_gradient_product(const GptDense& dense, size_t rows);
 
+// A layer's product with its operands in 8 bits.
+cuda::ProductShape in_float8(cuda::ProductShape shape);
+
 // Of the output matrix [vocabulary][width], with `rows` rows of the final norm at a time.
 cuda::ProductShape logits_product(const GptConfig& config, size_t rows);
 cuda::ProductShape logits_input_gradient_product(const GptConfig& config, size_t rows);

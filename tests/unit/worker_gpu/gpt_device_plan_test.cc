@@ -66,6 +66,8 @@ TEST(GptDevicePlan, NamesWhatTheDeviceCannotTake) {
               testing::HasSubstr("heads are of 32 elements"));
   EXPECT_THAT(message([](auto&, auto& s) { s.length = 49; }), testing::HasSubstr("longer than the context of 48"));
   EXPECT_THAT(message([](auto&, auto& s) { s.sequences = 0; }), testing::HasSubstr("needs a sequence"));
+  EXPECT_THAT(plan_gpt_device(tiny_gpt(Style::kGpt2), {2, 16}, {.float8 = true}).status().message(),
+              testing::HasSubstr("8-bit floats want width, feed_forward"));
   EXPECT_THAT(message([](auto& c, auto&) { c.layers = 0; }), testing::HasSubstr("must be above 0"));
 }
 

@@ -43,6 +43,41 @@ class GptDeviceTest : public cuda::CudaTest {
     return {loss.values()[0], gradient.values()};
   }
 
+  void expect_listed_products(bool float8) {
+    auto config = tiny_gpt(Style::kGpt2);
+    config.layers = 1;
+    config.feed_forward = 208;
+    const GptDeviceShape shape{2, 16};
+    const auto model = model_of(config);
+    const SomeTokens tokens(config, shape);
+    const auto weights = weights_of(model);
+    GptDeviceOptions options;
+    options.float8 = float8;
+    options.head_bytes = 16 * 128 * sizeof(kernels::Bfloat16);
+    auto plan = plan_gpt_device(config, shape, options);
+    ASSERT_TRUE(plan.is_ok()) << plan.status().to_string();
+    auto table = cuda::tune_products(gpt_device_products(config, *plan));
+    ASSERT_TRUE(table.is_ok()) << table.status().to_string();
+    Array<kernels::Bfloat16> rounded(cuda::narrowed(weights));
+    Array<float> gradient(weights.size()), logits(shape.sequences * plan->logits_stride);
+    Array<double> loss(1);
+    auto passes = [&](const cuda::ProductTable& products) {
+      auto device = GptDevice::create(model, shape, options, products);
+      CHECK_MSG(device.is_ok(), device.status().to_string());
+      const auto in = input(model, tokens, 1);
+      Status status = device->forward_backward(in, rounded.data(), gradient.data(), loss.data(), &*stream_);
+      if (status.is_ok()) status = device->next_token_logits(in, rounded.data(), logits.data(), &*stream_);
+      expect_done();
+      return status;
+    };
+    EXPECT_OK(passes(*table));
+    for (size_t i = 0; i < table->entries.size(); ++i) {
+      auto less = *table;
+      less.entries.erase(less.entries.begin() + static_cast<ptrdiff_t>(i));
+      EXPECT_EQ(passes(less).code(), Code::kNotFound) << i;
+    }
+  }
+
   std::optional<Array<int32_t>> tokens_, targets_, runs_;
   std::optional<Array<float>> scale_;
   std::optional<Array<cuda::DropoutPlace>> places_;
@@ -206,37 +241,33 @@ TEST_F(GptDeviceTest, LossAndLogitsWithoutAGradient) {
   }
 }
 
-TEST_F(GptDeviceTest, RunsTheProductsThatItLists) {
-  auto config = tiny_gpt(Style::kGpt2);
-  config.layers = 1;
-  const GptDeviceShape shape{3, 9};
-  const auto model = model_of(config);
-  const SomeTokens tokens(config, shape);
-  const auto weights = weights_of(model);
-  GptDeviceOptions options;
-  options.head_bytes = 16 * 128 * sizeof(kernels::Bfloat16);
-  auto plan = plan_gpt_device(config, shape, options);
-  ASSERT_TRUE(plan.is_ok());
-  auto table = cuda::tune_products(gpt_device_products(config, *plan));
-  ASSERT_TRUE(table.is_ok()) << table.status().to_string();
-  Array<kernels::Bfloat16> rounded(cuda::narrowed(weights));
-  Array<float> gradient(weights.size()), logits(3 * plan->logits_stride);
-  Array<double> loss(1);
-  auto passes = [&](const cuda::ProductTable& products) {
-    auto device = GptDevice::create(model, shape, options, products);
-    CHECK_MSG(device.is_ok(), device.status().to_string());
-    const auto in = input(model, tokens, 1);
-    Status status = device->forward_backward(in, rounded.data(), gradient.data(), loss.data(), &*stream_);
-    if (status.is_ok()) status = device->next_token_logits(in, rounded.data(), logits.data(), &*stream_);
-    expect_done();
-    return status;
-  };
-  EXPECT_OK(passes(*table));
-  for (size_t i = 0; i < table->entries.size(); ++i) {
-    auto less = *table;
-    less.entries.erase(less.entries.begin() + static_cast<ptrdiff_t>(i));
-    EXPECT_EQ(passes(less).code(), Code::kNotFound) << i;
+// A rounding to e4m3 is off by at most 2^-4, and by 0.41 of that in the mean square. A product has two operands, and a
+// gradient goes through four products in each layer, forward and back; what is not linear makes their errors larger, by
+// no more than two as in gradient_tolerance().
+TEST_F(GptDeviceTest, ProductsIn8BitsStayClose) {
+  for (auto style : {Style::kGpt2, Style::kLlama}) {
+    auto config = tiny_gpt(style);
+    config.feed_forward = 208;
+    const auto model = model_of(config);
+    const SomeTokens tokens(config, {2, 24});
+    const auto weights = weights_of(model);
+    const auto pass = forward_backward(model, tokens, weights, {.float8 = true});
+    const auto again = forward_backward(model, tokens, weights, {.recompute = Recompute::kLayers, .float8 = true});
+    EXPECT_EQ(pass.loss, again.loss);
+    EXPECT_EQ(pass.gradient, again.gradient);
+    const auto expected = cpu_forward_backward(model, tokens.batch(), weights);
+    EXPECT_NEAR(pass.loss / expected.loss, 1, 0.03);
+    for (const auto& tensor : model.tensors()) {
+      const double error =
+          relative_error(pass.gradient.data() + tensor.offset, expected.gradient.data() + tensor.offset, tensor.size);
+      EXPECT_LT(error, 2 * 0.41 * 0x1p-4 * std::sqrt(2 * 2 * 4.0 * config.layers)) << tensor.name;
+      EXPECT_GT(error, 0x1p-8) << tensor.name << " was not computed in 8 bits";
+    }
   }
+}
+
+TEST_F(GptDeviceTest, RunsTheProductsThatItLists) {
+  for (bool float8 : {false, true}) expect_listed_products(float8);
 }
 
 // What is queued by then writes the part; what is queued behind that does not touch it any more.
