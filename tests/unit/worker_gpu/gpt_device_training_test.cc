@@ -1,6 +1,4 @@
-// A gpt trained by the loop on a device, beside the CPU's training of it.
-#include <gmock/gmock.h>
-
+// A gpt trained by the loop on a device: the same bits however it is done.
 #include <cstring>
 
 #include "tests/unit/worker_gpu/gpt_device_support.h"
@@ -8,7 +6,6 @@
 #include "worker/gpu/device_step.h"
 #include "worker/gpu/gpt_device_objective.h"
 #include "worker/gpu/staged_communicator.h"
-#include "worker/train/gpt_objective.h"
 #include "worker/train/trainer.h"
 
 namespace freshet::worker {
@@ -87,18 +84,6 @@ TEST_F(GptDeviceTraining, HasTheSameBitsRecordedOrNotOnAnyRanks) {
     ASSERT_EQ(outcome.weights.size(), expected.weights.size());
     EXPECT_EQ(std::memcmp(outcome.weights.data(), expected.weights.data(), 4 * expected.weights.size()), 0);
   }
-}
-
-TEST_F(GptDeviceTraining, HasTheLossesOfTheCpu) {
-  Outcome on_cpu, on_device;
-  ThreadPool pool(1);
-  auto objective = GptObjective::create(*model_, tokens_, kShape.length, kShape.sequences, options().seed, 1);
-  ASSERT_TRUE(objective.is_ok()) << objective.status().to_string();
-  EXPECT_OK(run(Trainer::create(&*objective, options(), &alone_, &pool, weights_), &on_cpu));
-  EXPECT_OK(train_on_device(&alone_, true, &on_device));
-  ASSERT_EQ(on_cpu.losses.size(), on_device.losses.size());
-  EXPECT_LT(on_cpu.losses[2], 0.9 * on_cpu.losses[0]) << "it learns";
-  for (size_t i = 0; i < on_cpu.losses.size(); ++i) EXPECT_NEAR(on_device.losses[i] / on_cpu.losses[i], 1, 5e-3) << i;
 }
 
 }  // namespace
