@@ -24,24 +24,48 @@ __device__ __forceinline__ void mask_scores(float (&scores)[kFragments][4], int 
 
 // Of the lane's two rows.
 struct RowSums {
-  float largest[2] = {-INFINITY, -INFINITY};  // score: the same in the four lanes that share a row
-  float sum[2] = {};                          // of the powers, relative to `largest`: each lane's own part
+  float base[2] = {-INFINITY, -INFINITY};  // a score: the same in the four lanes that share a row
+  float sum[2] = {};                       // of the powers relative to `base`: each lane's own part
 };
 
-// Turns the scores of the next tile into powers relative to the largest score so far, and `out`, which is relative to
-// the largest before, into the same. A row's first tile must hold a score that is not masked.
+// Turns the scores of the next tile into powers relative to `base`, which `out` and the sums are relative to as well.
+// The base is a largest score, and moves on only when a power would be above 2^8 for one of the warp's rows: sums and
+// results are as exact with any base, and most tiles need no look at `out` (Zadouri et al., "FlashAttention-4", 2026).
+// A row's first tile must hold a score that is not masked.
 template <int kFragments, int kOutFragments>
 __device__ __forceinline__ void add_tile(RowSums& rows, float scale, float (&scores)[kFragments][4],
                                          float (&out)[kOutFragments][4]) {
+  constexpr float kExponentMax = 8;
+  float top[2];
+  bool is_above = false;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float top = rows.largest[half];
+    top[half] = scores[0][2 * half];
 #pragma unroll
-    for (int n = 0; n < kFragments; ++n) top = fmaxf(top, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
-    top = fmaxf(top, __shfl_xor_sync(kFullMask, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(kFullMask, top, 2));
-    const float shrink = exp2_approximate((rows.largest[half] - top) * scale), offset = top * scale;
-    rows.largest[half] = top;
+    for (int n = 0; n < kFragments; ++n) {
+      top[half] = fmaxf(top[half], fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+    }
+    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullMask, top[half], 1));
+    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullMask, top[half], 2));
+    is_above |= (top[half] - rows.base[half]) * scale > kExponentMax;
+  }
+  if (__any_sync(kFullMask, is_above)) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float base = fmaxf(rows.base[half], top[half]);
+      const float shrink = exp2_approximate((rows.base[half] - base) * scale);
+      rows.base[half] = base;
+      rows.sum[half] *= shrink;
+#pragma unroll
+      for (int n = 0; n < kOutFragments; ++n) {
+        out[n][2 * half] *= shrink;
+        out[n][2 * half + 1] *= shrink;
+      }
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float offset = rows.base[half] * scale;
     float added = 0;
 #pragma unroll
     for (int n = 0; n < kFragments; ++n) {
@@ -51,12 +75,7 @@ __device__ __forceinline__ void add_tile(RowSums& rows, float scale, float (&sco
         added += scores[n][i];
       }
     }
-    rows.sum[half] = rows.sum[half] * shrink + added;
-#pragma unroll
-    for (int n = 0; n < kOutFragments; ++n) {
-      out[n][2 * half] *= shrink;
-      out[n][2 * half + 1] *= shrink;
-    }
+    rows.sum[half] += added;
   }
 }
 
@@ -69,7 +88,7 @@ __device__ __forceinline__ void end_rows(const RowSums& rows, float scale, float
     whole += __shfl_xor_sync(kFullMask, whole, 2);
     constexpr float kLn2 = 0.693147180559945309F;
     factors[half] = 1 / whole;
-    log_sums[half] = rows.largest[half] * scale * kLn2 + logf(whole);
+    log_sums[half] = rows.base[half] * scale * kLn2 + logf(whole);
   }
 }
 
