@@ -108,13 +108,19 @@ __global__ void __launch_bounds__(kThreads, 1)
   mbarrier_wait(&shared.rows_full, 0);
 
   Sums dk = {}, dv = {}, p, ds;
-  // The second warpgroup's keys lie behind the first tile of queries of each head.
-  auto first_from = [&](int step) {
-    if (warpgroup == 0 || step % tiles != 0 || step >= steps) return step;
-    shared.ring.pass(step);
-    return step + 1;
+  int step = 0, tile = 0;  // of the head's
+  auto advance = [&] {
+    ++step;
+    if (++tile == tiles) tile = 0;
   };
-  int step = first_from(0);
+  // The second warpgroup's keys lie behind the first tile of queries of each head.
+  auto skip = [&] {
+    while (warpgroup == 1 && tile == 0 && step < steps) {
+      shared.ring.pass(step);
+      advance();
+    }
+  };
+  skip();
   if (step < steps) {
     shared.ring.wait(step);
     start_tile(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
@@ -123,7 +129,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       const float(&statistics)[2][kTile] = shared.statistics[stage];
       wgmma_wait<1>();
       fence_registers(flat(p));
-      const bool masked = step % tiles == warpgroup;
+      const bool masked = tile == warpgroup;
       const int row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane_row;  // of the warpgroup's
 #pragma unroll
       for (int n = 0; n < kTile / 8; ++n) {
@@ -151,7 +157,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       start_product(dk, ds_operand, shared.tiles[stage][0]);
 
       done = step;
-      step = first_from(step + 1);
+      advance();
+      skip();
       if (step >= steps) break;
       shared.ring.wait(step);
       start_tile(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
