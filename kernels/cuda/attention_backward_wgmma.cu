@@ -226,7 +226,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   Sums dq = {};
   for (int tile = 0; tile < own_tiles; ++tile) {
     const int stage = tile % kStages;
-    if (is_copier && tile > 0 && tile - 1 + kStages < tiles) copy_tile(tile - 1 + kStages);
+    // In the place of the tile before the last: so far may the warpgroups be apart without a wait.
+    if (is_copier && tile > 1 && tile - 2 + kStages < tiles) copy_tile(tile - 2 + kStages);
     __syncwarp();
     Sums p, ds;
     shared.ring.wait(tile);

@@ -17,6 +17,9 @@ template <int kSize>
 constexpr int kColumns = kSize == 64 ? 64 : 128;  // keys of a tile
 template <int kSize>
 constexpr int kStages = kSize == 64 ? 4 : 2;
+// The copier brings a tile in the place of the one so far back: so far may the warpgroups be apart without a wait.
+template <int kSize>
+constexpr int kBehind = kStages<kSize> / 2;
 
 struct Arguments {
   Bfloat16* out;
@@ -78,7 +81,9 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
   }
   for (; i < tiles; ++i) {
     const int column = (tiles - 1 - i) * kTile, stage = i % kStages<kSize>;
-    if (is_copier && i > 0 && i - 1 + kStages<kSize> < tiles) copy_tile(i - 1 + kStages<kSize>);
+    if (const int next = i - kBehind<kSize> + kStages<kSize>; is_copier && i >= kBehind<kSize> && next < tiles) {
+      copy_tile(next);
+    }
     __syncwarp();
     float scores[kTile / 8][4];
     shared.keys.wait(i);
