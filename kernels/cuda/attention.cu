@@ -38,7 +38,7 @@ Status check_shape(const AttentionShape& shape, int version) {
   if (shape.size != 64 && shape.size != 128) {
     return invalid_argument("attention on a device takes heads of 64 or 128, not of " + std::to_string(shape.size));
   }
-  if (shape.kv_heads == 0 || shape.heads % shape.kv_heads != 0) {
+  if (shape.kv_heads == 0 || shape.heads == 0 || shape.heads % shape.kv_heads != 0) {
     return invalid_argument(std::to_string(shape.kv_heads) + " key-value heads do not divide " +
                             std::to_string(shape.heads) + " heads");
   }

@@ -196,9 +196,10 @@ TEST_F(AttentionCall, RefusesWhatItCannotTake) {
   EXPECT_EQ(code(good), Code::kOk);
   for (auto change : std::vector<void (*)(AttentionShape&)>{
            [](AttentionShape& s) { s.size = 32; }, [](AttentionShape& s) { s.kv_heads = 3; },
-           [](AttentionShape& s) { s.kv_heads = 0; }, [](AttentionShape& s) { s.length = 0; },
-           [](AttentionShape& s) { s.stride = 508; }, [](AttentionShape& s) { s.stride = 248; },
-           [](AttentionShape& s) { s.out_stride = 248; }, [](AttentionShape& s) { s.sequences = 65536; }}) {
+           [](AttentionShape& s) { s.kv_heads = 0; }, [](AttentionShape& s) { s.heads = 0; },
+           [](AttentionShape& s) { s.length = 0; }, [](AttentionShape& s) { s.stride = 508; },
+           [](AttentionShape& s) { s.stride = 248; }, [](AttentionShape& s) { s.out_stride = 248; },
+           [](AttentionShape& s) { s.sequences = 65536; }}) {
     AttentionShape bad = good;
     change(bad);
     EXPECT_EQ(code(bad), Code::kInvalidArgument);
