@@ -2,15 +2,12 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "kernels/cuda/products.h"
 
 namespace freshet::cuda {
-
-inline constexpr std::string_view kOwnAlgorithm = "own";  // wgmma_matmul.h
 
 // The algorithms, as a table names them, that could compute this product: the likely fastest first, at least one.
 Result<std::vector<std::string>> product_proposals(const ProductShape& shape, const ProductOperands& operands);

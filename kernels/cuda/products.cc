@@ -33,20 +33,21 @@ ProductOperands without_epilogue(ProductOperands operands) {
 
 // How a shape with certain strides is computed.
 struct Plan {
-  std::unique_ptr<CublasltProduct> product;  // none: by wgmma_matmul()
+  std::unique_ptr<CublasltProduct> product;  // none: by wgmma_matmul() with `own`
   cublasLtMatmulAlgo_t algorithm{};
   bool has_separate_epilogue = false;
+  WgmmaTiles own = WgmmaTiles::kWide;
 };
 
 Result<Plan> make_plan(cublasLtHandle_t handle, const ProductShape& shape, const ProductOperands& operands,
                        std::string_view algorithm) {
-  if (algorithm == kOwnAlgorithm) return Plan{};
+  if (const auto own = wgmma_tiles_of(algorithm)) return Plan{.product = {}, .own = *own};
   const bool is_separate = algorithm.ends_with(kSeparateEpilogue);
   if (is_separate) algorithm.remove_suffix(kSeparateEpilogue.size());
   ASSIGN_OR_RETURN(auto product, CublasltProduct::create(handle, is_separate ? without_epilogue(shape) : shape,
                                                          is_separate ? without_epilogue(operands) : operands));
   ASSIGN_OR_RETURN(const auto parsed, algorithm_of(algorithm));
-  return Plan{std::make_unique<CublasltProduct>(std::move(product)), parsed, is_separate};
+  return Plan{std::make_unique<CublasltProduct>(std::move(product)), parsed, is_separate, {}};
 }
 
 Result<std::vector<std::string>> proposals_of(cublasLtHandle_t handle, const ProductShape& shape,
@@ -62,7 +63,7 @@ Result<std::vector<std::string>> proposals_of(cublasLtHandle_t handle, const Pro
   if (shape.epilogue != Epilogue::kNone) {
     RETURN_IF_ERROR(append(without_epilogue(shape), without_epilogue(operands), kSeparateEpilogue));
   }
-  if (wgmma_matmul_takes(shape)) texts.emplace_back(kOwnAlgorithm);
+  if (wgmma_matmul_takes(shape)) texts.insert(texts.end(), kWgmmaTilesNames.begin(), kWgmmaTilesNames.end());
   if (texts.empty()) return internal("cuBLASLt has no algorithm for the product " + shape.name());
   return texts;
 }
@@ -117,7 +118,7 @@ Status Products::run(const ProductShape& shape, const ProductOperands& operands,
     found = parts_->plans.emplace(key, std::move(plan)).first;
   }
   Plan& plan = found->second;
-  if (!plan.product) return wgmma_matmul(shape, operands, stream);
+  if (!plan.product) return wgmma_matmul(shape, operands, plan.own, stream);
   const ProductOperands fused = plan.has_separate_epilogue ? without_epilogue(operands) : operands;
   RETURN_IF_ERROR(plan.product->run(plan.algorithm, fused, parts_->workspace.data(), stream));
   return plan.has_separate_epilogue ? product_epilogue(shape, operands, stream) : Status::ok();

@@ -74,7 +74,7 @@ class ProductTable {
 
   struct Entry {
     ProductShape shape;
-    std::string algorithm;    // one word, opaque; "own" for wgmma_matmul
+    std::string algorithm;    // one word, opaque; "own-..." for wgmma_matmul
     double microseconds = 0;  // when it was tuned
   };
   // not_found, in words that name the tuning command, for a shape that is not in it.

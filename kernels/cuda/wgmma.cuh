@@ -82,21 +82,6 @@ __device__ __forceinline__ void fence_registers(float (&sums)[count]) {
 #endif
 }
 
-// The registers that each thread of the calling warps may use from here on: a multiple of 8, 24 to 256. All warps of a
-// warpgroup call; the kernel has __launch_bounds__(threads, 1). The sum over the block is at most 64 Ki.
-template <int registers>
-__device__ __forceinline__ void lower_registers() {
-#if FRESHET_HAS_WGMMA
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers));
-#endif
-}
-template <int registers>
-__device__ __forceinline__ void raise_registers() {
-#if FRESHET_HAS_WGMMA
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
-#endif
-}
-
 #if FRESHET_HAS_WGMMA
 #define FRESHET_TEN(t) "%" t "0, %" t "1, %" t "2, %" t "3, %" t "4, %" t "5, %" t "6, %" t "7, %" t "8, %" t "9, "
 #define FRESHET_FIRST_30 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " FRESHET_TEN("1") FRESHET_TEN("2")

@@ -1,7 +1,9 @@
-// Compute-bound. One version: as many blocks as multiprocessors, each of which takes one tile of 128 x 256 (or 128 x
-// 128) of C after another. One warp lets the copy engine bring blocks of 64 of the inner dimension into a ring of
-// stages; two warpgroups multiply 64 rows each, so that the next tile is on its way while they write the last one.
-// Tiles are taken in groups of 16 below each other, whose operands meet in the level-2 cache.
+// Compute-bound. Blocks take one tile of C after another. One warp lets the copy engine bring blocks of 64 of the inner
+// dimension into a ring of stages; two warpgroups multiply 64 rows each. Tiles are taken in groups of 16 below each
+// other, whose operands meet in the level-2 cache. Versions:
+//   wide: tiles of 128 x 256, one block a multiprocessor: reads least. Wins where the inner dimension is long, or the
+//     epilogue short: the next tile is brought while the last one is written, but not multiplied.
+//   narrow: tiles of 128 x 128, two blocks a multiprocessor: one multiplies while the other one writes.
 #include "kernels/cuda/wgmma_matmul.h"
 
 #include <algorithm>
@@ -16,17 +18,17 @@ namespace {
 
 constexpr unsigned kFullMask = 0xFFFFFFFFU;
 constexpr unsigned kWarpgroup = 128;
-constexpr unsigned kThreads = 3 * kWarpgroup;  // the first warpgroup loads
-constexpr unsigned kConsumerWarps = 8;
+constexpr unsigned kConsumers = 2 * kWarpgroup;
+constexpr unsigned kThreads = kConsumers + 32;  // the last warp loads
 constexpr int kTileM = 128, kTileK = 64;
 constexpr int kGroup = 16;                         // tiles below each other
 constexpr unsigned kBlockBytes = 64 * kTileK * 2;  // 64 rows of 128 bytes
 constexpr unsigned kBytesA = 2 * kBlockBytes;
-constexpr unsigned kMultiprocessors = 132;  // of an H100 or H200, to choose tiles by the shape alone
-constexpr unsigned kRingBytes = 192 * 1024;
 
 template <int tile_n>
 struct Ring {
+  static constexpr unsigned kBlocks = tile_n == 256 ? 1 : 2;  // of a multiprocessor
+  static constexpr unsigned kRingBytes = 192 * 1024 / kBlocks;
   static constexpr unsigned kStageBytes = kBytesA + tile_n / 64 * kBlockBytes;
   static constexpr unsigned kStages = kRingBytes / kStageBytes;
   static constexpr unsigned kSharedBytes = kStages * kStageBytes + 2 * kStages * sizeof(uint64_t);
@@ -248,7 +250,7 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& given, int own_r
 }
 
 template <int tile_n, bool a_mn_major, bool b_mn_major>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, Ring<tile_n>::kBlocks)
     matmul_kernel(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,
                   const __grid_constant__ Arguments given) {
   using R = Ring<tile_n>;
@@ -258,18 +260,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) {
     for (unsigned stage = 0; stage < R::kStages; ++stage) {
       mbarrier_init(full + stage, 1);
-      mbarrier_init(empty + stage, kConsumerWarps);
+      mbarrier_init(empty + stage, kConsumers / 32);
     }
     mbarrier_init_fence();
   }
   __syncthreads();
-  if (threadIdx.x < kWarpgroup) {
-    lower_registers<40>();
-    if (threadIdx.x == 0) load_tiles<tile_n, a_mn_major, b_mn_major>(given, &a, &b, stages, full, empty);
-  } else {
-    raise_registers<232>();
-    const int own_row = threadIdx.x < 2 * kWarpgroup ? 0 : 64;
+  if (threadIdx.x < kConsumers) {
+    const int own_row = threadIdx.x < kWarpgroup ? 0 : 64;
     multiply_tiles<tile_n, a_mn_major, b_mn_major>(given, own_row, stages, full, empty);
+  } else if (threadIdx.x == kConsumers) {
+    load_tiles<tile_n, a_mn_major, b_mn_major>(given, &a, &b, stages, full, empty);
   }
 }
 
@@ -305,7 +305,8 @@ Status start(const ProductShape& shape, const ProductOperands& operands, unsigne
   given.epilogue = shape.epilogue;
   given.is_float = shape.result == Type::kFloat32;
   given.accumulate = shape.accumulate;
-  const unsigned blocks = std::min(multiprocessors, static_cast<unsigned>(given.tiles_m * given.tiles_n));
+  const unsigned blocks =
+      std::min(multiprocessors * Ring<tile_n>::kBlocks, static_cast<unsigned>(given.tiles_m * given.tiles_n));
   return launch("wgmma_matmul", matmul_kernel<tile_n, a_mn_major, b_mn_major>,
                 {blocks, kThreads, Ring<tile_n>::kSharedBytes}, stream, *map_a, *map_b, given);
 }
@@ -319,11 +320,6 @@ Status start_of(const ProductShape& shape, const ProductOperands& operands, unsi
   }
   return shape.b_transposed ? start<tile_n, false, false>(shape, operands, multiprocessors, stream)
                             : start<tile_n, false, true>(shape, operands, multiprocessors, stream);
-}
-
-// What the tiles of this width take, in columns of one multiprocessor.
-size_t cost(const ProductShape& shape, size_t tile_n) {
-  return tiles(tiles(shape.m, kTileM) * tiles(shape.n, tile_n), kMultiprocessors) * tile_n;
 }
 
 // Asked once, which costs milliseconds: a process uses devices of one model.
@@ -340,16 +336,15 @@ bool wgmma_matmul_takes(const ProductShape& shape) {
          shape.n < kMost && shape.k < kMost && tiles(shape.m, kTileM) * tiles(shape.n, 128) < kMost;
 }
 
-Status wgmma_matmul(const ProductShape& shape, const ProductOperands& operands, CudaStream stream) {
+Status wgmma_matmul(const ProductShape& shape, const ProductOperands& operands, WgmmaTiles tiles_of_c,
+                    CudaStream stream) {
   RETURN_IF_ERROR(device().status());
   if (!wgmma_matmul_takes(shape)) {
     return invalid_argument("wgmma_matmul does not take " + shape.name() + " on " + device()->name);
   }
   const auto multiprocessors = static_cast<unsigned>(device()->multiprocessors);
-  // Narrow tiles read more of each operand: a tenth more time.
-  const bool is_wide = cost(shape, 256) * 10 <= cost(shape, 128) * 11;
-  return is_wide ? start_of<256>(shape, operands, multiprocessors, stream)
-                 : start_of<128>(shape, operands, multiprocessors, stream);
+  return tiles_of_c == WgmmaTiles::kWide ? start_of<256>(shape, operands, multiprocessors, stream)
+                                         : start_of<128>(shape, operands, multiprocessors, stream);
 }
 
 }  // namespace freshet::cuda

@@ -42,7 +42,8 @@ void print(const cuda::ProductTable& tuned) {
     const double operations =
         2 * static_cast<double>(shape.m) * static_cast<double>(shape.n) * static_cast<double>(shape.k);
     std::printf("%-52s %12.1f %9.1f  %s\n", shape.name().c_str(), entry.microseconds,
-                operations / (entry.microseconds * 1e6), entry.algorithm == "own" ? "own" : tuned.library.c_str());
+                operations / (entry.microseconds * 1e6),
+                entry.algorithm.starts_with("own-") ? entry.algorithm.c_str() : tuned.library.c_str());
   }
 }
 

@@ -110,14 +110,14 @@ Status Products::run(const ProductShape& shape, const ProductOperands& operands,
   RETURN_IF_ERROR(check_product(shape, operands));
   if (!parts_->table.entries.empty()) {
     ASSIGN_OR_RETURN(const auto entry, parts_->table.find(shape));
-    if (entry.algorithm == kOwnAlgorithm) return wgmma_matmul(shape, operands, stream);
+    if (auto tiles = wgmma_tiles_of(entry.algorithm)) return wgmma_matmul(shape, operands, *tiles, stream);
   }
   return emulated::queue_work(stream, [shape, operands] { return multiply(shape, operands); });
 }
 
 Result<std::vector<std::string>> product_proposals(const ProductShape& shape, const ProductOperands&) {
   std::vector<std::string> proposals{"loops"};
-  if (wgmma_matmul_takes(shape)) proposals.emplace_back(kOwnAlgorithm);
+  if (wgmma_matmul_takes(shape)) proposals.insert(proposals.end(), kWgmmaTilesNames.begin(), kWgmmaTilesNames.end());
   return proposals;
 }
 

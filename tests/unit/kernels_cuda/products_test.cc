@@ -176,12 +176,12 @@ TEST(ProductTables, AsTextAndBack) {
   table.library = "cuBLASLt 13.0.0";
   table.entries = {
       {{8, 50257, 768, false, true}, "0a1b", 12.5},
-      {{8, 50257, 768, true, false, Type::kFloat8, Type::kFloat32, true, Epilogue::kNone}, "own", 0.125},
+      {{8, 50257, 768, true, false, Type::kFloat8, Type::kFloat32, true, Epilogue::kNone}, "own-wide", 0.125},
       {{9, 1, 2, false, false, Type::kBfloat16, Type::kBfloat16, false, Epilogue::kGeluGradient}, "ff", 3}};
   EXPECT_EQ(table.to_text(),
             "freshet product table 1\ndevice NVIDIA H200\nlibrary cuBLASLt 13.0.0\n"
             "8x50257x768 nt bf16 bf16 = none 0a1b 12.500\n"
-            "8x50257x768 tn f8 f32 += none own 0.125\n"
+            "8x50257x768 tn f8 f32 += none own-wide 0.125\n"
             "9x1x2 nn bf16 bf16 = gelu_gradient ff 3.000\n");
   auto read = ProductTable::of_text(table.to_text());
   ASSERT_TRUE(read.is_ok()) << read.status().to_string();
@@ -189,7 +189,7 @@ TEST(ProductTables, AsTextAndBack) {
   EXPECT_EQ(read->digest(), table.digest());
   auto found = read->find(table.entries[1].shape);
   ASSERT_TRUE(found.is_ok());
-  EXPECT_EQ(found->algorithm, "own");
+  EXPECT_EQ(found->algorithm, "own-wide");
 }
 
 TEST(ProductTables, MoreTakesThePlaceOfOlder) {
