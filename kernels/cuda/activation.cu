@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/bfloat16.cuh"
+#include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/philox.cuh"
 #include "kernels/cuda/sum_parts.h"
@@ -26,25 +27,6 @@ using Vector = float[kVector];
 
 // 1 / (1 + e^-x)
 __device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0F, 1.0F + __expf(-x)); }
-
-constexpr float kGeluSlope = 1.5957691216F;  // 2 sqrt(2 / pi)
-constexpr float kGeluCube = 0.044715F;
-
-__device__ __forceinline__ void gelu(const Vector& z, Vector& y) {
-#pragma unroll
-  for (unsigned i = 0; i < kVector; ++i) {
-    y[i] = z[i] * sigmoid(kGeluSlope * z[i] * (1.0F + kGeluCube * z[i] * z[i]));
-  }
-}
-
-__device__ __forceinline__ void gelu_gradient(const Vector& z, Vector& d) {
-#pragma unroll
-  for (unsigned i = 0; i < kVector; ++i) {
-    const float square = kGeluCube * z[i] * z[i];
-    const float s = sigmoid(kGeluSlope * z[i] * (1.0F + square));
-    d[i] *= s + s * (1.0F - s) * (kGeluSlope * z[i] * (1.0F + 3.0F * square));
-  }
-}
 
 // The thread's vectors of an array: vector(u) for u < kInFlight, behind each other in a warp.
 __device__ __forceinline__ size_t vector(unsigned u) {
@@ -66,7 +48,8 @@ __global__ void __launch_bounds__(kThreads) gelu_kernel(size_t vectors, const Bf
     if (vector(u) >= vectors) continue;
     Vector from, to;
     widen8(in[u], from);
-    gelu(from, to);
+#pragma unroll
+    for (unsigned i = 0; i < kVector; ++i) to[i] = gelu(from[i]);
     reinterpret_cast<uint4*>(y)[vector(u)] = narrow8(to);
   }
 }
@@ -86,7 +69,8 @@ __global__ void __launch_bounds__(kThreads)
     Vector from, d;
     widen8(in[u], from);
     widen8(d_in[u], d);
-    gelu_gradient(from, d);
+#pragma unroll
+    for (unsigned i = 0; i < kVector; ++i) d[i] *= gelu_slope(from[i]);
     reinterpret_cast<uint4*>(dz)[vector(u)] = narrow8(d);
   }
 }
