@@ -1,6 +1,6 @@
 #include "kernels/cuda/products.h"
 
-#include "kernels/cuda/checksum.h"
+#include "kernels/cuda/compare.h"
 #include "kernels/cuda/product_epilogue.h"
 #include "tests/unit/kernels_cuda/products_support.h"
 
@@ -168,6 +168,26 @@ TEST_F(ProductsCuda, AChecksumSeesEveryBitAndItsPlace) {
   const uint64_t second = sum_of();
   std::swap(words[1], words[2]);
   EXPECT_NE(sum_of(), second);
+}
+
+TEST_F(ProductsCuda, TheGreatestDifference) {
+  std::vector<float> a(70000, 1), b(70000, 1);
+  auto difference = [&] {
+    Array<float> da(a), db(b);
+    Array<Bfloat16> da16(narrowed(a)), db16(narrowed(b));
+    Array<uint32_t> bits(std::vector<uint32_t>(2, 0));
+    EXPECT_OK(raise_to_difference(a.size(), da.data(), db.data(), bits.data(), stream()));
+    EXPECT_OK(raise_to_difference(a.size(), da16.data(), db16.data(), bits.data() + 1, stream()));
+    expect_done();
+    EXPECT_EQ(bits.values()[0], bits.values()[1]);
+    return std::bit_cast<float>(bits.values()[0]);
+  };
+  EXPECT_EQ(difference(), 0);
+  a[69999] = 3;
+  b[5] = 1.5F;
+  EXPECT_EQ(difference(), 2);
+  a[7] = std::nanf("");
+  EXPECT_TRUE(std::isnan(difference()));
 }
 
 TEST(ProductTables, AsTextAndBack) {
