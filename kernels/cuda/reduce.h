@@ -13,7 +13,7 @@ namespace freshet::cuda {
 // a += b, elementwise. Borders of 16 bytes.
 Status tree_add(size_t count, const float* b, float* a, CudaStream stream);
 
-// As kernels::block_sums_of_squares.
+// As kernels::block_sums_of_squares. Borders of 16 bytes.
 Status block_sums_of_squares(size_t count, const float* values, double* sums, CudaStream stream);
 
 }  // namespace freshet::cuda
