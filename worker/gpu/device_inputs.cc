@@ -17,22 +17,22 @@ size_t padded(size_t bytes) { return (bytes + kBorder - 1) / kBorder * kBorder; 
 
 }  // namespace
 
-DeviceInputs::DeviceInputs(const DeviceObjective* objective, const TrainOptions& options, Range mine,
-                           cuda::Stream copies, cuda::DeviceMemory device)
+DeviceInputs::DeviceInputs(const DeviceObjective* objective, const TrainOptions& options, LeavesOf leaves,
+                           cuda::Stream copies)
     : objective_(*objective),
       options_(options),
-      mine_(mine),
+      leaves_(std::move(leaves)),
       stride_(padded(objective->input_bytes())),
-      copies_(std::move(copies)),
-      device_(std::move(device)) {}
+      copies_(std::move(copies)) {}
 
 Result<std::unique_ptr<DeviceInputs>> DeviceInputs::create(const DeviceObjective* objective,
-                                                           const TrainOptions& options, Range mine) {
-  const size_t bytes = kBorder + mine.size() * padded(objective->input_bytes());
+                                                           const TrainOptions& options, LeavesOf leaves) {
+  size_t micro_batches = 0;
+  for (const auto& [count, mine] : leaves) micro_batches = std::max(micro_batches, mine.size());
   ASSIGN_OR_RETURN(auto copies, cuda::Stream::create());
-  ASSIGN_OR_RETURN(auto device, cuda::DeviceMemory::allocate(bytes));
-  std::unique_ptr<DeviceInputs> inputs(
-      new DeviceInputs(objective, options, mine, std::move(copies), std::move(device)));
+  std::unique_ptr<DeviceInputs> inputs(new DeviceInputs(objective, options, std::move(leaves), std::move(copies)));
+  const size_t bytes = inputs->offset_of(micro_batches);
+  ASSIGN_OR_RETURN(inputs->device_, cuda::DeviceMemory::allocate(bytes));
   for (size_t i = 0; i < kSlots; ++i) {
     ASSIGN_OR_RETURN(auto host, cuda::PinnedMemory::allocate(bytes));
     ASSIGN_OR_RETURN(auto arrived, cuda::DeviceMemory::allocate(bytes));
@@ -42,24 +42,26 @@ Result<std::unique_ptr<DeviceInputs>> DeviceInputs::create(const DeviceObjective
   return inputs;
 }
 
-size_t DeviceInputs::offset_of(size_t leaf) const { return kBorder + (leaf - mine_.begin) * stride_; }
+size_t DeviceInputs::offset_of(size_t index) const { return kBorder + index * stride_; }
 
-size_t DeviceInputs::leaves_end(const StepPlan& plan) const {
-  const size_t leaves = (plan.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
-  return std::clamp(leaves, mine_.begin, mine_.end);
+const std::vector<size_t>& DeviceInputs::leaves_of(const StepPlan& plan) const {
+  const auto found = leaves_.find((plan.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows);
+  CHECK_MSG(found != leaves_.end(), "a batch that the examples cannot make");
+  return found->second;
 }
 
 Status DeviceInputs::fill(const StepPlan& plan, std::byte* host) const {
   const Permutation order(objective_.examples(), options_.seed, plan.pass);
   const float scale = 1.0F / static_cast<float>(plan.rows);
   std::vector<uint32_t> examples;
-  for (size_t leaf = mine_.begin; leaf < leaves_end(plan); ++leaf) {
-    const size_t first = leaf * options_.micro_batch_rows;
+  const auto& leaves = leaves_of(plan);
+  for (size_t index = 0; index < leaves.size(); ++index) {
+    const size_t first = leaves[index] * options_.micro_batch_rows;
     examples.resize(std::min(options_.micro_batch_rows, plan.rows - first));
     for (size_t i = 0; i < examples.size(); ++i) {
       examples[i] = static_cast<uint32_t>(order.at(plan.cursor + first + i));
     }
-    RETURN_IF_ERROR(objective_.fill_input({examples, plan.step, first, nullptr}, scale, host + offset_of(leaf)));
+    RETURN_IF_ERROR(objective_.fill_input({examples, plan.step, first, nullptr}, scale, host + offset_of(index)));
   }
   return Status::ok();
 }
@@ -80,7 +82,7 @@ Status DeviceInputs::queue(const StepPlan& plan, const cuda::StepInput& step, cu
   prepared_ = 0;
   ++queued_;
   *slot.host.data<cuda::StepInput>() = step;
-  const size_t bytes = offset_of(leaves_end(plan));
+  const size_t bytes = offset_of(leaves_of(plan).size());
   RETURN_IF_ERROR(cuda::copy_to_device(slot.arrived.data(), slot.host.data(), bytes, copies_.get()));
   RETURN_IF_ERROR(slot.copied.record(copies_.get()));
   // Two copies: the first runs beside the step before, whose inputs lie where this one's graph looks for its own.

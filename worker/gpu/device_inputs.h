@@ -3,6 +3,7 @@
 // steps may be under way while the inputs of a third are made. One object per rank, used on the thread that trains.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -10,7 +11,6 @@
 #include "kernels/cuda/adamw.h"
 #include "kernels/cuda/device.h"
 #include "worker/checkpoint/background.h"
-#include "worker/comm/reduce.h"
 #include "worker/gpu/device_objective.h"
 #include "worker/train/options.h"
 #include "worker/train/step_engine.h"
@@ -19,9 +19,12 @@ namespace freshet::worker {
 
 class DeviceInputs {
  public:
-  // Of the micro-batches `mine` of each global batch. The objective outlives it.
+  // By the number of micro-batches that a global batch may have, those of this rank.
+  using LeavesOf = std::map<size_t, std::vector<size_t>>;
+
+  // The objective outlives it.
   static Result<std::unique_ptr<DeviceInputs>> create(const DeviceObjective* objective, const TrainOptions& options,
-                                                      Range mine);
+                                                      LeavesOf leaves);
 
   // Begins to fill the inputs of a step while the device is busy. At most two steps that were queued are not over.
   Status prepare(const StepPlan& plan);
@@ -31,7 +34,8 @@ class DeviceInputs {
 
   // Where they are then, in the device's memory.
   const cuda::StepInput* step() const { return device_.data<cuda::StepInput>(); }
-  const std::byte* micro_batch(size_t leaf) const { return device_.data() + offset_of(leaf); }
+  // The first, second ... of this rank's.
+  const std::byte* micro_batch(size_t index) const { return device_.data() + offset_of(index); }
 
  private:
   // Of every third step.
@@ -40,15 +44,14 @@ class DeviceInputs {
     cuda::DeviceMemory arrived;
     cuda::Event copied;  // from one to the other
   };
-  DeviceInputs(const DeviceObjective* objective, const TrainOptions& options, Range mine, cuda::Stream copies,
-               cuda::DeviceMemory device);
-  size_t offset_of(size_t leaf) const;
-  size_t leaves_end(const StepPlan& plan) const;
+  DeviceInputs(const DeviceObjective* objective, const TrainOptions& options, LeavesOf leaves, cuda::Stream copies);
+  size_t offset_of(size_t index) const;
+  const std::vector<size_t>& leaves_of(const StepPlan& plan) const;
   Status fill(const StepPlan& plan, std::byte* host) const;
 
   const DeviceObjective& objective_;
   const TrainOptions options_;
-  const Range mine_;
+  const LeavesOf leaves_;
   const size_t stride_;  // bytes from one micro-batch to the next
   cuda::Stream copies_;
   cuda::DeviceMemory device_;  // what a recorded graph reads

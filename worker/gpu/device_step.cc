@@ -25,9 +25,9 @@ double sum_limit(double limit, size_t rows) {
 
 Result<std::unique_ptr<DeviceStep>> DeviceStep::create(DeviceObjective* objective, const TrainOptions& options,
                                                        const DeviceGang& gang, std::span<const float> parameters,
-                                                       bool records) {
+                                                       const DeviceStepOptions& how) {
   std::unique_ptr<DeviceStep> step(new DeviceStep(objective, options, gang));
-  RETURN_IF_ERROR(step->allocate(parameters, records));
+  RETURN_IF_ERROR(step->allocate(parameters, how));
   return step;
 }
 
@@ -42,19 +42,18 @@ DeviceStep::~DeviceStep() {
   if (stream_) (void)stream_->synchronize();
 }
 
-Status DeviceStep::allocate(std::span<const float> parameters, bool records) {
+Status DeviceStep::allocate(std::span<const float> parameters, const DeviceStepOptions& how) {
   CHECK(parameters.size() == objective_.parameters());
   CHECK(gang_.host->size() == gang_.devices->size() && gang_.host->rank() == gang_.devices->rank());
-  records_ = records && gang_.devices->is_asynchronous();
+  how_ = how;
+  how_.records = how.records && gang_.devices->is_asynchronous();
   ASSIGN_OR_RETURN(stream_, cuda::Stream::create());
   ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters.size(), options_.micro_batches,
-                                                       objective_.gradient_parts(), ZeroStage::kOne));
+                                                       objective_.gradient_parts(), how_.stage));
   reducer_.emplace(std::move(reducer));
   ASSIGN_OR_RETURN(state_, DeviceState::create(parameters.size(), reducer_->segment()));
   RETURN_IF_ERROR(state_->set(parameters, {}, {}, &*stream_));
-  ASSIGN_OR_RETURN(inputs_,
-                   DeviceInputs::create(&objective_, options_,
-                                        share_of(options_.micro_batches, gang_.host->size(), gang_.host->rank())));
+  RETURN_IF_ERROR(allocate_inputs());
 
   std::vector<uint64_t> borders;
   for (const Range& range : decayed_ranges(objective_.tensors())) {
@@ -74,6 +73,17 @@ Status DeviceStep::allocate(std::span<const float> parameters, bool records) {
     finished_.push_back(std::move(event));
   }
   return stream_->synchronize();
+}
+
+Status DeviceStep::allocate_inputs() {
+  std::map<size_t, std::vector<size_t>> leaves;
+  for (size_t rows : {objective_.examples() % options_.batch_rows(), options_.batch_rows()}) {
+    if (rows == 0) continue;
+    reducer_->begin_step(leaves_of(rows), &*stream_);
+    leaves[leaves_of(rows)] = reducer_->leaves();
+  }
+  ASSIGN_OR_RETURN(inputs_, DeviceInputs::create(&objective_, options_, std::move(leaves)));
+  return Status::ok();
 }
 
 size_t DeviceStep::leaves_of(size_t rows) const {
@@ -113,7 +123,7 @@ Status DeviceStep::begin(const StepPlan& plan, const std::function<void()>&) {
 
 Status DeviceStep::run(Phase* phase, const std::function<Status()>& queue) {
   if (!phase->graph) {
-    if (!records_ || !phase->was_queued) {
+    if (!how_.records || !phase->was_queued) {
       phase->was_queued = true;
       return queue();
     }
@@ -127,9 +137,10 @@ Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
   gang_.devices->begin_step();
   reducer_->begin_step(leaves, &*stream_);
   auto* losses = losses_.data<double>();
-  for (size_t leaf : reducer_->leaves()) {
+  const std::vector<size_t> mine = reducer_->leaves();
+  for (size_t i = 0; i < mine.size(); ++i) {
     ASSIGN_OR_RETURN(float* gradient, reducer_->begin_leaf());
-    RETURN_IF_ERROR(objective_.forward_backward(inputs_->micro_batch(leaf), state_->weights(), gradient, losses + leaf,
+    RETURN_IF_ERROR(objective_.forward_backward(inputs_->micro_batch(i), state_->weights(), gradient, losses + mine[i],
                                                 &*stream_, [this](size_t part) { return reducer_->ready(part); }));
   }
   ASSIGN_OR_RETURN(phases->gradient, reducer_->finish());
@@ -140,17 +151,30 @@ Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
                                               stream_->get()));
   if (gang_.devices->size() > 1) {
     RETURN_IF_ERROR(reducer_->all_gather_blocks("squares of the gradient", sums, &*stream_));
-    std::vector<MutableBytes> all;
-    for (int rank = 0; rank < gang_.devices->size(); ++rank) {
-      const Range share = share_of(options_.micro_batches, gang_.devices->size(), rank);
-      const size_t begin = std::min(share.begin, leaves), end = std::min(share.end, leaves);
-      all.push_back(bytes_of(std::span<double>(losses + begin, end - begin)));
-    }
-    const auto me = static_cast<size_t>(gang_.devices->rank());
-    RETURN_IF_ERROR(gang_.devices->all_gather("losses", all[me], all, &*stream_));
+    RETURN_IF_ERROR(gather_losses(leaves));
   }
   return cuda::finish_step_numbers(inputs_->step(), leaves, losses, block_sums_.bytes() / sizeof(double), sums,
                                    output_.data<cuda::StepOutput>(), stream_->get());
+}
+
+// Each rank's losses reach all others: in one exchange where its micro-batches are neighbours, else in as many as a
+// rank has micro-batches.
+Status DeviceStep::gather_losses(size_t leaves) {
+  const auto ranks = static_cast<size_t>(gang_.devices->size());
+  const bool are_neighbours = how_.stage == ZeroStage::kOne;
+  const size_t rounds = are_neighbours ? 1 : (leaves + ranks - 1) / ranks;
+  for (size_t round = 0; round < rounds; ++round) {
+    std::vector<MutableBytes> all;
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      Range theirs{round * ranks + rank, round * ranks + rank + 1};
+      if (are_neighbours) theirs = share_of(options_.micro_batches, gang_.devices->size(), static_cast<int>(rank));
+      theirs = {std::min(theirs.begin, leaves), std::min(theirs.end, leaves)};
+      all.push_back(bytes_of(std::span<double>(losses_.data<double>() + theirs.begin, theirs.size())));
+    }
+    RETURN_IF_ERROR(
+        gang_.devices->all_gather("losses", all[static_cast<size_t>(gang_.devices->rank())], all, &*stream_));
+  }
+  return Status::ok();
 }
 
 Status DeviceStep::queue_update(const Phases& phases) {

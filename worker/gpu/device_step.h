@@ -31,13 +31,18 @@ struct DeviceGang {
   DeviceCommunicator* devices = nullptr;
 };
 
+struct DeviceStepOptions {
+  ZeroStage stage = ZeroStage::kOne;
+  bool records = true;  // graphs, where the communicator can be recorded
+};
+
 class DeviceStep final : public StepEngine {
  public:
   // `parameters`: where training starts, the same on all ranks. The current device is used; all memory that training
-  // needs is allocated here, but for snapshots. `records`: whether graphs are. All that is named here must outlive it.
+  // needs is allocated here, but for snapshots. All that is named here must outlive it.
   static Result<std::unique_ptr<DeviceStep>> create(DeviceObjective* objective, const TrainOptions& options,
                                                     const DeviceGang& gang, std::span<const float> parameters,
-                                                    bool records = true);
+                                                    const DeviceStepOptions& how = {});
   ~DeviceStep() override;
 
   size_t examples() const override { return objective_.examples(); }
@@ -74,17 +79,19 @@ class DeviceStep final : public StepEngine {
     size_t rows = 0;
   };
   DeviceStep(DeviceObjective* objective, const TrainOptions& options, const DeviceGang& gang);
-  Status allocate(std::span<const float> parameters, bool records);
+  Status allocate(std::span<const float> parameters, const DeviceStepOptions& how);
+  Status allocate_inputs();
   size_t leaves_of(size_t rows) const;
   cuda::StepInput input_of(const StepPlan& plan) const;
   Status run(Phase* phase, const std::function<Status()>& queue);
   Status queue_sum(size_t leaves, Phases* phases);
+  Status gather_losses(size_t leaves);
   Status queue_update(const Phases& phases);
 
   DeviceObjective& objective_;
   const TrainOptions options_;
   const DeviceGang gang_;
-  bool records_ = true;
+  DeviceStepOptions how_;
   std::optional<cuda::Stream> stream_;
   std::optional<DeviceReducer> reducer_;
   std::optional<DeviceState> state_;

@@ -55,13 +55,13 @@ TEST_F(DeviceStepTest, ClipsAsTheCpuDoes) {
 
 TEST_F(DeviceStepTest, AGraphDoesWhatWasRecorded) {
   DeviceTraining recorded(3), direct(3);
-  direct.records = false;
+  direct.how.records = false;
   EXPECT_OK(recorded.run_on_device(&alone_));
   EXPECT_OK(direct.run_on_device(&alone_));
   expect_same_training(direct, recorded, "recorded");
 }
 
-class DeviceStepGang : public testing::TestWithParam<int> {
+class DeviceStepGang : public testing::TestWithParam<std::tuple<int, ZeroStage>> {
  protected:
   void SetUp() override {
     if (cuda::device_count() == 0) GTEST_SKIP() << "there is no CUDA device";
@@ -69,13 +69,15 @@ class DeviceStepGang : public testing::TestWithParam<int> {
 };
 
 TEST_P(DeviceStepGang, HasTheBitsOfOneRank) {
+  const auto [ranks, stage] = GetParam();
   for (size_t micro_batches : {4, 7}) {
     SingleCommunicator alone;
     DeviceTraining expected(micro_batches);
     EXPECT_OK(expected.run_on_device(&alone));
-    std::vector<DeviceTraining> found(static_cast<size_t>(GetParam()), DeviceTraining(micro_batches));
+    std::vector<DeviceTraining> found(static_cast<size_t>(ranks), DeviceTraining(micro_batches));
+    for (auto& training : found) training.how.stage = stage;
     EXPECT_OK(run_thread_gang(
-        GetParam(), [&](Communicator& comm) { return found[static_cast<size_t>(comm.rank())].run_on_device(&comm); }));
+        ranks, [&](Communicator& comm) { return found[static_cast<size_t>(comm.rank())].run_on_device(&comm); }));
     expect_same_training(expected, found[0], "rank 0");
     for (const auto& rank : found) {
       expect_same_bits(expected.weights, rank.weights, "weights of a rank");
@@ -85,7 +87,8 @@ TEST_P(DeviceStepGang, HasTheBitsOfOneRank) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, DeviceStepGang, testing::Values(2, 3, 4));
+INSTANTIATE_TEST_SUITE_P(Ranks, DeviceStepGang,
+                         testing::Combine(testing::Values(2, 3, 4), testing::Values(ZeroStage::kOne, ZeroStage::kTwo)));
 
 // ---- steps, one at a time
 
@@ -164,7 +167,7 @@ TEST_F(DeviceSteps, WhatWasPreparedInVainIsMadeAgain) {
 
 TEST_F(DeviceSteps, ALossAboveTheLimitChangesNothing) {
   // The device compares sums, and no mean may be judged otherwise than its sum, whatever it is divided by.
-  for (size_t rows = 5; rows <= 12; ++rows) {
+  for (size_t rows : {1, 2, 3, 4, 9, 10, 11, 12}) {
     StepPlan fourth = plan(4);
     fourth.rows = rows;
     auto unlimited = another();

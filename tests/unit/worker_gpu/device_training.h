@@ -32,7 +32,7 @@ struct DeviceTraining {
 
   TrainOptions options;
   std::vector<float> targets;
-  bool records = true;
+  DeviceStepOptions how;
   // What else surrounds the training.
   std::function<void(Communicator*, TrainHooks*)> surround = [](Communicator*, TrainHooks*) {};
 
@@ -49,7 +49,7 @@ struct DeviceTraining {
   }
   Status run_on_device(Communicator* comm, DeviceCommunicator* devices) {
     LinearObjective objective(targets, options.micro_batch_rows);
-    ASSIGN_OR_RETURN(auto engine, DeviceStep::create(&objective, options, {comm, devices}, linear_start(), records));
+    ASSIGN_OR_RETURN(auto engine, DeviceStep::create(&objective, options, {comm, devices}, linear_start(), how));
     return run(std::move(engine), comm);
   }
 

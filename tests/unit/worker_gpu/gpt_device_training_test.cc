@@ -59,7 +59,8 @@ class GptDeviceTraining : public cuda::CudaTest {
     StagedDeviceCommunicator staged(comm);
     DeviceCommunicator* devices = &single;
     if (comm->size() > 1) devices = &staged;
-    ASSIGN_OR_RETURN(auto engine, DeviceStep::create(objective.get(), options(), {comm, devices}, weights_, records));
+    ASSIGN_OR_RETURN(auto engine, DeviceStep::create(objective.get(), options(), {comm, devices}, weights_,
+                                                     {ZeroStage::kOne, records}));
     return run(Trainer::create(std::move(engine), options(), comm), outcome);
   }
 
