@@ -25,16 +25,19 @@ double sum_limit(double limit, size_t rows) {
 
 Result<std::unique_ptr<DeviceStep>> DeviceStep::create(DeviceObjective* objective, const TrainOptions& options,
                                                        const DeviceGang& gang, std::span<const float> parameters,
-                                                       const DeviceStepOptions& how) {
-  std::unique_ptr<DeviceStep> step(new DeviceStep(objective, options, gang));
-  RETURN_IF_ERROR(step->allocate(parameters, how));
+                                                       bool records, ZeroStage stage) {
+  std::unique_ptr<DeviceStep> step(new DeviceStep(objective, options, gang, records, stage));
+  RETURN_IF_ERROR(step->allocate(parameters));
   return step;
 }
 
-DeviceStep::DeviceStep(DeviceObjective* objective, const TrainOptions& options, const DeviceGang& gang)
+DeviceStep::DeviceStep(DeviceObjective* objective, const TrainOptions& options, const DeviceGang& gang, bool records,
+                       ZeroStage stage)
     : objective_(*objective),
       options_(options),
       gang_(gang),
+      records_(records && gang.devices->is_asynchronous()),
+      stage_(stage),
       gatherer_(gang.host, objective->parameters(), options.micro_batches) {}
 
 DeviceStep::~DeviceStep() {
@@ -42,14 +45,12 @@ DeviceStep::~DeviceStep() {
   if (stream_) (void)stream_->synchronize();
 }
 
-Status DeviceStep::allocate(std::span<const float> parameters, const DeviceStepOptions& how) {
+Status DeviceStep::allocate(std::span<const float> parameters) {
   CHECK(parameters.size() == objective_.parameters());
   CHECK(gang_.host->size() == gang_.devices->size() && gang_.host->rank() == gang_.devices->rank());
-  how_ = how;
-  how_.records = how.records && gang_.devices->is_asynchronous();
   ASSIGN_OR_RETURN(stream_, cuda::Stream::create());
   ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters.size(), options_.micro_batches,
-                                                       objective_.gradient_parts(), how_.stage));
+                                                       objective_.gradient_parts(), stage_));
   reducer_.emplace(std::move(reducer));
   ASSIGN_OR_RETURN(state_, DeviceState::create(parameters.size(), reducer_->segment()));
   RETURN_IF_ERROR(state_->set(parameters, {}, {}, &*stream_));
@@ -123,7 +124,7 @@ Status DeviceStep::begin(const StepPlan& plan, const std::function<void()>&) {
 
 Status DeviceStep::run(Phase* phase, const std::function<Status()>& queue) {
   if (!phase->graph) {
-    if (!how_.records || !phase->was_queued) {
+    if (!records_ || !phase->was_queued) {
       phase->was_queued = true;
       return queue();
     }
@@ -161,7 +162,7 @@ Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
 // rank has micro-batches.
 Status DeviceStep::gather_losses(size_t leaves) {
   const auto ranks = static_cast<size_t>(gang_.devices->size());
-  const bool are_neighbours = how_.stage == ZeroStage::kOne;
+  const bool are_neighbours = stage_ == ZeroStage::kOne;
   const size_t rounds = are_neighbours ? 1 : (leaves + ranks - 1) / ranks;
   for (size_t round = 0; round < rounds; ++round) {
     std::vector<MutableBytes> all;

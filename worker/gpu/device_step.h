@@ -31,18 +31,14 @@ struct DeviceGang {
   DeviceCommunicator* devices = nullptr;
 };
 
-struct DeviceStepOptions {
-  ZeroStage stage = ZeroStage::kOne;
-  bool records = true;  // graphs, where the communicator can be recorded
-};
-
 class DeviceStep final : public StepEngine {
  public:
   // `parameters`: where training starts, the same on all ranks. The current device is used; all memory that training
-  // needs is allocated here, but for snapshots. All that is named here must outlive it.
+  // needs is allocated here, but for snapshots. `records`: graphs, where the communicator can be recorded. All that is
+  // named here must outlive it.
   static Result<std::unique_ptr<DeviceStep>> create(DeviceObjective* objective, const TrainOptions& options,
                                                     const DeviceGang& gang, std::span<const float> parameters,
-                                                    const DeviceStepOptions& how = {});
+                                                    bool records = true, ZeroStage stage = ZeroStage::kOne);
   ~DeviceStep() override;
 
   size_t examples() const override { return objective_.examples(); }
@@ -78,8 +74,9 @@ class DeviceStep final : public StepEngine {
     uint64_t step = 0;
     size_t rows = 0;
   };
-  DeviceStep(DeviceObjective* objective, const TrainOptions& options, const DeviceGang& gang);
-  Status allocate(std::span<const float> parameters, const DeviceStepOptions& how);
+  DeviceStep(DeviceObjective* objective, const TrainOptions& options, const DeviceGang& gang, bool records,
+             ZeroStage stage);
+  Status allocate(std::span<const float> parameters);
   Status allocate_inputs();
   size_t leaves_of(size_t rows) const;
   cuda::StepInput input_of(const StepPlan& plan) const;
@@ -91,7 +88,8 @@ class DeviceStep final : public StepEngine {
   DeviceObjective& objective_;
   const TrainOptions options_;
   const DeviceGang gang_;
-  DeviceStepOptions how_;
+  const bool records_;
+  const ZeroStage stage_;
   std::optional<cuda::Stream> stream_;
   std::optional<DeviceReducer> reducer_;
   std::optional<DeviceState> state_;

@@ -55,7 +55,7 @@ TEST_F(DeviceStepTest, ClipsAsTheCpuDoes) {
 
 TEST_F(DeviceStepTest, AGraphDoesWhatWasRecorded) {
   DeviceTraining recorded(3), direct(3);
-  direct.how.records = false;
+  direct.records = false;
   EXPECT_OK(recorded.run_on_device(&alone_));
   EXPECT_OK(direct.run_on_device(&alone_));
   expect_same_training(direct, recorded, "recorded");
@@ -75,7 +75,7 @@ TEST_P(DeviceStepGang, HasTheBitsOfOneRank) {
     DeviceTraining expected(micro_batches);
     EXPECT_OK(expected.run_on_device(&alone));
     std::vector<DeviceTraining> found(static_cast<size_t>(ranks), DeviceTraining(micro_batches));
-    for (auto& training : found) training.how.stage = stage;
+    for (auto& training : found) training.stage = stage;
     EXPECT_OK(run_thread_gang(
         ranks, [&](Communicator& comm) { return found[static_cast<size_t>(comm.rank())].run_on_device(&comm); }));
     expect_same_training(expected, found[0], "rank 0");

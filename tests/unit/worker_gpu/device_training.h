@@ -32,7 +32,8 @@ struct DeviceTraining {
 
   TrainOptions options;
   std::vector<float> targets;
-  DeviceStepOptions how;
+  bool records = true;
+  ZeroStage stage = ZeroStage::kOne;
   // What else surrounds the training.
   std::function<void(Communicator*, TrainHooks*)> surround = [](Communicator*, TrainHooks*) {};
 
@@ -49,7 +50,8 @@ struct DeviceTraining {
   }
   Status run_on_device(Communicator* comm, DeviceCommunicator* devices) {
     LinearObjective objective(targets, options.micro_batch_rows);
-    ASSIGN_OR_RETURN(auto engine, DeviceStep::create(&objective, options, {comm, devices}, linear_start(), how));
+    ASSIGN_OR_RETURN(auto engine,
+                     DeviceStep::create(&objective, options, {comm, devices}, linear_start(), records, stage));
     return run(std::move(engine), comm);
   }
 

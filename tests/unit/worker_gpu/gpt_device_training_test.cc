@@ -59,8 +59,7 @@ class GptDeviceTraining : public cuda::CudaTest {
     StagedDeviceCommunicator staged(comm);
     DeviceCommunicator* devices = &single;
     if (comm->size() > 1) devices = &staged;
-    ASSIGN_OR_RETURN(auto engine, DeviceStep::create(objective.get(), options(), {comm, devices}, weights_,
-                                                     {ZeroStage::kOne, records}));
+    ASSIGN_OR_RETURN(auto engine, DeviceStep::create(objective.get(), options(), {comm, devices}, weights_, records));
     return run(Trainer::create(std::move(engine), options(), comm), outcome);
   }
 
