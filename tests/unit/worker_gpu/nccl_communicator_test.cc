@@ -53,35 +53,40 @@ INSTANTIATE_TEST_SUITE_P(Ranks, NcclGangs, testing::ValuesIn(gang_cases()),
                          [](const auto& tested) { return tested.param.name(); });
 
 // A whole training over NCCL's schedule, micro-batches that don't divide among ranks included, against one on a CPU.
-TEST(NcclTraining, HasTheBitsOfTheCpu) {
+class NcclTraining : public testing::TestWithParam<GangCase> {};
+
+TEST_P(NcclTraining, HasTheBitsOfTheCpu) {
   SingleCommunicator alone;
-  DeviceTraining cpu(5);
+  DeviceTraining cpu(5), one(5);
   ASSERT_TRUE(cpu.run_on_cpu(&alone).is_ok());
-  std::vector<double> norms;  // of one rank: a device adds up their blocks in an order of its own
-  for (const int ranks : {1, 2, 3, 4}) {
-    FakeNccl nccl;
-    std::vector<std::unique_ptr<DeviceTraining>> trainings;
-    for (int rank = 0; rank < ranks; ++rank) {
-      trainings.push_back(std::make_unique<DeviceTraining>(5));
-      trainings.back()->records = false;  // the fake's messages can't be launched again
-    }
-    const Status status =
-        run_nccl_gang(ranks, &nccl, kPatient, [&](NcclCommunicator& device, Communicator& comm) -> Status {
-          return trainings[static_cast<size_t>(comm.rank())]->run_on_device(&comm, &device);
-        });
-    ASSERT_TRUE(status.is_ok()) << status.to_string();
-    EXPECT_THAT(nccl.mistakes(), IsEmpty());
-    EXPECT_EQ(nccl.destroyed(), static_cast<size_t>(ranks));
-    for (const auto& training : trainings) {
-      EXPECT_EQ(training->weights, cpu.weights) << ranks;
-      EXPECT_EQ(training->losses, cpu.losses);
-      if (norms.empty()) norms = training->norms;
-      EXPECT_EQ(training->norms, norms);
-    }
-    EXPECT_EQ(trainings[0]->m, cpu.m);
-    EXPECT_EQ(trainings[0]->v, cpu.v);
+  ASSERT_TRUE(one.run_on_device(&alone).is_ok());
+  FakeNccl nccl;
+  std::vector<std::unique_ptr<DeviceTraining>> trainings;
+  for (int rank = 0; rank < GetParam().ranks; ++rank) {
+    trainings.push_back(std::make_unique<DeviceTraining>(5));
+    trainings.back()->how = {GetParam().stage, false};  // not recorded: the fake's messages can't be launched again
   }
+  const Status status =
+      run_nccl_gang(GetParam().ranks, &nccl, kPatient, [&](NcclCommunicator& device, Communicator& comm) -> Status {
+        return trainings[static_cast<size_t>(comm.rank())]->run_on_device(&comm, &device);
+      });
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+  EXPECT_EQ(nccl.destroyed(), static_cast<size_t>(GetParam().ranks));
+  for (const auto& training : trainings) {
+    EXPECT_EQ(training->weights, cpu.weights);
+    EXPECT_EQ(training->losses, cpu.losses);
+    EXPECT_EQ(training->norms, one.norms);  // a device adds up their blocks in an order of its own
+  }
+  EXPECT_EQ(trainings[0]->m, cpu.m);
+  EXPECT_EQ(trainings[0]->v, cpu.v);
 }
+
+INSTANTIATE_TEST_SUITE_P(Ranks, NcclTraining,
+                         testing::Values(GangCase{1, ZeroStage::kOne}, GangCase{2, ZeroStage::kTwo},
+                                         GangCase{3, ZeroStage::kOne}, GangCase{3, ZeroStage::kTwo},
+                                         GangCase{4, ZeroStage::kOne}),
+                         [](const auto& tested) { return tested.param.name(); });
 
 // Where each rank holds one whole subtree, a gradient is sent once: a ring's traffic.
 TEST(NcclCommunicator, SendsEachGradientOnce) {
