@@ -36,6 +36,9 @@ class TabularDevice {
   static Result<TabularDevice> create(const TabularModel& model, const TabularDeviceOptions& options,
                                       cuda::Products* products);
 
+  // All matrix products of a pass over so many rows, ascending, each once: what the command that tunes asks for.
+  static std::vector<cuda::ProductShape> products_of(const TabularModel& model, size_t rows);
+
   const TabularModel& model() const { return *model_; }
   size_t rows() const { return options_.rows; }
   size_t slots() const { return options_.slots; }
@@ -124,6 +127,9 @@ class TabularDevice {
   Status copy_weights(const Pass& pass);
   Status copy_gradients(const Pass& pass);
   // y = x w^T; dx = dy w, or dx += dy w; dw = dy^T x.
+  cuda::ProductShape forward_product(const Matrix& matrix, cuda::Type type) const;
+  cuda::ProductShape input_gradient_product(const Matrix& matrix, bool accumulate) const;
+  cuda::ProductShape weight_gradient_product(const Matrix& matrix) const;
   Status multiply(const Matrix& matrix, const Bfloat16* x, void* y, cuda::Type type, const Pass& pass);
   Status multiply_back(const Matrix& matrix, const Bfloat16* dy, Bfloat16* dx, bool accumulate, const Pass& pass);
   Status weight_gradient(const Matrix& matrix, const Bfloat16* dy, const Bfloat16* x, const Pass& pass);
@@ -140,6 +146,8 @@ class TabularDevice {
   Status cross_backward(Bfloat16* dy, const Pass& pass);
   Status feature_backward(Bfloat16* gradient, Bfloat16* spare, const Pass& pass);
   const Bfloat16* interacted() const;
+  // Whether anything below the hidden layers learns.
+  bool want_features() const;
   cuda::DotShape dot_shape() const;
 
   const TabularModel* model_ = nullptr;

@@ -1,4 +1,6 @@
 // From a micro-batch to its loss and back to every parameter.
+#include <set>
+
 #include "kernels/cuda/cross_layer.h"
 #include "kernels/cuda/dense.h"
 #include "kernels/cuda/loss.h"
@@ -11,13 +13,57 @@ using cuda::ProductShape;
 using cuda::Type;
 using Interaction = TabularShape::Interaction;
 
-Status TabularDevice::multiply(const Matrix& matrix, const Bfloat16* x, void* y, Type type, const Pass& pass) {
-  ProductShape shape;
-  shape.m = options_.rows;
-  shape.n = matrix.out_stride;
-  shape.k = matrix.in_stride;
+ProductShape TabularDevice::forward_product(const Matrix& matrix, Type type) const {
+  ProductShape shape{options_.rows, matrix.out_stride, matrix.in_stride};
   shape.b_transposed = true;
   shape.result = type;
+  return shape;
+}
+
+ProductShape TabularDevice::input_gradient_product(const Matrix& matrix, bool accumulate) const {
+  ProductShape shape{options_.rows, matrix.in_stride, matrix.out_stride};
+  shape.accumulate = accumulate;
+  return shape;
+}
+
+ProductShape TabularDevice::weight_gradient_product(const Matrix& matrix) const {
+  ProductShape shape{matrix.out_stride, matrix.in_stride, options_.rows};
+  shape.a_transposed = true;
+  shape.result = Type::kFloat32;
+  return shape;
+}
+
+std::vector<ProductShape> TabularDevice::products_of(const TabularModel& model, size_t rows) {
+  TabularDevice device;
+  device.model_ = &model;
+  device.options_.rows = rows;
+  device.describe_layers();
+  std::set<ProductShape> shapes;
+  auto add = [&](const Matrix& matrix, Type type, bool want_input, bool accumulate) {
+    shapes.insert(device.forward_product(matrix, type));
+    shapes.insert(device.weight_gradient_product(matrix));
+    if (want_input) shapes.insert(device.input_gradient_product(matrix, accumulate));
+  };
+  for (const Layer& layer : device.numeric_layers_) {
+    add(layer.weight, Type::kBfloat16, &layer != &device.numeric_layers_.front(), false);
+  }
+  for (const Layer& layer : device.hidden_layers_) {
+    const bool is_last = &layer == &device.hidden_layers_.back();
+    add(layer.weight, is_last ? Type::kFloat32 : Type::kBfloat16,
+        device.want_features() || &layer != &device.hidden_layers_.front(), false);
+  }
+  for (const CrossLayer& layer : device.cross_layers_) {
+    if (layer.weight.inputs > 0) {
+      add(layer.weight, Type::kBfloat16, true, true);
+    } else {
+      add(layer.down, Type::kBfloat16, true, true);
+      add(layer.up, Type::kBfloat16, true, false);
+    }
+  }
+  return {shapes.begin(), shapes.end()};
+}
+
+Status TabularDevice::multiply(const Matrix& matrix, const Bfloat16* x, void* y, Type type, const Pass& pass) {
   ProductOperands operands;
   operands.a = x;
   operands.a_stride = matrix.in_stride;
@@ -25,16 +71,11 @@ Status TabularDevice::multiply(const Matrix& matrix, const Bfloat16* x, void* y,
   operands.b_stride = matrix.in_stride;
   operands.c = y;
   operands.c_stride = matrix.out_stride;
-  return products_->run(shape, operands, pass.stream);
+  return products_->run(forward_product(matrix, type), operands, pass.stream);
 }
 
 Status TabularDevice::multiply_back(const Matrix& matrix, const Bfloat16* dy, Bfloat16* dx, bool accumulate,
                                     const Pass& pass) {
-  ProductShape shape;
-  shape.m = options_.rows;
-  shape.n = matrix.in_stride;
-  shape.k = matrix.out_stride;
-  shape.accumulate = accumulate;
   ProductOperands operands;
   operands.a = dy;
   operands.a_stride = matrix.out_stride;
@@ -42,16 +83,10 @@ Status TabularDevice::multiply_back(const Matrix& matrix, const Bfloat16* dy, Bf
   operands.b_stride = matrix.in_stride;
   operands.c = dx;
   operands.c_stride = matrix.in_stride;
-  return products_->run(shape, operands, pass.stream);
+  return products_->run(input_gradient_product(matrix, accumulate), operands, pass.stream);
 }
 
 Status TabularDevice::weight_gradient(const Matrix& matrix, const Bfloat16* dy, const Bfloat16* x, const Pass& pass) {
-  ProductShape shape;
-  shape.m = matrix.out_stride;
-  shape.n = matrix.in_stride;
-  shape.k = options_.rows;
-  shape.a_transposed = true;
-  shape.result = Type::kFloat32;
   ProductOperands operands;
   operands.a = dy;
   operands.a_stride = matrix.out_stride;
@@ -59,7 +94,7 @@ Status TabularDevice::weight_gradient(const Matrix& matrix, const Bfloat16* dy, 
   operands.b_stride = matrix.in_stride;
   operands.c = matrix.is_copied ? at<float>(matrix.gradient_copy) : pass.gradient + matrix.offset;
   operands.c_stride = matrix.in_stride;
-  return products_->run(shape, operands, pass.stream);
+  return products_->run(weight_gradient_product(matrix), operands, pass.stream);
 }
 
 Status TabularDevice::copy_weights(const Pass& pass) {
@@ -145,6 +180,11 @@ Status TabularDevice::cross_forward(const Pass& pass) {
     x = at(layer.output);
   }
   return Status::ok();
+}
+
+bool TabularDevice::want_features() const {
+  const TabularShape& shape = model_->shape();
+  return !shape.categorical.empty() || !numeric_layers_.empty() || shape.interaction == Interaction::kCross;
 }
 
 const kernels::Bfloat16* TabularDevice::interacted() const {
@@ -272,9 +312,8 @@ Status TabularDevice::forward_backward(const std::byte* input, const Bfloat16* w
   RETURN_IF_ERROR(this->loss(pass, loss));
   Bfloat16* own = at(places_.gradient);
   Bfloat16* spare = at(places_.spare);
-  const bool want_features = !described_.empty() || !numeric_layers_.empty() || interaction == Interaction::kCross;
-  RETURN_IF_ERROR(layers_backward(hidden_layers_, true, interacted(), want_features, &own, &spare, pass));
-  if (want_features) RETURN_IF_ERROR(feature_backward(own, spare, pass));
+  RETURN_IF_ERROR(layers_backward(hidden_layers_, true, interacted(), want_features(), &own, &spare, pass));
+  if (want_features()) RETURN_IF_ERROR(feature_backward(own, spare, pass));
   return copy_gradients(pass);
 }
 

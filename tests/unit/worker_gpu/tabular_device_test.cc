@@ -1,6 +1,7 @@
 // The tabular model on a device beside the CPU's: losses, gradients and moved tables, for every kind of shape.
 #include "worker/gpu/tabular_device.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/unit/kernels_cuda/support.h"
@@ -67,9 +68,10 @@ class TabularDeviceTest : public cuda::CudaTest {
 
   // All rows, in micro-batches of `size`, the last of which is not full; then the tables are moved. That `rounds`
   // times, of which the last one's outcome is given. `start`: where the tables begin, else as the case has them.
-  Outcome train(const Case& c, size_t size, bool as_graph, int rounds = 1, const Outcome* start = nullptr) {
+  Outcome train(const Case& c, size_t size, bool as_graph, int rounds = 1, const Outcome* start = nullptr,
+                const cuda::ProductTable& table = {}) {
     Outcome outcome;
-    auto products = cuda::Products::create();
+    auto products = cuda::Products::create(table);
     EXPECT_TRUE(products.is_ok());
     const size_t slots = (c.rows.rows + size - 1) / size;
     // One more slot than are used, as in a step that is cut short.
@@ -204,6 +206,38 @@ TEST_F(TabularDeviceTest, NothingOfAStepIsLeftForTheNext) {
     }
     kernels::expect_same_bits(both.tables, second.tables);
   }
+}
+
+TEST_F(TabularDeviceTest, NamesNoProductThatItDoesNotRun) {
+  TabularShape shape;
+  shape.categorical = {{"user", 23, 8, false}};
+  shape.numeric = 13;
+  shape.numeric_layers = {16, 8};
+  shape.hidden = {24};
+  shape.interaction = TabularShape::Interaction::kCross;
+  shape.cross_layers = 2;
+  shape.cross_rank = 8;
+  auto model = TabularModel::create(shape);
+  ASSERT_TRUE(model.is_ok());
+  std::vector<std::string> names;
+  for (const auto& product : TabularDevice::products_of(*model, 32)) names.push_back(product.name());
+  std::sort(names.begin(), names.end());
+  // Of 13 numbers, filled up to 16, the gradient is not wanted; all cross layers are of one shape.
+  const std::vector<std::string> expected = {
+      "16x16x32 tn bf16 f32 = none",  "16x8x32 tn bf16 f32 = none",   "24x16x32 tn bf16 f32 = none",
+      "32x16x16 nt bf16 bf16 = none", "32x16x24 nn bf16 bf16 = none", "32x16x8 nn bf16 bf16 += none",
+      "32x16x8 nn bf16 bf16 = none",  "32x16x8 nt bf16 bf16 = none",  "32x24x16 nt bf16 bf16 = none",
+      "32x24x8 nn bf16 bf16 = none",  "32x8x16 nn bf16 bf16 = none",  "32x8x16 nt bf16 bf16 = none",
+      "32x8x24 nt bf16 f32 = none",   "8x16x32 tn bf16 f32 = none",   "8x24x32 tn bf16 f32 = none"};
+  EXPECT_EQ(names, expected);
+}
+
+// A product that the table lacks would be an error.
+TEST_F(TabularDeviceTest, RunsByATableThatWasTuned) {
+  const Case c(recommender_shapes().at("cross of low rank, numeric layers, nothing hidden"));
+  auto table = cuda::tune_products(TabularDevice::products_of(c.model, 20));
+  ASSERT_TRUE(table.is_ok()) << table.status().to_string();
+  EXPECT_EQ(train(c, 20, false, 1, nullptr, *table).losses.size(), 3U);
 }
 
 TEST_F(TabularDeviceTest, RefusesMoreCodesThanThereIsRoomFor) {
