@@ -51,7 +51,7 @@ struct Options {
   std::string mode, folder;
   size_t tables = 26, codes = 2000000, dim = 128, numeric = 13, batch = 8192, batches = 8;
   std::vector<uint32_t> numeric_layers, hidden;
-  bool dot = false, is_quiet = false;
+  bool dot = false, tune = false;
   uint32_t cross_layers = 0, cross_rank = 0;
   float bound = 0.05F;
   kernels::RowwiseAdagradStep adagrad;
@@ -379,7 +379,12 @@ Status step(const Options& options) {
   std::unique_ptr<worker::TabularDeviceObjective> objective;
   {
     ASSIGN_OR_RETURN(const auto rows, read_rows(options));
-    ASSIGN_OR_RETURN(objective, worker::TabularDeviceObjective::create(model, rows, training, options.adagrad));
+    cuda::ProductTable products;
+    if (options.tune) {
+      ASSIGN_OR_RETURN(products, cuda::tune_products(worker::TabularDevice::products_of(model, options.batch)));
+    }
+    ASSIGN_OR_RETURN(objective,
+                     worker::TabularDeviceObjective::create(model, rows, training, options.adagrad, products));
   }
   ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
   for (uint32_t t = 0; t < options.tables; ++t) {
@@ -425,6 +430,7 @@ int main(int argc, char** argv) {
   app.add_option("--cross_rank", options.cross_rank, "0: square matrices");
   app.add_option("--batch", options.batch, "rows of a step")->capture_default_str();
   app.add_option("--batches", options.batches, "that differ")->capture_default_str();
+  app.add_flag("--tune", options.tune, "step: choose the algorithms of matrix products by timing them first");
   app.add_option("--adagrad_learning_rate", options.adagrad.learning_rate)->capture_default_str();
   app.add_option("--adagrad_epsilon", options.adagrad.epsilon)->capture_default_str();
   app.add_option("--learning_rate", options.learning_rate, "of AdamW")->capture_default_str();
