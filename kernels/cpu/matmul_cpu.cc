@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/one_thread.h"
 #include "kernels/cpu/onednn_matmul.h"
+#include "kernels/linear.h"
 
 namespace freshet::kernels {
 namespace {
@@ -49,6 +50,35 @@ Status matmul(const MatmulShape& shape, const Matrix16& a, const Matrix16& b, fl
   if (is_empty(shape, c, c_stride)) return Status::ok();
   return onednn_matmul(shape, OperandType::kBfloat16, {a.data, a.stride, a.transposed},
                        {b.data, b.stride, b.transposed}, c, c_stride);
+}
+
+std::string linear_library() {
+  const dnnl_version_t* version = dnnl_version();
+  return "oneDNN " + std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+         std::to_string(version->patch);
+}
+
+std::string instruction_set() {
+  switch (dnnl_get_effective_cpu_isa()) {
+    case dnnl_cpu_isa_sse41:
+      return "sse41";
+    case dnnl_cpu_isa_avx:
+      return "avx";
+    case dnnl_cpu_isa_avx2:
+      return "avx2";
+    case dnnl_cpu_isa_avx2_vnni:
+      return "avx2_vnni";
+    case dnnl_cpu_isa_avx512_core:
+      return "avx512_core";
+    case dnnl_cpu_isa_avx512_core_vnni:
+      return "avx512_core_vnni";
+    case dnnl_cpu_isa_avx512_core_bf16:
+      return "avx512_core_bf16";
+    case dnnl_cpu_isa_avx512_core_amx:
+      return "avx512_core_amx";
+    default:
+      return "isa_" + std::to_string(dnnl_get_effective_cpu_isa());
+  }
 }
 
 }  // namespace freshet::kernels
