@@ -1,0 +1,86 @@
+#include <map>
+#include <memory>
+
+#include "bench/gpu/kernel_cases.h"
+#include "kernels/cuda/products.h"
+
+namespace freshet::cuda {
+namespace {
+
+using kernels::Bfloat16;
+
+std::string text_of(const ProductShape& shape) {
+  return std::to_string(shape.m) + " x " + std::to_string(shape.n) + " x " + std::to_string(shape.k) +
+         (shape.a_transposed ? ", A transposed" : "") + (shape.b_transposed ? ", B transposed" : "") +
+         (shape.epilogue == Epilogue::kBiasGelu       ? ", bias and gelu"
+          : shape.epilogue == Epilogue::kBias         ? ", bias"
+          : shape.epilogue == Epilogue::kGeluGradient ? ", gelu's gradient"
+                                                      : "");
+}
+
+KernelCase product(const std::string& name, const ProductShape& shape) {
+  KernelCase made{
+      "product", name, text_of(shape), 0, 2.0 * static_cast<double>(shape.m * shape.n) * static_cast<double>(shape.k),
+      {}};
+  made.prepare = [shape](Arrays* arrays) -> Result<Launch> {
+    ProductOperands operands;
+    operands.a = arrays->random16(shape.m * shape.k);
+    operands.a_stride = shape.a_transposed ? shape.m : shape.k;
+    operands.b = arrays->random16(shape.k * shape.n);
+    operands.b_stride = shape.b_transposed ? shape.k : shape.n;
+    operands.c = shape.result == Type::kFloat32 ? static_cast<void*>(arrays->output(shape.m * shape.n))
+                                                : arrays->output16(shape.m * shape.n);
+    operands.c_stride = shape.n;
+    if (shape.epilogue == Epilogue::kBias || shape.epilogue == Epilogue::kBiasGelu)
+      operands.bias = arrays->random16(shape.n);
+    if (shape.epilogue == Epilogue::kBiasGelu) operands.z = arrays->output16(shape.m * shape.n);
+    if (shape.epilogue == Epilogue::kGeluGradient) operands.z = arrays->random16(shape.m * shape.n);
+    RETURN_IF_ERROR(arrays->status());
+    ASSIGN_OR_RETURN(auto table, tune_products({shape}));
+    ASSIGN_OR_RETURN(auto made_products, Products::create(table));
+    auto products = std::make_shared<Products>(std::move(made_products));
+    return Launch([=](CudaStream stream) { return products->run(shape, operands, stream); });
+  };
+  return made;
+}
+
+// A dense layer's three products: y = x w + bias, dx = dy w^T, dw = x^T dy. w[inputs][outputs], as GPT-2's lie.
+void add_layer(const std::string& name, size_t rows, size_t inputs, size_t outputs, Epilogue forward, Epilogue backward,
+               std::vector<KernelCase>* cases) {
+  ProductShape y{rows, outputs, inputs};
+  y.epilogue = forward;
+  ProductShape dx{rows, inputs, outputs};
+  dx.b_transposed = true;
+  dx.epilogue = backward;
+  ProductShape dw{inputs, outputs, rows};
+  dw.a_transposed = true;
+  dw.result = Type::kFloat32;
+  cases->push_back(product(name + " forward", y));
+  cases->push_back(product(name + " input gradient", dx));
+  cases->push_back(product(name + " weight gradient", dw));
+}
+
+}  // namespace
+
+std::vector<KernelCase> product_cases(const Sizes& sizes) {
+  std::vector<KernelCase> cases;
+  const size_t rows = sizes.rows(), width = sizes.width(), padded = (sizes.vocabulary + 127) / 128 * 128;
+  cases.push_back(product("ceiling", {sizes.square, sizes.square, sizes.square}));
+  cases.back().group = "ceiling";
+  add_layer("queries, keys, values", rows, width, 3 * width, Epilogue::kBias, Epilogue::kNone, &cases);
+  add_layer("attention out", rows, width, width, Epilogue::kBias, Epilogue::kNone, &cases);
+  add_layer("perceptron in", rows, width, 4 * width, Epilogue::kBiasGelu, Epilogue::kNone, &cases);
+  add_layer("perceptron out", rows, 4 * width, width, Epilogue::kBias, Epilogue::kGeluGradient, &cases);
+  // The output matrix is the embedding's, [vocabulary][width], a chunk of rows at a time.
+  ProductShape logits{sizes.chunk_rows, padded, width};
+  logits.b_transposed = true;
+  cases.push_back(product("head forward", logits));
+  cases.push_back(product("head input gradient", {sizes.chunk_rows, width, padded}));
+  ProductShape weights{padded, width, sizes.chunk_rows};
+  weights.a_transposed = true;
+  weights.result = Type::kFloat32;
+  cases.push_back(product("head weight gradient", weights));
+  return cases;
+}
+
+}  // namespace freshet::cuda
