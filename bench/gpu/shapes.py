@@ -1,0 +1,106 @@
+"""What bench/gpu/run trains and how it starts the programs that do: sizes, ours, PyTorch's ways."""
+
+import json
+import pathlib
+import re
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+NOTES = ("MFU counts 6 N + 6 L C T floating-point operations a token against 989 TFLOP/s. Ours has one mode, whose bits are the same "
+         "every time. PyTorch's figure is that of its fastest way unless a name is given; its other trials are in the second table.")
+PEAK_FLOPS = 989e12
+
+GPT2 = {"124M": dict(layers=12, heads=12, width=768), "350M": dict(layers=24, heads=16, width=1024),
+        "774M": dict(layers=36, heads=20, width=1280), "1558M": dict(layers=48, heads=25, width=1600)}
+BATCH = {"124M": 64, "350M": 32, "774M": 16, "1558M": 16}
+TRAINING = dict(learning_rate=1e-4, weight_decay=0.1, clip_norm=1.0)
+
+# MLPerf's DLRM-DCNv2 with fewer rows a table. Each example has so many codes of each of 26 features.
+BAG_SIZES = [3, 2, 1, 2, 6, 1, 1, 1, 1, 7, 3, 8, 1, 6, 9, 5, 1, 1, 1, 12, 100, 27, 10, 3, 1, 1]
+EMBEDDING = dict(rows=1_000_000, dim=128, batch=16384, bag_sizes=[1] * 26, batches=4)
+DLRM = dict(rows=2_000_000, dim=128, batch=8192, bag_sizes=BAG_SIZES, batches=4, numeric=13, numeric_layers=[512, 256, 128],
+            cross_layers=3, cross_rank=512, hidden=[1024, 1024, 512, 256])
+TINY_EMBEDDING = dict(rows=50, dim=16, batch=16, bag_sizes=[1, 1, 1], batches=2)
+TINY_DLRM = dict(TINY_EMBEDDING, bag_sizes=[1, 3, 2], numeric=4, numeric_layers=[16, 16], cross_layers=2, cross_rank=16,
+                 hidden=[16, 16])
+
+
+def gpt(options, size, batch=None):
+    """The configuration of a size; a rehearsal has one."""
+    if options.rehearse:
+        return dict(layers=2, heads=1, width=64, context=32, vocabulary=203, batch=2, length=32, **TRAINING)
+    return dict(GPT2[size], context=1024, vocabulary=50257, batch=batch or BATCH[size], length=1024, **TRAINING)
+
+
+def tokens(config):
+    return config["batch"] * config["length"]
+
+
+def parameters(config):
+    width = config["width"]
+    return (config["vocabulary"] + config["context"] + config["layers"] * (12 * width + 13) + 2) * width
+
+
+def operations_per_token(config):
+    return 6 * parameters(config) + 6 * config["layers"] * config["width"] * config["length"]
+
+
+def mfu(config, tokens_per_second):
+    """Percent."""
+    return 100 * tokens_per_second * operations_per_token(config) / PEAK_FLOPS
+
+
+def flags(config):
+    """The configuration as a program of ours takes it; lists with commas."""
+    found = []
+    for key, value in config.items():
+        found += [f"--{key}", ",".join(str(each) for each in value) if isinstance(value, list) else str(value)]
+    return found
+
+
+def gpt_train(options, config, *more):
+    return [pathlib.Path(options.binaries) / "gpt_train_gpu", *flags(config), *more]
+
+
+def device(options):
+    return ["--device", "cpu"] if options.rehearse else []
+
+
+def torch_gpt(options, config, compiled, *more):
+    return [options.python, HERE / "torch_gpt_gpu.py", "--config", json.dumps(config), "--compile",
+            "no" if options.rehearse and compiled != "default" else compiled, *device(options), *more]
+
+
+def torch_recommender(options, part, *more):
+    config = {"embedding": (EMBEDDING, TINY_EMBEDDING), "dlrm": (DLRM, TINY_DLRM)}[part][options.rehearse]
+    return [options.python, HERE / "torch_recommender.py", "--part", part, "--config", json.dumps(config), *device(options), *more]
+
+
+# How PyTorch is tried at B=64: (name, --compile, more flags). The first is the one whose losses are compared.
+def torch_ways(options):
+    ways = [("compiled, autocast", "default", []), ("compiled, bf16 weights", "default", ["--precision", "pure"])]
+    if not options.quick and not options.rehearse:
+        ways += [("compiled, autocast, cuDNN attention", "default", ["--attention", "cudnn"]),
+                 ("max-autotune, autocast", "max-autotune-no-cudagraphs", [])]
+    return ways
+
+
+def small_batch_ways(options):
+    return [("torch.compile", "default", [])] + ([] if options.quick else [("reduce-overhead", "reduce-overhead", [])])
+
+
+def is_optional(way):
+    """Only tried when its compilation ended beside the tests."""
+    return re.search("max-autotune|cuDNN", way) is not None
+
+
+def warm_ups(options):
+    """Two lanes of (name, command): the large batches need most of the memory, one at a time."""
+    if options.rehearse:
+        return []
+    large, small = gpt(options, "124M"), gpt(options, "124M", 4)
+    lanes = [[(name, torch_gpt(options, large, compiled, *more)) for name, compiled, more in torch_ways(options)],
+             [(name, torch_gpt(options, small, compiled, *more)) for name, compiled, more in small_batch_ways(options)]]
+    if not options.quick:
+        lanes[1].append(("dlrm", torch_recommender(options, "dlrm", "--compile")))
+    return lanes
