@@ -237,7 +237,7 @@ def tuned(section, config, *more):
     if not path.exists():
         section.program("gpt_train_gpu")
         subprocess.run([str(part) for part in shapes.gpt_train(section.options, config, *more, "--tune", path)], check=True)
-        section.write(products=json.loads(path.read_text()), config=config)
+        section.write(products=path.read_text(), config=config)
     return ["--products", path]
 
 
