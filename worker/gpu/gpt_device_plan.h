@@ -12,7 +12,9 @@
 
 namespace freshet::worker {
 
-// What is made once more in the backward pass instead of kept, from the fastest to the smallest.
+// What is made once more in the backward pass instead of kept, from the fastest to the smallest. The bits are the same,
+// but that GELU sees its input rounded when it is made again: of the second and third level, kGpt2's gradients of the
+// feed-forward part's second matrix have their own.
 enum class Recompute {
   kNothing,
   kActivations,  // what left the activation of the feed-forward part
