@@ -64,7 +64,8 @@ TEST_P(NcclTraining, HasTheBitsOfTheCpu) {
   std::vector<std::unique_ptr<DeviceTraining>> trainings;
   for (int rank = 0; rank < GetParam().ranks; ++rank) {
     trainings.push_back(std::make_unique<DeviceTraining>(5));
-    trainings.back()->how = {GetParam().stage, false};  // not recorded: the fake's messages can't be launched again
+    trainings.back()->stage = GetParam().stage;
+    trainings.back()->records = false;  // the fake's messages can't be launched again
   }
   const Status status =
       run_nccl_gang(GetParam().ranks, &nccl, kPatient, [&](NcclCommunicator& device, Communicator& comm) -> Status {
