@@ -52,6 +52,9 @@ Result<TensorMap> make_tensor_map(const TensorMapShape& shape) {
   RETURN_IF_ERROR(driver.status());
   if (shape.rank < 2 || shape.rank > kTensorRankMax)
     return invalid_argument("tensor map: the rank is not one of 2 to 4");
+  if (shape.is_swizzled && shape.box[0] * bytes_of(shape.element) != 128) {
+    return invalid_argument("tensor map: rows of a swizzled tile that have not 128 bytes");
+  }
   cuuint64_t extents[kTensorRankMax], strides[kTensorRankMax];
   cuuint32_t box[kTensorRankMax], steps[kTensorRankMax];
   for (unsigned d = 0; d < shape.rank; ++d) {

@@ -28,8 +28,8 @@ struct TensorMapShape {
   std::array<uint64_t, kTensorRankMax> extents{};
   std::array<uint64_t, kTensorRankMax> strides{};  // in elements, from the second dimension on; multiples of 16 bytes
   std::array<unsigned, kTensorRankMax> box{};      // extents of a tile, at most 256; the first one of 16 bytes at least
-  // In shared memory each row of the tile (its first dimension) then has 128 bytes, which is also the most, and lies
-  // on a border of 1024: bits 4 to 6 of an address are exclusive-ored with its bits 7 to 9. The layout of wgmma.cuh.
+  // Each row of the tile (its first dimension) has 128 bytes in shared memory, where it lies on a border of 1024: bits
+  // 4 to 6 of an address are exclusive-ored with its bits 7 to 9. The layout of wgmma.cuh.
   bool is_swizzled = true;
 };
 

@@ -20,7 +20,7 @@ Result<TensorMap> make_tensor_map(const TensorMapShape& shape) {
   }
   const unsigned row_bytes = shape.box[0] * size;
   if (row_bytes % 16 != 0) return refused("rows of a tile that are no multiple of 16 bytes");
-  if (shape.is_swizzled && row_bytes > 128) return refused("rows of a swizzled tile with more than 128 bytes");
+  if (shape.is_swizzled && row_bytes != 128) return refused("rows of a swizzled tile that have not 128 bytes");
   TensorMap map{};
   std::memcpy(map.opaque, &shape, sizeof(shape));
   return map;
