@@ -84,6 +84,7 @@ int main_of(int argc, char** argv) {
                                                                            {"activations", Recompute::kActivations},
                                                                            {"norms", Recompute::kNorms},
                                                                            {"layers", Recompute::kLayers}}));
+  app.add_flag("--float8", options.plan.float8, "with the products of layers in 8-bit floats");
   app.add_option("--head-mib", options.head_mib, "of logits that exist at a time")->capture_default_str();
   app.add_option("--device", options.device, "number of the GPU")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
