@@ -11,6 +11,7 @@
 #include <string>
 
 #include "kernels/cuda/bfloat16.cuh"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/exp2.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mma.cuh"
@@ -25,7 +26,7 @@ constexpr unsigned kThreadsMax = 1024;
 constexpr unsigned kInFlight = 4;                  // vectors of a thread that come straight from memory
 constexpr unsigned kGroups = 4;                    // of copies into shared memory
 constexpr unsigned kHalfSharedBytes = 110 * 1024;  // two such blocks fit a multiprocessor of Hopper
-constexpr unsigned kSharedBytes = 220 * 1024;
+constexpr unsigned kOtherSharedBytes = 4096;       // of a block, that no row gets
 constexpr float kLog2E = 1.4426950409F;
 constexpr float kLn2 = 0.69314718056F;
 constexpr float kLowest = -1e38F;  // below any logit, and finite
@@ -202,6 +203,14 @@ __global__ void __launch_bounds__(kThreadsMax)
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
+// Of a row; it decides how often a row is read, not on its bits.
+Result<unsigned> kept_bytes_max() {
+  // Asked once, which costs milliseconds: a process uses devices of one model.
+  static const Result<DeviceProperties> device = device_properties();
+  RETURN_IF_ERROR(device.status());
+  return static_cast<unsigned>(device->shared_bytes_max) - kOtherSharedBytes;
+}
+
 template <bool kBackward>
 Status cross_entropy(const char* name, const LogitChunk& chunk, Chunk p, CudaStream stream) {
   if (chunk.columns == 0 || chunk.stride % kVector != 0 || chunk.stride < chunk.columns || chunk.stride > INT32_MAX) {
@@ -214,7 +223,10 @@ Status cross_entropy(const char* name, const LogitChunk& chunk, Chunk p, CudaStr
   // About kGroups vectors a thread at least.
   const unsigned wanted = (whole / kGroups + kWarp) / kWarp * kWarp;
   const unsigned threads = bytes > kHalfSharedBytes ? kThreadsMax : std::min(wanted, kThreadsMax / 2);
-  if (kBackward) p.kept = bytes <= kSharedBytes ? whole : kSharedBytes / kVectorBytes / threads * threads;
+  if (kBackward) {
+    ASSIGN_OR_RETURN(const unsigned most, kept_bytes_max());
+    p.kept = bytes <= most ? whole : most / kVectorBytes / threads * threads;
+  }
   return launch(name, cross_entropy_kernel<kBackward>,
                 {static_cast<unsigned>(chunk.rows), threads, size_t{p.kept} * kVectorBytes}, stream, p);
 }

@@ -25,7 +25,11 @@ constexpr unsigned kTeamVectors = 2;       // of a thread, where several warps h
 constexpr unsigned kForwardRows = 4;       // of a block, where a warp has a row
 constexpr unsigned kAgainVectors = 3;      // of a thread, in flight, in norm_again
 constexpr unsigned kBackwardBlocks = 132;  // one a multiprocessor of an H200, and the number of parts anywhere
-constexpr unsigned kStages = 3;            // rows of a team in the backward: one at work, two on their way
+
+// Rows of a team in the backward's shared memory: one at work, the others on their way. 144 KiB at most: what sm_80
+// has, too.
+template <int kVectors>
+constexpr unsigned kStagesOf = kVectors > 2 ? 2 : 3;
 
 // How the rows of a width are shared out.
 struct Layout {
@@ -255,6 +259,7 @@ __device__ __forceinline__ void store_part(const float (&sums)[kVectors][kVector
 
 template <int kVectors, bool kOneWarp, bool kCentred>
 __global__ void __launch_bounds__(kThreadsMax, 1) backward_kernel(Backward p) {
+  constexpr unsigned kStages = kStagesOf<kVectors>;
   __shared__ float2 scratch[kStages][kThreadsMax / kWarp];
   const unsigned warps = kOneWarp ? 1 : p.team_warps, lanes = warps * kWarp;
   const unsigned team = threadIdx.x / lanes, teams = blockDim.x / lanes, lane = threadIdx.x % lanes;
@@ -358,7 +363,8 @@ Status backward(const char* name, Backward p, float* dweight, float* dbias, Cuda
                  : layout.vectors == 2 ? backward_kernel<2, true, kCentred>
                                        : backward_kernel<3, true, kCentred>;
   const unsigned blocks = backward_blocks(p.shape), rows = backward_rows(layout);
-  const size_t shared_bytes = size_t{kStages} * kArrays * layout.vectors * kThreadsMax * sizeof(uint4);
+  const size_t shared_bytes =
+      size_t{layout.vectors > 2 ? kStagesOf<3> : kStagesOf<2>} * kArrays * layout.vectors * kThreadsMax * sizeof(uint4);
   RETURN_IF_ERROR(launch(name, kernel, {blocks, rows * layout.warps * kWarp, shared_bytes}, stream, p));
   return sum_parts(blocks, p.shape.width, p.parts, dweight, dbias, stream);
 }
