@@ -195,6 +195,7 @@ int main(int argc, char** argv) {
   app.add_option("--micro_batches", options.training.micro_batches, "into which they are divided");
   app.add_option("--length", options.shape.length, "of a sequence");
   app.add_option("--recompute", options.device.recompute, "0: nothing, 1: activations, 2: norms too, 3: layers");
+  app.add_flag("--float8", options.device.float8, "products of layers in 8-bit floats");
   app.add_option("--learning_rate", options.training.learning_rate);
   app.add_option("--weight_decay", options.training.weight_decay);
   app.add_option("--clip_norm", options.training.clip_norm);

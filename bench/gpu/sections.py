@@ -22,7 +22,8 @@ class Section:
         self.options = types.SimpleNamespace(**settings["options"])
         self.work, self.raw = pathlib.Path(settings["work"]), settings["raw"]
         self.has_torch = self.options.python != "none"
-        self.rounds = 2 if self.options.rehearse else 5
+        self.rounds = 1 if self.options.rehearse else 5
+        self.threads = 1 if self.options.rehearse else os.cpu_count()
 
     def write(self, **line):
         with open(self.raw, "a") as raw:
@@ -40,10 +41,10 @@ class Section:
 
     def ours(self, command):
         self.program(pathlib.Path(command[0]).name)
-        return Trainee("Freshet", command, os.cpu_count())
+        return Trainee("Freshet", command, self.threads)
 
     def torch(self, name, command):
-        return Trainee(name, command, os.cpu_count())
+        return Trainee(name, command, self.threads)
 
     def warmed(self, way):
         path = self.work / "warm"
@@ -76,22 +77,26 @@ def percent_of(part, whole):
 
 # --- tests
 
+def run_tests(section, program, chosen):
+    """(whether all is well, a line about it)."""
+    done = subprocess.run([section.program(program), f"--gtest_filter={chosen}", "--gtest_brief=1"], capture_output=True, text=True)
+    print(done.stdout[-4000:], done.stderr[-4000:], flush=True)
+    passed, failed, skipped = (count(done.stdout, word) for word in ("PASSED", "FAILED", "SKIPPED"))
+    names = ", ".join(dict.fromkeys(re.findall(r"^\[  FAILED  \] ([\w./]+)", done.stdout, re.MULTILINE)))
+    lost = "" if done.returncode in (0, 1) else f", ended with status {done.returncode}"
+    return (done.returncode == 0 and passed > 0,
+            f"{program}: {passed} passed, {failed} failed, {skipped} skipped{lost} {names}".strip())
+
+
 def tests(section):
-    options, found = section.options, []
-    filters = json.loads((HERE / "selection.json").read_text())
-    for name in ("kernels_cuda_test", "worker_gpu_test"):
-        chosen = filters["rehearse" if options.rehearse else "tests"].get(name, "*")
-        done = subprocess.run([section.program(name), f"--gtest_filter={chosen}", "--gtest_brief=1"], capture_output=True, text=True,
-                              env=os.environ)
-        print(done.stdout[-4000:], done.stderr[-4000:], flush=True)
-        passed, failed, skipped = (count(done.stdout, word) for word in ("PASSED", "FAILED", "SKIPPED"))
-        lost = "" if done.returncode in (0, 1) else f", ended with status {done.returncode}"
-        names = re.findall(r"^\[  FAILED  \] ([\w./]+)", done.stdout, re.MULTILINE)
-        found.append((name, passed, failed, skipped, lost, names))
-    good = all(failed == 0 and not lost and passed > 0 for _, passed, failed, _, lost, _ in found)
-    section.row("tests", "passed" if good else "**FAILED**", note="; ".join(
-        f"{name}: {passed} passed, {failed} failed, {skipped} skipped{lost} {', '.join(dict.fromkeys(names))}".strip()
-        for name, passed, failed, skipped, lost, names in found))
+    selection = json.loads((HERE / "selection.json").read_text())
+    chosen = selection["rehearsal"] if section.options.rehearse else {}
+    found = []
+    for program in ("kernels_cuda_test", "worker_gpu_test"):
+        found.append(run_tests(section, program, chosen.get(program, "*")))
+        section.row("tests", "passed" if all(good for good, _ in found) else "**FAILED**", note="; ".join(text for _, text in found))
+    good, text = run_tests(section, "worker_gpu_test", selection["ranks"])
+    section.row("ranks", "passed" if good else "**FAILED**", note=f"{selection['ranks']}: {text}")
 
 
 def count(text, word):
@@ -425,29 +430,35 @@ def snapshot(section):
 # --- recommenders and checks
 
 def recommender(section):
-    options = section.options
-    for part, compiled, text in (("embedding", [], "torch.optim.Adagrad, elementwise; ours row-wise"),
-                                 ("dlrm", ["--compile"], "one EmbeddingBag over all tables, row-wise AdaGrad, the rest compiled")):
-        config = {"embedding": (shapes.EMBEDDING, shapes.TINY_EMBEDDING), "dlrm": (shapes.DLRM, shapes.TINY_DLRM)}[part][options.rehearse]
+    for goal, part, tolerance, text in (("embedding", "embedding", 1e-3, "torch.optim.Adagrad is elementwise, ours row-wise"),
+                                        ("dlrm", "step", 1e-2, "one EmbeddingBag over all tables, row-wise AdaGrad, the rest compiled")):
+        section.raised(goal, lambda: compare_recommenders(section, goal, part, tolerance, text))
 
-        def pair():
-            trainees = [section.ours([section.program("recommender_bench_gpu"), "--part", part, *shapes.flags(config)])]
-            try:
-                if section.has_torch:
-                    trainees.append(section.torch("PyTorch", shapes.torch_recommender(options, part, *compiled)))
-                in_turns(trainees, section.rounds, 2 if options.rehearse else 5)
-            finally:
-                close(trainees)
-            return trainees
 
-        trainees = section.raised(part, pair)
-        if not trainees:
-            continue
-        speeds = [f"{config['batch'] / trainee.seconds():.4g} examples/s, {1e3 * trainee.seconds():.4g} ms" for trainee in trainees]
-        if len(trainees) == 1:
-            section.row(f"{part}, ours alone", speeds[0])
-        else:
-            section.row(part, trainees[1].seconds() / trainees[0].seconds(), ours=speeds[0], theirs=speeds[1], note=text)
+def compare_recommenders(section, goal, part, tolerance, text):
+    options, config = section.options, shapes.recommender(section.options, part)
+    folder = section.work / part
+    folder.mkdir()
+    program = section.program("recommender_bench")
+    subprocess.run([str(each) for each in [program, "prepare", folder, *shapes.flags(config)]], check=True)
+    trainees = [section.ours([program, part, folder, *shapes.flags(config)])]
+    try:
+        losses = trainees[0].say("check 1")["losses"]
+        if section.has_torch:
+            trainees.append(section.torch("PyTorch", shapes.torch_recommender(options, part, folder)))
+            found = trainees[1].say(1)["losses"]
+            distance = abs(losses[0] - found[0]) / abs(found[0])
+            if not distance <= tolerance:
+                raise RuntimeError(f"the losses of the first step are {distance:.1e} apart: no rate is worth printing")
+            text += f"; losses {distance:.1e} apart"
+        in_turns(trainees, section.rounds, 2 if options.rehearse else 5)
+    finally:
+        close(trainees)
+    speeds = [f"{config['batch'] / trainee.seconds():.4g} examples/s, {1e3 * trainee.seconds():.4g} ms" for trainee in trainees]
+    if len(trainees) == 1:
+        section.row(f"{part}, ours alone", speeds[0])
+    else:
+        section.row(goal, trainees[1].seconds() / trainees[0].seconds(), ours=speeds[0], theirs=speeds[1], note=text)
 
 
 def sanitizer(section):

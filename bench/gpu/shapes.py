@@ -15,14 +15,13 @@ GPT2 = {"124M": dict(layers=12, heads=12, width=768), "350M": dict(layers=24, he
 BATCH = {"124M": 64, "350M": 32, "774M": 16, "1558M": 16}
 TRAINING = dict(learning_rate=1e-4, weight_decay=0.1, clip_norm=1.0)
 
-# MLPerf's DLRM-DCNv2 with fewer rows a table. Each example has so many codes of each of 26 features.
-BAG_SIZES = [3, 2, 1, 2, 6, 1, 1, 1, 1, 7, 3, 8, 1, 6, 9, 5, 1, 1, 1, 12, 100, 27, 10, 3, 1, 1]
-EMBEDDING = dict(rows=1_000_000, dim=128, batch=16384, bag_sizes=[1] * 26, batches=4)
-DLRM = dict(rows=2_000_000, dim=128, batch=8192, bag_sizes=BAG_SIZES, batches=4, numeric=13, numeric_layers=[512, 256, 128],
-            cross_layers=3, cross_rank=512, hidden=[1024, 1024, 512, 256])
-TINY_EMBEDDING = dict(rows=50, dim=16, batch=16, bag_sizes=[1, 1, 1], batches=2)
-TINY_DLRM = dict(TINY_EMBEDDING, bag_sizes=[1, 3, 2], numeric=4, numeric_layers=[16, 16], cross_layers=2, cross_rank=16,
-                 hidden=[16, 16])
+# MLPerf's DLRM-DCNv2 with one code a feature and fewer rows a table.
+EMBEDDING = dict(tables=26, codes=1_000_000, dim=128, batch=16384, batches=4, bound=0.05, adagrad_learning_rate=0.005)
+DLRM = dict(EMBEDDING, codes=2_000_000, batch=8192, batches=8, numeric=13, numeric_layers=[512, 256, 128], cross_layers=3,
+            cross_rank=512, hidden=[1024, 1024, 512, 256], learning_rate=1e-3)
+TINY_EMBEDDING = dict(EMBEDDING, tables=3, codes=50, dim=16, batch=16, batches=2)
+TINY_DLRM = dict(DLRM, tables=3, codes=50, dim=16, batch=16, batches=2, numeric=4, numeric_layers=[16, 16], cross_layers=2,
+                 cross_rank=16, hidden=[16, 16])
 
 
 def gpt(options, size, batch=None):
@@ -68,12 +67,17 @@ def device(options):
 
 def torch_gpt(options, config, compiled, *more):
     return [options.python, HERE / "torch_gpt_gpu.py", "--config", json.dumps(config), "--compile",
-            "no" if options.rehearse and compiled != "default" else compiled, *device(options), *more]
+            "no" if options.rehearse else compiled, *device(options), *more]
 
 
-def torch_recommender(options, part, *more):
-    config = {"embedding": (EMBEDDING, TINY_EMBEDDING), "dlrm": (DLRM, TINY_DLRM)}[part][options.rehearse]
-    return [options.python, HERE / "torch_recommender.py", "--part", part, "--config", json.dumps(config), *device(options), *more]
+def recommender(options, part):
+    """The configuration of "embedding" or "step"."""
+    return {"embedding": (EMBEDDING, TINY_EMBEDDING), "step": (DLRM, TINY_DLRM)}[part][options.rehearse]
+
+
+def torch_recommender(options, part, folder):
+    return [options.python, HERE / "torch_recommender.py", folder, "--part", part, "--config", json.dumps(recommender(options, part)),
+            *device(options), *([] if options.rehearse else ["--compile"])]
 
 
 # How PyTorch is tried at B=64: (name, --compile, more flags). The first is the one whose losses are compared.
@@ -101,6 +105,4 @@ def warm_ups(options):
     large, small = gpt(options, "124M"), gpt(options, "124M", 4)
     lanes = [[(name, torch_gpt(options, large, compiled, *more)) for name, compiled, more in torch_ways(options)],
              [(name, torch_gpt(options, small, compiled, *more)) for name, compiled, more in small_batch_ways(options)]]
-    if not options.quick:
-        lanes[1].append(("dlrm", torch_recommender(options, "dlrm", "--compile")))
     return lanes
