@@ -16,6 +16,9 @@
 #include "worker/report/console.h"
 #include "worker/report/supervisor_link.h"
 #include "worker/task/task.h"
+#if defined(FRESHET_CUDA)
+#include "worker/gpu/gpu_rank.h"
+#endif
 
 namespace freshet::worker {
 namespace {
@@ -29,7 +32,12 @@ constexpr const char* kUsage =
     "  --output DIR         where outputs of --attempt go, and its checkpoints: started again after it was killed, it\n"
     "                       goes on from the newest one\n"
     "\n"
-    "Several ranks: start it under mpirun with as many ranks as the attempt says.\n";
+    "Several ranks: start it under mpirun with as many ranks as the attempt says.\n"
+#if defined(FRESHET_CUDA)
+    "A gpt that computes in BFLOAT16 is trained on the machine's GPUs, one a rank; CUDA_VISIBLE_DEVICES= leaves it on\n"
+    "the CPU.\n"
+#endif
+    ;
 
 struct Arguments {
   std::string supervisor, attempt, output;
@@ -77,12 +85,24 @@ Status run_ranks(const v1::AttemptSpec& attempt, Reporter* reporter) {
   unsigned threads = std::max(attempt.threads_per_rank(), 1U);
   SilentReporter silent;
   Reporter& used = place.rank == 0 ? *reporter : silent;
+  Accelerator* accelerator = nullptr;
+#if defined(FRESHET_CUDA)
+  // Other tasks do not pay for the start of a GPU.
+  std::unique_ptr<GpuRank> gpu;
+  if (attempt.has_train() || attempt.has_replay()) {
+    ASSIGN_OR_RETURN(gpu, GpuRank::create(place.local_rank, place.local_size));
+    accelerator = gpu->accelerator();
+  }
+#endif
   if (place.size == 1) {
     SingleCommunicator comm;
-    return run_task({attempt, comm, used, threads});
+    return run_task({attempt, comm, used, threads, accelerator});
   }
   MpiCommunicator comm(place);
-  RETURN_IF_ERROR(run_task({attempt, comm, used, threads}));
+  RETURN_IF_ERROR(run_task({attempt, comm, used, threads, accelerator}));
+#if defined(FRESHET_CUDA)
+  if (gpu) RETURN_IF_ERROR(gpu->finish());
+#endif
   return comm.finish();
 }
 

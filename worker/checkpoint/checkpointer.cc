@@ -209,7 +209,9 @@ Status Checkpointer::seal(const v1::CheckpointInfo& info) {
 // Reads the whole program, so it is put off until there is something to write it into or compare it with.
 Status Checkpointer::know_numerics() {
   if (numerics_) return Status::ok();
-  ASSIGN_OR_RETURN(numerics_, numerics_fingerprint());
+  const auto& training = options_.training;
+  ASSIGN_OR_RETURN(numerics_,
+                   numerics_fingerprint(training.has_numerics() ? training.numerics() : platform_fingerprint()));
   return Status::ok();
 }
 

@@ -40,7 +40,7 @@ struct CheckpointOptions {
   std::filesystem::path memory_directory;
   size_t kept_in_memory = 1;
   uint64_t memory_left = uint64_t{1} << 30;  // bytes that those in memory must leave free
-  // What is true of the whole training: family, seed, training digest. Checkpoints that say otherwise, or that were
+  // What is true of the whole training: family, seed, training digest, numerics (without: the CPU's). Checkpoints that say otherwise, or that were
   // written by another engine, are of another training, and are removed.
   v1::CheckpointInfo training;
 };

@@ -16,11 +16,10 @@ v1::NumericsFingerprint platform_fingerprint() {
   return fingerprint;
 }
 
-Result<v1::NumericsFingerprint> numerics_fingerprint() {
-  auto fingerprint = platform_fingerprint();
+Result<v1::NumericsFingerprint> numerics_fingerprint(v1::NumericsFingerprint platform) {
   ASSIGN_OR_RETURN(FileDigest program, digest_file("/proc/self/exe"));
-  fingerprint.set_engine_build(program.sha256);
-  return fingerprint;
+  platform.set_engine_build(program.sha256);
+  return platform;
 }
 
 }  // namespace freshet::worker

@@ -65,7 +65,8 @@ Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights&
   if (!weights.m.empty()) {
     RETURN_IF_ERROR(writer->add_file(kOptimizer, optimizer_bytes(tensors, weights)));
   }
-  ASSIGN_OR_RETURN(*checkpoint.mutable_numerics(), numerics_fingerprint());
+  if (!checkpoint.has_numerics()) *checkpoint.mutable_numerics() = platform_fingerprint();
+  ASSIGN_OR_RETURN(*checkpoint.mutable_numerics(), numerics_fingerprint(checkpoint.numerics()));
   checkpoint.set_family(family);
   checkpoint.set_weights_digest(weights_digest(tensors, weights.parameters.data()));
   writer->set_checkpoint(checkpoint);

@@ -26,7 +26,7 @@ struct TrainedWeights {
   std::span<const float> row_sums = {};
 };
 
-// Adds the files, and to `checkpoint` the family, the weights' digest and the numerics fingerprint.
+// Adds the files, and to `checkpoint` the family, the weights' digest, and what its numerics fingerprint lacks.
 Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights& weights, const std::string& family,
                    v1::CheckpointInfo checkpoint, ArtifactWriter* writer);
 

@@ -37,6 +37,11 @@ class GptTraining final : public Training {
     return parameters;
   }
 
+  Result<std::unique_ptr<StepEngine>> engine_on(Accelerator* accelerator, const TrainOptions& options,
+                                                Communicator* comm, std::span<const float> parameters) override {
+    return accelerator->gpt_engine(model_, tokens_, options, comm, parameters);
+  }
+
   Result<std::unique_ptr<Objective>> objective(const TrainOptions& options, unsigned threads) override {
     ASSIGN_OR_RETURN(auto made, GptObjective::create(model_, tokens_, model_.config().context, options.micro_batch_rows,
                                                      options.seed, threads));

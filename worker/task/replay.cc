@@ -48,7 +48,7 @@ void compare(const v1::ReplayTask& task, const Training& training, const std::ve
 }
 
 Result<v1::ReplayReport> report_of(const v1::ReplayTask& task, const Training& training,
-                                   const std::vector<float>& replayed) {
+                                   const v1::NumericsFingerprint& platform, const std::vector<float>& replayed) {
   v1::ReplayReport report;
   report.set_version(task.version());
   report.set_other_start(task.other_start());
@@ -56,7 +56,7 @@ Result<v1::ReplayReport> report_of(const v1::ReplayTask& task, const Training& t
   report.set_replayed_weights_digest(weights_digest(training.tensors(), replayed.data()));
   report.set_is_equal(report.weights_digest() == report.replayed_weights_digest());
   *report.mutable_numerics() = task.expected().numerics();
-  ASSIGN_OR_RETURN(*report.mutable_replayed_numerics(), numerics_fingerprint());
+  ASSIGN_OR_RETURN(*report.mutable_replayed_numerics(), numerics_fingerprint(platform));
   report.set_is_same_numerics(message_digest(report.numerics()) == message_digest(report.replayed_numerics()));
   if (!report.is_equal()) compare(task, training, replayed, &report);
   return report;
@@ -97,12 +97,12 @@ Status run_replay(const TaskContext& context) {
   v1::AttemptSpec attempt = context.attempt;
   *attempt.mutable_train() = task.train();  // the oneof's other task: now it is a training like any
   ReplayReporter reporter(&context.reporter);
-  const TaskContext training_context{attempt, context.comm, reporter, context.threads};
+  const TaskContext training_context{attempt, context.comm, reporter, context.threads, context.accelerator};
   const auto& skipped = task.expected().skipped_steps();
   return train_model(
       training_context, {skipped.begin(), skipped.end()},
       [&](const Training& training, const TrainedWeights& weights, const v1::CheckpointInfo& checkpoint) -> Status {
-        ASSIGN_OR_RETURN(auto report, report_of(task, training, weights.parameters));
+        ASSIGN_OR_RETURN(auto report, report_of(task, training, checkpoint.numerics(), weights.parameters));
         if (task.keep_model()) RETURN_IF_ERROR(keep_model(training_context, training, weights, checkpoint));
         return write_report(training_context, report);
       });

@@ -9,6 +9,7 @@
 #include "proto/attempt.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/report/reporter.h"
+#include "worker/task/accelerator.h"
 
 namespace freshet::worker {
 
@@ -16,7 +17,8 @@ struct TaskContext {
   const v1::AttemptSpec& attempt;
   Communicator& comm;  // not started yet
   Reporter& reporter;
-  unsigned threads = 1;  // at least 1
+  unsigned threads = 1;                // at least 1
+  Accelerator* accelerator = nullptr;  // null: the CPU computes everything
 };
 
 // Output "model". Any number of ranks up to the step's number of micro-batches.

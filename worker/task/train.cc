@@ -10,8 +10,10 @@
 #include "base/time.h"
 #include "proto/digest.h"
 #include "worker/checkpoint/checkpointer.h"
+#include "worker/checkpoint/fingerprint.h"
 #include "worker/task/task.h"
 #include "worker/task/training.h"
+#include "worker/train/cpu_step.h"
 #include "worker/train/trainer.h"
 
 namespace freshet::worker {
@@ -134,14 +136,28 @@ Status train_model(const TaskContext& context, const std::vector<uint64_t>& skip
   checkpoint.set_family(training.family());
   checkpoint.set_seed(attempt.seed());
   checkpoint.set_initial_weights_digest(weights_digest(training.tensors(), parameters.data()));
+  *checkpoint.mutable_numerics() = platform_fingerprint();
   ThreadPool pool(context.threads);
-  auto objective = training.objective(options, pool.threads());
-  RETURN_IF_ERROR(context.comm.agree(objective.status()));
-  ASSIGN_OR_RETURN(Trainer trainer,
-                   Trainer::create(objective->get(), options, &context.comm, &pool, std::move(parameters)));
+  std::unique_ptr<Objective> objective;  // of an engine on the CPU
+  std::unique_ptr<StepEngine> engine;
+  // On GPUs only where every rank has one.
+  const Status has_one = context.accelerator != nullptr ? Status::ok() : unavailable("a rank has no GPU");
+  if (context.comm.agree(has_one).is_ok()) {
+    auto made = training.engine_on(context.accelerator, options, &context.comm, parameters);
+    RETURN_IF_ERROR(context.comm.agree(made.status()));
+    engine = *std::move(made);
+    if (engine) *checkpoint.mutable_numerics() = context.accelerator->numerics();
+  }
+  if (!engine) {
+    auto made = training.objective(options, pool.threads());
+    RETURN_IF_ERROR(context.comm.agree(made.status()));
+    objective = *std::move(made);
+    engine = std::make_unique<CpuStep>(objective.get(), options, &context.comm, &pool, std::move(parameters));
+  }
+  const size_t examples = engine->examples();
+  ASSIGN_OR_RETURN(Trainer trainer, Trainer::create(std::move(engine), options, &context.comm));
   if (first_rank) {
-    context.reporter.metric("total_steps", static_cast<double>(Trainer::steps_of(options, (*objective)->examples())),
-                            0);
+    context.reporter.metric("total_steps", static_cast<double>(Trainer::steps_of(options, examples)), 0);
   }
   StepMetrics metrics(&context.reporter);
   auto checkpoints = make_checkpointer(context, options, training, checkpoint);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,11 @@
 #include "proto/attempt.pb.h"
 #include "worker/checkpoint/tensors.h"
 #include "worker/checkpoint/weights.h"
+#include "worker/task/accelerator.h"
 #include "worker/task/task.h"
 #include "worker/train/objective.h"
 #include "worker/train/options.h"
+#include "worker/train/step_engine.h"
 
 namespace freshet::worker {
 
@@ -29,6 +32,13 @@ class Training {
   // From the seed, or from the model that the task starts warm from. They are not kept here: a second call, which only
   // a training that starts over makes, reads that model again.
   virtual Result<std::vector<float>> initial_parameters() = 0;
+
+  // What computes the training's steps on `accelerator`; null where that is the CPU's affair. Collective.
+  virtual Result<std::unique_ptr<StepEngine>> engine_on(Accelerator* accelerator, const TrainOptions& options,
+                                                        Communicator* comm, std::span<const float> parameters) {
+    (void)accelerator, (void)options, (void)comm, (void)parameters;
+    return std::unique_ptr<StepEngine>();
+  }
 
   // invalid_argument when the data holds nothing to train on.
   virtual Result<std::unique_ptr<Objective>> objective(const TrainOptions& options, unsigned threads) = 0;

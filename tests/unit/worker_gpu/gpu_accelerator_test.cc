@@ -1,0 +1,117 @@
+// A train task that the worker's GPU computes, as the task itself is asked for it.
+#include "worker/gpu/gpu_accelerator.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/file.h"
+#include "base/sha256.h"
+#include "proto/json.h"
+#include "proto/replay.pb.h"
+#include "tests/unit/worker/temp_dir.h"
+#include "worker/checkpoint/manifest.h"
+#include "worker/report/reporter.h"
+#include "worker/task/task.h"
+
+namespace freshet::worker {
+namespace {
+
+class GpuAcceleratorTest : public testing::Test {
+ protected:
+  GpuAcceleratorTest() {
+    auto made = GpuAccelerator::create(0, 1, nullptr);
+    CHECK(made.is_ok() && *made != nullptr);
+    gpu_ = *std::move(made);
+    std::string text;
+    for (int i = 0; i < 140; ++i) text += "abcd"[i % 4];
+    std::filesystem::create_directories(directory_.path() / "data");
+    std::ofstream(directory_.path() / "data" / "a.txt") << text;
+    const auto digest = digest_file(directory_.path() / "data" / "a.txt");
+    CHECK(digest.is_ok());
+    auto* entry = data_.add_entries();
+    entry->set_uri("a.txt");
+    entry->set_size(digest->size);
+    entry->set_sha256(digest->sha256);
+    data_.set_source_uri("file://" + (directory_.path() / "data").string());
+  }
+
+  v1::AttemptSpec attempt(const std::string& name, v1::GptModel::Compute compute) {
+    v1::AttemptSpec made;
+    made.set_seed(3);
+    made.set_output_dir((directory_.path() / name).string());
+    made.set_checkpoint_dir((directory_.path() / (name + ".checkpoints")).string());
+    v1::TrainStep* step = made.mutable_train()->mutable_step();
+    step->set_checkpoint_every_steps(1);
+    step->set_epochs(2);
+    auto* gpt = step->mutable_gpt();
+    gpt->set_compute(compute);
+    gpt->set_layers(1);
+    gpt->set_heads(1);
+    gpt->set_width(64);
+    gpt->set_context(16);
+    step->mutable_batch()->set_micro_batch_rows(2);
+    step->mutable_batch()->set_micro_batches(2);
+    step->mutable_optimizer()->set_learning_rate(3e-3);
+    *made.mutable_train()->mutable_data() = data_;
+    return made;
+  }
+
+  v1::CheckpointInfo train(const v1::AttemptSpec& wanted, Accelerator* accelerator) {
+    SingleCommunicator comm;
+    SilentReporter reporter;
+    const Status status = run_train({wanted, comm, reporter, 1, accelerator});
+    EXPECT_TRUE(status.is_ok()) << status.to_string();
+    auto manifest = verify_artifact(std::filesystem::path(wanted.output_dir()) / "model");
+    CHECK_MSG(manifest.is_ok(), manifest.status().to_string());
+    return manifest->checkpoint();
+  }
+
+  v1::ReplayReport replay(const std::string& name, const v1::AttemptSpec& trained, const v1::CheckpointInfo& expected,
+                          Accelerator* accelerator) {
+    v1::AttemptSpec again = trained;
+    again.set_output_dir((directory_.path() / name).string());
+    again.set_checkpoint_dir((directory_.path() / (name + ".checkpoints")).string());
+    v1::ReplayTask task;
+    *task.mutable_train() = trained.train();
+    *task.mutable_expected() = expected;
+    *again.mutable_replay() = task;
+    SingleCommunicator comm;
+    SilentReporter reporter;
+    const Status status = run_replay({again, comm, reporter, 1, accelerator});
+    EXPECT_TRUE(status.is_ok()) << status.to_string();
+    auto text = read_file(std::filesystem::path(again.output_dir()) / "report" / "report.json");
+    v1::ReplayReport report;
+    CHECK(text.is_ok() && from_json(*text, &report).is_ok());
+    return report;
+  }
+
+  TempDir directory_;
+  v1::DatasetVersion data_;
+  std::unique_ptr<GpuAccelerator> gpu_;
+};
+
+TEST_F(GpuAcceleratorTest, TrainsAGptAndReplaysIt) {
+  const auto wanted = attempt("first", v1::GptModel::BFLOAT16);
+  const auto made = train(wanted, gpu_.get());
+  EXPECT_EQ(made.numerics().device(), gpu_->numerics().device());
+  EXPECT_FALSE(made.numerics().engine_build().empty());
+  EXPECT_EQ(made.step(), 4U);
+
+  const auto again = replay("again", wanted, made, gpu_.get());
+  EXPECT_TRUE(again.is_same_numerics());
+  EXPECT_TRUE(again.is_equal());
+
+  const auto on_cpu = replay("on-cpu", wanted, made, nullptr);
+  EXPECT_FALSE(on_cpu.is_same_numerics()) << "another device is other numerics";
+}
+
+TEST_F(GpuAcceleratorTest, LeavesFloat32ToTheCpu) {
+  const auto wanted = attempt("float32", v1::GptModel::FLOAT32);
+  const auto made = train(wanted, gpu_.get());
+  EXPECT_EQ(made.numerics().device(), "cpu");
+  EXPECT_TRUE(replay("on-cpu", wanted, made, nullptr).is_equal());
+}
+
+}  // namespace
+}  // namespace freshet::worker

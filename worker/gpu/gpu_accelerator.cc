@@ -1,0 +1,114 @@
+#include "worker/gpu/gpu_accelerator.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/products.h"
+#include "worker/checkpoint/fingerprint.h"
+#include "worker/gpu/device_step.h"
+#include "worker/gpu/gpt_device_objective.h"
+#include "worker/gpu/local_device.h"
+#include "worker/gpu/staged_communicator.h"
+
+namespace freshet::worker {
+namespace {
+
+// A step on a device with all that it computes on.
+class OwnedStep final : public StepEngine {
+ public:
+  OwnedStep(std::unique_ptr<DeviceObjective> objective, std::unique_ptr<DeviceStep> step)
+      : objective_(std::move(objective)), step_(std::move(step)) {}
+
+  size_t examples() const override { return step_->examples(); }
+  size_t parameters() const override { return step_->parameters(); }
+  bool is_late() const override { return step_->is_late(); }
+  Status prepare(const StepPlan& plan) override { return step_->prepare(plan); }
+  Status begin(const StepPlan& plan, const std::function<void()>& before_update) override {
+    return step_->begin(plan, before_update);
+  }
+  Result<StepNumbers> end() override { return step_->end(); }
+  Result<TrainingSnapshot> snapshot() override { return step_->snapshot(); }
+  Status overwrite(const std::function<Result<bool>(const TrainingMemory&)>& fill) override {
+    return step_->overwrite(fill);
+  }
+  Status start_over(std::span<const float> parameters) override { return step_->start_over(parameters); }
+  Result<OptimizerState> gather_optimizer_state() override { return step_->gather_optimizer_state(); }
+  Result<std::vector<float>> take_parameters() override { return step_->take_parameters(); }
+
+ private:
+  std::unique_ptr<DeviceObjective> objective_;
+  std::unique_ptr<DeviceStep> step_;
+};
+
+// Why the CPU has to do it; empty: it has not.
+std::string reason_against(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options) {
+  if (model.config().compute != GptConfig::Compute::kBfloat16) {
+    return "its recipe computes in FLOAT32; with gpt.compute BFLOAT16 a GPU does it";
+  }
+  const auto plan = plan_gpt_device(model.config(), shape, options);
+  return plan.is_ok() ? std::string() : plan.status().message();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GpuAccelerator>> GpuAccelerator::create(int local_rank, int local_ranks, Connect connect) {
+  const int devices = cuda::device_count();
+  if (devices == 0) return std::unique_ptr<GpuAccelerator>();
+  const bool is_shared = local_ranks > devices;
+  ASSIGN_OR_RETURN(int device,
+                   use_local_device(local_rank, local_ranks, is_shared ? DeviceSharing::kAny : DeviceSharing::kNone));
+  ASSIGN_OR_RETURN(auto properties, cuda::device_properties());
+  return std::unique_ptr<GpuAccelerator>(
+      new GpuAccelerator(device, std::move(properties.name), is_shared, std::move(connect)));
+}
+
+v1::NumericsFingerprint GpuAccelerator::numerics() const {
+  v1::NumericsFingerprint numerics = platform_fingerprint();
+  numerics.set_device(device_name_);
+  numerics.add_libraries(cuda::Products::library() + ", its first proposals");
+  return numerics;
+}
+
+Result<DeviceCommunicator*> GpuAccelerator::devices_of(Communicator* comm) {
+  if (comm->size() == 1) {
+    own_ = std::make_unique<SingleDeviceCommunicator>();
+    return own_.get();
+  }
+  // All ranks must decide alike: those of another machine may share where these do not.
+  const bool connects = comm->agree(is_shared_ || !connect_ ? unavailable("through the host") : Status::ok()).is_ok();
+  if (connects) return connect_(comm);
+  own_ = std::make_unique<StagedDeviceCommunicator>(comm);
+  return own_.get();
+}
+
+Result<std::unique_ptr<StepEngine>> GpuAccelerator::gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
+                                                               const TrainOptions& options, Communicator* comm,
+                                                               std::span<const float> parameters) {
+  const GptDeviceShape shape{options.micro_batch_rows, model.config().context};
+  GptDeviceOptions on_device;
+  if (const std::string reason = reason_against(model, shape, on_device); !reason.empty()) {
+    log_info("train", "the gpt is trained on the CPU: " + reason);
+    return std::unique_ptr<StepEngine>();
+  }
+  RETURN_IF_ERROR(cuda::use_device(device_));
+  ASSIGN_OR_RETURN(DeviceCommunicator * devices, devices_of(comm));
+  auto make = [&]() -> Result<std::unique_ptr<StepEngine>> {
+    ASSIGN_OR_RETURN(auto objective, GptDeviceObjective::create(model, tokens, shape, options.seed, on_device));
+    ASSIGN_OR_RETURN(auto step, DeviceStep::create(objective.get(), options, {comm, devices}, parameters,
+                                                   devices->is_asynchronous()));
+    return std::unique_ptr<StepEngine>(std::make_unique<OwnedStep>(std::move(objective), std::move(step)));
+  };
+  auto engine = make();
+  // Layers may be computed twice where they can't be kept: the bits are the same.
+  const bool fits = engine.is_ok() || engine.status().code() != Code::kResourceExhausted;
+  if (!comm->agree(fits ? Status::ok() : engine.status()).is_ok()) {
+    log_info("train", "the activations do not fit the GPU: layers are computed again in the backward pass");
+    on_device.recompute = Recompute::kLayers;
+    engine = internal("not made yet");  // frees what the first attempt holds
+    engine = make();
+  }
+  return engine;
+}
+
+}  // namespace freshet::worker

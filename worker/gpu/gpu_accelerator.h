@@ -1,0 +1,40 @@
+// The rank's GPU as the tasks take it. Ranks with a GPU each talk over what `connect` makes (NCCL); without it, or
+// where ranks share GPUs, through the host.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "worker/gpu/device_communicator.h"
+#include "worker/task/accelerator.h"
+
+namespace freshet::worker {
+
+class GpuAccelerator final : public Accelerator {
+ public:
+  // Joins the devices of a started gang; the result is the caller's, for one training at a time. Null: none.
+  using Connect = std::function<Result<DeviceCommunicator*>(Communicator* comm)>;
+
+  // Takes the GPU of the rank `local_rank` among `local_ranks` on this machine. Null where the machine has none.
+  // `connect` is used when no rank of the machine shares its GPU.
+  static Result<std::unique_ptr<GpuAccelerator>> create(int local_rank, int local_ranks, Connect connect);
+
+  v1::NumericsFingerprint numerics() const override;
+  Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
+                                                 const TrainOptions& options, Communicator* comm,
+                                                 std::span<const float> parameters) override;
+
+ private:
+  GpuAccelerator(int device, std::string device_name, bool is_shared, Connect connect)
+      : device_(device), device_name_(std::move(device_name)), is_shared_(is_shared), connect_(std::move(connect)) {}
+  // Owned by this object, or by whoever connects.
+  Result<DeviceCommunicator*> devices_of(Communicator* comm);
+
+  const int device_;
+  const std::string device_name_;
+  const bool is_shared_;
+  const Connect connect_;
+  std::unique_ptr<DeviceCommunicator> own_;
+};
+
+}  // namespace freshet::worker
