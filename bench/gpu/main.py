@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def parse():
     parser.add_argument("--only", default="", metavar="NAMES", help="sections, with commas between: "
                         + ", ".join(name for name, *_ in SECTIONS))
     parser.add_argument("--seconds", type=int, help="that all may take; default: 470, with --quick 115")
-    parser.add_argument("--binaries", type=pathlib.Path, help="default: build/cuda/gpu-bench; with --rehearse build/cpu/bin")
+    parser.add_argument("--binaries", type=pathlib.Path, help="default: build/cuda/gpu-bench, or its .tar.gz; with --rehearse build/cpu/bin")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "bench/results", help="default: bench/results")
     parser.add_argument("--python", help="an interpreter with PyTorch; default: this one; with --rehearse .deps/torch's; 'none'")
     options = parser.parse_args()
@@ -95,6 +96,11 @@ class Session:
             self.environment["LD_LIBRARY_PATH"] = ":".join(folder for folder in folders if folder)
         self.environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(work / "inductor"))
         self.reasons = {}
+        # What bench/gpu/pack made of the folder.
+        archive = options.binaries.with_name(options.binaries.name + ".tar.gz")
+        if not options.binaries.exists() and archive.exists():
+            options.binaries = work / "programs"
+            shutil.unpack_archive(archive, options.binaries)
 
     def left(self):
         return self.options.seconds - (time.monotonic() - self.began)

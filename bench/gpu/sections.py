@@ -441,7 +441,8 @@ def compare_recommenders(section, goal, part, tolerance, text):
     folder.mkdir()
     program = section.program("recommender_bench")
     subprocess.run([str(each) for each in [program, "prepare", folder, *shapes.flags(config)]], check=True)
-    trainees = [section.ours([program, part, folder, *shapes.flags(config)])]
+    tune = ["--tune"] if part == "step" else []
+    trainees = [section.ours([program, part, folder, *tune, *shapes.flags(config)])]
     try:
         losses = trainees[0].say("check 1")["losses"]
         if section.has_torch:
