@@ -81,11 +81,11 @@ def run_tests(section, program, chosen):
     """(whether all is well, a line about it)."""
     done = subprocess.run([section.program(program), f"--gtest_filter={chosen}", "--gtest_brief=1"], capture_output=True, text=True)
     print(done.stdout[-4000:], done.stderr[-4000:], flush=True)
-    passed, failed, skipped = (count(done.stdout, word) for word in ("PASSED", "FAILED", "SKIPPED"))
-    names = ", ".join(dict.fromkeys(re.findall(r"^\[  FAILED  \] ([\w./]+)", done.stdout, re.MULTILINE)))
+    passed, skipped = count(done.stdout, "PASSED"), count(done.stdout, "SKIPPED")
+    names = dict.fromkeys(re.findall(r"^\[  FAILED  \] ([A-Za-z][\w./]+)", done.stdout, re.MULTILINE))
     lost = "" if done.returncode in (0, 1) else f", ended with status {done.returncode}"
     return (done.returncode == 0 and passed > 0,
-            f"{program}: {passed} passed, {failed} failed, {skipped} skipped{lost} {names}".strip())
+            f"{program}: {passed} passed, {len(names)} failed, {skipped} skipped{lost} {', '.join(names)}".strip())
 
 
 def tests(section):
