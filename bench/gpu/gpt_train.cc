@@ -51,9 +51,11 @@ std::vector<int32_t> corpus(const Options& options) {
 }
 
 Status prepare(const Options& options, const GptModel& model) {
-  std::vector<float> weights(model.parameters());
-  model.initialise(options.training.seed, weights.data());
-  RETURN_IF_ERROR(write_tensors(options.weights, model, weights));
+  if (!options.weights.empty()) {
+    std::vector<float> weights(model.parameters());
+    model.initialise(options.training.seed, weights.data());
+    RETURN_IF_ERROR(write_tensors(options.weights, model, weights));
+  }
   const auto tokens = corpus(options);
   const Permutation order(options.steps * options.batch, options.training.seed, 0);
   std::vector<int32_t> batches;

@@ -26,7 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 SECTIONS = [
     ("tests", ["tests", "ranks"], (10, 100), (10, 30)),
     ("ceilings", ["copy", "product"], (10, 40), (8, 20)),
-    ("gpt", ["losses", "gradients", "124M B=64", "mfu 124M", "peak memory", "determinism"], (40, 130), (30, 55)),
+    ("gpt", ["losses", "gradients", "124M B=64", "mfu 124M", "peak memory", "determinism"], (40, 130), (30, 60)),
     ("attention", ["attention forward", "attention backward"], (15, 40), (10, 20)),
     ("memory_bound", ["memory-bound"], (10, 30), (8, 15)),
     ("small_batch", ["124M B=4", "host"], (25, 70), (20, 35)),
@@ -49,7 +49,8 @@ def parse():
     parser.add_argument("--only", default="", metavar="NAMES", help="sections, with commas between: "
                         + ", ".join(name for name, *_ in SECTIONS))
     parser.add_argument("--seconds", type=int, help="that all may take; default: 470, with --quick 115")
-    parser.add_argument("--binaries", type=pathlib.Path, help="default: build/cuda/gpu-bench, or its .tar.gz; with --rehearse build/cpu/bin")
+    parser.add_argument("--binaries", type=pathlib.Path, help="default: build/cuda/gpu-bench, or its .tar.gz; with "
+                        "--rehearse build/cpu/bin")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "bench/results", help="default: bench/results")
     parser.add_argument("--python", help="an interpreter with PyTorch; default: this one; with --rehearse .deps/torch's; 'none'")
     options = parser.parse_args()
@@ -199,8 +200,10 @@ def describe(session):
     options = session.options
     gpu = output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version,clocks.max.sm", "--format=csv,noheader")
     commit = output_of("git", "-C", ROOT, "rev-parse", "--short=12", "HEAD")
-    torch = output_of(options.python, "-c", "import torch; print(torch.__version__, torch.backends.cudnn.version())") \
-        if options.python != "none" else "not installed"
+    # Without importing it, which takes long.
+    script = ("import importlib.metadata as m\nfor n in 'torch', 'triton', 'nvidia-cublas', 'nvidia-cudnn-cu13', 'nvidia-nccl-cu13':\n"
+              "    try: print(n, m.version(n), end='; ')\n    except m.PackageNotFoundError: pass\n")
+    torch = output_of(options.python, "-c", script) if options.python != "none" else "not installed"
     return [f"# {'A rehearsal without a GPU: no figure here means anything' if options.rehearse else 'Training on one GPU beside PyTorch'}",
             "", f"    bench/gpu/run {' '.join(sys.argv[1:])}", "",
             f"- date: {datetime.datetime.now():%Y-%m-%d %H:%M}, commit: {commit or 'unknown (no Git here)'}",
@@ -235,7 +238,9 @@ def main():
                 run_section(session, name, measured, 600 if options.rehearse else min(limit, session.left()))
                 session.write(description)
                 if name == "tests" or wanted:
-                    warm_up.finish(600 if options.rehearse else min(40 if options.quick else 60, session.left() / 4))
+                    # The sections that follow begin with what has been compiled until then.
+                    until = 60 if options.quick else 120
+                    warm_up.finish(max(0, until - (time.monotonic() - session.began)))
         finally:
             warm_up.finish(0)
         print(session.write(description), flush=True)

@@ -224,15 +224,13 @@ LOSS_TOLERANCE = 1e-2
 
 
 def prepared(section, size, batch=None, steps=16):
-    """The configuration, and flags that name weights, tokens and batches, which are written first."""
+    """The configuration, and flags that name weights and batches, which are written first; all batches of a size share weights."""
     config = shapes.gpt(section.options, size, batch)
-    folder = section.work / f"{size}-{config['batch']}"
-    weights, batches = folder / "weights", folder / "batches"
-    if not folder.exists():
-        folder.mkdir()
+    weights, batches = section.work / f"{size}.weights", section.work / f"{size}-{config['batch']}.batches"
+    if not batches.exists():
         section.program("gpt_train_gpu")
-        subprocess.run([str(part) for part in shapes.gpt_train(section.options, config, "--prepare", "--steps", steps, "--weights", weights,
-                                                               "--batches", batches)], check=True)
+        command = shapes.gpt_train(section.options, config, "--prepare", "--steps", steps, "--batches", batches)
+        subprocess.run([str(part) for part in [*command, *([] if weights.exists() else ["--weights", weights])]], check=True)
     return config, ["--weights", weights, "--batches", batches]
 
 
@@ -275,11 +273,10 @@ def compare_gradients(section, config, files):
 
 
 def fastest(section, config, files, ways):
-    """Each way of PyTorch's alone, a few steps; (name, flags for torch_gpt) of the fastest, and the Trainee of the first with its
-    losses."""
-    seconds, first = {}, None
+    """Each way of PyTorch's, a few steps alone: the first, whose losses are wanted, and the fastest, which is left running."""
+    first = best = None
     for name, compiled, more in ways:
-        if shapes.is_optional(name) and not section.warmed(name):
+        if first and not section.options.rehearse and not section.warmed(name):
             section.row(f"PyTorch's trial: {name}", "left out", note="it had not compiled in time")
             continue
 
@@ -288,22 +285,22 @@ def fastest(section, config, files, ways):
             try:
                 for steps in (5, 5):
                     trainee.steps(steps)
-            finally:
+            except BaseException:
                 close([trainee])
+                raise
             return trainee
 
         trainee = section.raised(f"PyTorch's trial: {name}", trial)
         if trainee is None:
             continue
+        result, seconds = trainee.results[-1], trainee.seconds()
+        section.row(f"PyTorch's trial: {name}", f"{shapes.tokens(config) / seconds:.0f} tokens/s",
+                    theirs=f"{1e3 * seconds:.4g} ms, {result.get('peak_mib', 0)} MiB")
         first = first or trainee
-        seconds[name] = trainee.seconds()
-        result = trainee.results[-1]
-        section.row(f"PyTorch's trial: {name}", f"{shapes.tokens(config) / seconds[name]:.0f} tokens/s",
-                    theirs=f"{1e3 * seconds[name]:.4g} ms, {result.get('peak_mib', 0)} MiB")
-    if not seconds:
-        return None, None
-    best = min(seconds, key=seconds.get)
-    return next(way for way in ways if way[0] == best), first
+        slower = trainee if best and best.seconds() <= seconds else best
+        best = trainee if slower is best else best
+        close([slower] if slower else [])
+    return first, best
 
 
 def gpt(section):
@@ -313,17 +310,16 @@ def gpt(section):
     trainees = [ours]
     try:
         ours.steps(10)
-        best, first = fastest(section, config, files, shapes.torch_ways(section.options)) if section.has_torch else (None, None)
+        first, best = fastest(section, config, files, shapes.torch_ways(section.options)) if section.has_torch else (None, None)
         if first:
+            trainees.append(best)
             section.row("losses", apart(ours, first, 10), ours=f"{ours.losses()[0]:.5f} to {ours.losses()[9]:.5f}",
                         theirs=f"{first.losses()[0]:.5f} to {first.losses()[9]:.5f} ({first.name})")
             # Without it no rate is worth printing.
             if not apart(ours, first, 10) <= LOSS_TOLERANCE:
-                raise RuntimeError(f"the losses are {apart(ours, first, 10):.1e} apart: no rate is worth printing")
-        if best:
-            trainees.append(section.torch(best[0], shapes.torch_gpt(section.options, config, best[1], *files, *best[2])))
-            trainees[1].steps(3)
-        ours.results.clear()
+                raise RuntimeError("the losses are too far apart: no rate is worth printing")
+        for trainee in trainees:
+            trainee.results.clear()
         in_turns(trainees, section.rounds, 2 if section.options.rehearse else 4)
         product = ceilings_of(section)["product"]
         own = tokens_per_second(config, ours)
@@ -332,7 +328,7 @@ def gpt(section):
         if best:
             theirs = trainees[1]
             section.row("124M B=64", own / tokens_per_second(config, theirs), ours=speed(config, ours), theirs=speed(config, theirs),
-                        note=f"PyTorch: {best[0]}")
+                        note=f"PyTorch: {best.name}")
             if "peak_mib" in theirs.results[-1]:
                 section.row("peak memory", ours.peak_mib() / theirs.peak_mib(), ours=f"{ours.peak_mib()} MiB",
                             theirs=f"{theirs.peak_mib()} MiB allocated, {theirs.results[-1]['reserved_mib']} reserved")
@@ -398,7 +394,7 @@ def large(section, size):
 
 
 def fp8(section):
-    config = shapes.gpt(section.options, "1558M")
+    config = shapes.gpt(section.options, "1558M", 8)  # both beside each other
     trainees = []
     try:
         for more in ([], ["--float8"]):

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -80,22 +79,17 @@ def torch_recommender(options, part, folder):
             *device(options), *([] if options.rehearse else ["--compile"])]
 
 
-# How PyTorch is tried at B=64: (name, --compile, more flags). The first is the one whose losses are compared.
+# How PyTorch is tried at B=64: (name, --compile, more flags). The first is the one whose losses are compared; the others are only
+# tried when their compilation ended beside the tests.
 def torch_ways(options):
     ways = [("compiled, autocast", "default", []), ("compiled, bf16 weights", "default", ["--precision", "pure"])]
     if not options.quick and not options.rehearse:
-        ways += [("compiled, autocast, cuDNN attention", "default", ["--attention", "cudnn"]),
-                 ("max-autotune, autocast", "max-autotune-no-cudagraphs", [])]
+        ways.append(("max-autotune, autocast", "max-autotune-no-cudagraphs", []))
     return ways
 
 
 def small_batch_ways(options):
     return [("torch.compile", "default", [])] + ([] if options.quick else [("reduce-overhead", "reduce-overhead", [])])
-
-
-def is_optional(way):
-    """Only tried when its compilation ended beside the tests."""
-    return re.search("max-autotune|cuDNN", way) is not None
 
 
 def warm_ups(options):

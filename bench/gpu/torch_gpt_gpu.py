@@ -1,5 +1,5 @@
-"""GPT training in PyTorch on a GPU (bench/gpt_modules.py), as its users write it: torch.compile, scaled_dot_product_attention,
-fused AdamW, bfloat16 by autocast over float weights or with weights and moments in bfloat16. The vocabulary is filled up to a
+"""GPT training in PyTorch on a GPU (bench/gpt_modules.py), as its users write it: torch.compile, scaled_dot_product_attention
+with the faster of its flash and cuDNN backends, fused AdamW, bfloat16 by autocast over float weights or with weights and moments in bfloat16. The vocabulary is filled up to a
 multiple of 128, which makes PyTorch's products faster. Batches lie on the device before they are needed, and losses are read
 when all steps are done. bench/gpu/main.py asks for a number of steps a line."""
 
@@ -12,7 +12,7 @@ import numpy
 import torch
 from torch.nn import functional
 
-from torch_turns import serve_steps
+from torch_turns import Marks, serve_steps
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 from gpt_modules import Gpt, load_weights, parameter_groups  # noqa: E402
@@ -28,11 +28,31 @@ class GpuGpt(Gpt):
         return functional.cross_entropy(logits[:, :self.vocabulary].float(), targets.reshape(-1))
 
 
-def choose_attention(backend):
+def enable_attention(backend):
     torch.backends.cuda.enable_flash_sdp(backend == "flash")
     torch.backends.cuda.enable_cudnn_sdp(backend == "cudnn")
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_math_sdp(False)
+
+
+def choose_attention(config, device):
+    """Leaves that backend enabled which is faster for this shape, forward and backward."""
+    shape = config["batch"], config["heads"], config["length"], config["width"] // config["heads"]
+    q, k, v, gradient = (torch.randn(shape, dtype=torch.bfloat16, device=device, requires_grad=True) for _ in range(4))
+    seconds = {}
+    for backend in ("flash", "cudnn"):
+        enable_attention(backend)
+        try:
+            marks = Marks(device)
+            for _ in range(6):
+                torch.autograd.grad(functional.scaled_dot_product_attention(q, k, v, is_causal=True), (q, k, v), gradient)
+                marks.mark()
+            seconds[backend] = min(marks.seconds())
+        except RuntimeError as error:
+            print(f"{backend} attention: {error}", file=sys.stderr)
+    fastest = min(seconds, key=seconds.get, default="flash")
+    print(f"attention: {fastest} of {seconds}", file=sys.stderr)
+    enable_attention(fastest)
 
 
 def initialise(model):
@@ -58,7 +78,7 @@ class Training:
         config = json.loads(options.config)
         self.device = torch.device(options.device)
         if self.device.type == "cuda":
-            choose_attention(options.attention)
+            choose_attention(config, self.device)
             torch.set_float32_matmul_precision("high")
         with self.device:
             model = GpuGpt(config)
@@ -103,7 +123,6 @@ def main():
     parser.add_argument("--precision", default="autocast", choices=["autocast", "pure", "float"])
     parser.add_argument("--compile", default="default", choices=["no", "default", "blocks", "max-autotune-no-cudagraphs",
                                                                  "max-autotune", "reduce-overhead"])
-    parser.add_argument("--attention", default="flash", choices=["flash", "cudnn"])
     training = Training(parser.parse_args())
     serve_steps(training.device, training.step)
 
