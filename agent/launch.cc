@@ -10,9 +10,10 @@ namespace freshet::agent {
 namespace {
 
 // A scheduler's variables make mpirun choose that scheduler's launcher, those of an outer mpirun make it think that it
-// is a rank, and ours would be another gang's. What arms crash points is for ranks, too.
+// is a rank, and ours would be another gang's. What arms crash points is for ranks, too, and the table of products is
+// the node's.
 bool is_removed(std::string_view name) {
-  if (name.starts_with("FRESHET_CRASH_")) return false;
+  if (name.starts_with("FRESHET_CRASH_") || name == "FRESHET_PRODUCTS") return false;
   for (std::string_view prefix : {"SLURM_", "PMI_", "OMPI_", "PMIX_", "ORTE_", "PRTE_", "FRESHET_"}) {
     if (name.starts_with(prefix)) return true;
   }

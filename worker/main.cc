@@ -35,7 +35,7 @@ constexpr const char* kUsage =
     "Several ranks: start it under mpirun with as many ranks as the attempt says.\n"
 #if defined(FRESHET_CUDA)
     "A gpt that computes in BFLOAT16 is trained on the machine's GPUs, one a rank; CUDA_VISIBLE_DEVICES= leaves it on\n"
-    "the CPU.\n"
+    "the CPU. FRESHET_PRODUCTS=FILE: its matrix products go by the table that freshet-tune wrote.\n"
 #endif
     ;
 

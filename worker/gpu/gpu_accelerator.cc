@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/products.h"
@@ -52,7 +53,8 @@ std::string reason_against(const GptModel& model, const GptDeviceShape& shape, c
 
 }  // namespace
 
-Result<std::unique_ptr<GpuAccelerator>> GpuAccelerator::create(int local_rank, int local_ranks, Connect connect) {
+Result<std::unique_ptr<GpuAccelerator>> GpuAccelerator::create(int local_rank, int local_ranks, Connect connect,
+                                                               std::filesystem::path products) {
   const int devices = cuda::device_count();
   if (devices == 0) return std::unique_ptr<GpuAccelerator>();
   const bool is_shared = local_ranks > devices;
@@ -60,14 +62,35 @@ Result<std::unique_ptr<GpuAccelerator>> GpuAccelerator::create(int local_rank, i
                    use_local_device(local_rank, local_ranks, is_shared ? DeviceSharing::kAny : DeviceSharing::kNone));
   ASSIGN_OR_RETURN(auto properties, cuda::device_properties());
   return std::unique_ptr<GpuAccelerator>(
-      new GpuAccelerator(device, std::move(properties.name), is_shared, std::move(connect)));
+      new GpuAccelerator(device, std::move(properties.name), is_shared, std::move(connect), std::move(products)));
 }
 
 v1::NumericsFingerprint GpuAccelerator::numerics() const {
   v1::NumericsFingerprint numerics = platform_fingerprint();
   numerics.set_device(device_name_);
-  numerics.add_libraries(cuda::Products::library() + ", its first proposals");
+  numerics.add_libraries(cuda::Products::library() +
+                         (products_digest_.empty() ? ", its first proposals" : ", products " + products_digest_));
   return numerics;
+}
+
+Result<cuda::ProductTable> GpuAccelerator::share_products(Communicator* comm) {
+  std::string text;
+  Status status;
+  if (comm->rank() == 0 && !products_.empty()) {
+    auto read = read_file(products_);
+    status = read.status();
+    if (read.is_ok()) text = *std::move(read);
+  }
+  RETURN_IF_ERROR(comm->agree(status));
+  uint64_t size = text.size();
+  RETURN_IF_ERROR(comm->broadcast(bytes_of(std::span(&size, 1))));
+  text.resize(size);
+  RETURN_IF_ERROR(comm->broadcast(bytes_of(std::span(text))));
+  products_digest_.clear();
+  if (text.empty()) return cuda::ProductTable{};
+  ASSIGN_OR_RETURN(auto table, cuda::ProductTable::of_text(text).with_context(products_.string()));
+  products_digest_ = table.digest();
+  return table;
 }
 
 Result<DeviceCommunicator*> GpuAccelerator::devices_of(Communicator* comm) {
@@ -92,9 +115,11 @@ Result<std::unique_ptr<StepEngine>> GpuAccelerator::gpt_engine(const GptModel& m
     return std::unique_ptr<StepEngine>();
   }
   RETURN_IF_ERROR(cuda::use_device(device_));
+  ASSIGN_OR_RETURN(const cuda::ProductTable products, share_products(comm));
   ASSIGN_OR_RETURN(DeviceCommunicator * devices, devices_of(comm));
   auto make = [&]() -> Result<std::unique_ptr<StepEngine>> {
-    ASSIGN_OR_RETURN(auto objective, GptDeviceObjective::create(model, tokens, shape, options.seed, on_device));
+    ASSIGN_OR_RETURN(auto objective,
+                     GptDeviceObjective::create(model, tokens, shape, options.seed, on_device, products));
     ASSIGN_OR_RETURN(auto step, DeviceStep::create(objective.get(), options, {comm, devices}, parameters,
                                                    devices->is_asynchronous()));
     return std::unique_ptr<StepEngine>(std::make_unique<OwnedStep>(std::move(objective), std::move(step)));

@@ -2,9 +2,11 @@
 // where ranks share GPUs, through the host.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 
+#include "kernels/cuda/products.h"
 #include "worker/gpu/device_communicator.h"
 #include "worker/task/accelerator.h"
 
@@ -16,8 +18,10 @@ class GpuAccelerator final : public Accelerator {
   using Connect = std::function<Result<DeviceCommunicator*>(Communicator* comm)>;
 
   // Takes the GPU of the rank `local_rank` among `local_ranks` on this machine. Null where the machine has none.
-  // `connect` is used when no rank of the machine shares its GPU.
-  static Result<std::unique_ptr<GpuAccelerator>> create(int local_rank, int local_ranks, Connect connect);
+  // `connect` is used when no rank of the machine shares its GPU. `products`: the file of the table that freshet-tune
+  // wrote, of which rank 0's goes to all; empty: the library's first proposals are taken.
+  static Result<std::unique_ptr<GpuAccelerator>> create(int local_rank, int local_ranks, Connect connect,
+                                                        std::filesystem::path products);
 
   v1::NumericsFingerprint numerics() const override;
   Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
@@ -25,8 +29,13 @@ class GpuAccelerator final : public Accelerator {
                                                  std::span<const float> parameters) override;
 
  private:
-  GpuAccelerator(int device, std::string device_name, bool is_shared, Connect connect)
-      : device_(device), device_name_(std::move(device_name)), is_shared_(is_shared), connect_(std::move(connect)) {}
+  GpuAccelerator(int device, std::string device_name, bool is_shared, Connect connect, std::filesystem::path products)
+      : device_(device),
+        device_name_(std::move(device_name)),
+        is_shared_(is_shared),
+        connect_(std::move(connect)),
+        products_(std::move(products)) {}
+  Result<cuda::ProductTable> share_products(Communicator* comm);
   // Owned by this object, or by whoever connects.
   Result<DeviceCommunicator*> devices_of(Communicator* comm);
 
@@ -34,6 +43,8 @@ class GpuAccelerator final : public Accelerator {
   const std::string device_name_;
   const bool is_shared_;
   const Connect connect_;
+  const std::filesystem::path products_;
+  std::string products_digest_;  // of the newest engine's table; empty: none
   std::unique_ptr<DeviceCommunicator> own_;
 };
 

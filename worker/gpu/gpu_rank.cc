@@ -1,5 +1,7 @@
 #include "worker/gpu/gpu_rank.h"
 
+#include <cstdlib>
+
 #include "worker/gpu/linked_nccl.h"
 
 namespace freshet::worker {
@@ -12,7 +14,9 @@ Result<std::unique_ptr<GpuRank>> GpuRank::create(int local_rank, int local_ranks
     ASSIGN_OR_RETURN(NcclCommunicator * joined, gang->join(comm));
     return joined;
   };
-  ASSIGN_OR_RETURN(made->accelerator_, GpuAccelerator::create(local_rank, local_ranks, std::move(connect)));
+  const char* products = std::getenv("FRESHET_PRODUCTS");
+  ASSIGN_OR_RETURN(made->accelerator_, GpuAccelerator::create(local_rank, local_ranks, std::move(connect),
+                                                              products == nullptr ? "" : products));
   return made;
 }
 

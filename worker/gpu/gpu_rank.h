@@ -13,6 +13,7 @@ namespace freshet::worker {
 
 class GpuRank {
  public:
+  // FRESHET_PRODUCTS in the environment names the table of products (freshet-tune).
   static Result<std::unique_ptr<GpuRank>> create(int local_rank, int local_ranks);
 
   // Null where the machine has no GPU.

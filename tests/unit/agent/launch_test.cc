@@ -24,6 +24,7 @@ LaunchConfig config() {
                         "PMIX_NAMESPACE=x",
                         "FRESHET_GANG=other",
                         "FRESHET_CRASH_AT=a.b.c",
+                        "FRESHET_PRODUCTS=/etc/products",
                         "TMPDIR=/tmp",
                         "EQUALS=a=b",
                         "MLFLOW_TRACKING_URI=inherited"};
@@ -41,9 +42,10 @@ TEST(LaunchTest, OneRankIsTheWorkerItself) {
   Command command = build_launch(attempt(1), config());
   EXPECT_EQ(command.argv, (std::vector<std::string>{"/opt/freshet/bin/freshet-worker", "--supervisor",
                                                     "/data/agent/gangs/g1/supervisor.sock"}));
-  EXPECT_EQ(command.environment, (std::vector<std::string>{"EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_GANG=g1",
-                                                           "HOME=/root", "MLFLOW_TRACKING_URI=inherited",
-                                                           "PATH=/usr/bin:/bin", "TMPDIR=/data/agent/gangs/g1/tmp"}));
+  EXPECT_EQ(command.environment,
+            (std::vector<std::string>{"EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_GANG=g1",
+                                      "FRESHET_PRODUCTS=/etc/products", "HOME=/root", "MLFLOW_TRACKING_URI=inherited",
+                                      "PATH=/usr/bin:/bin", "TMPDIR=/data/agent/gangs/g1/tmp"}));
   EXPECT_EQ(command.working_directory, "/data/agent/gangs/g1");
 }
 
@@ -62,10 +64,10 @@ TEST(LaunchTest, SeveralRanksRunUnderMpirunOnThisNodeAlone) {
                 "/opt/freshet/bin/freshet-worker", "--supervisor", "/data/agent/gangs/g1/supervisor.sock"}));
   // clang-format on
   EXPECT_EQ(command.environment,
-            (std::vector<std::string>{"EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_GANG=g1", "HOME=/root",
-                                      "MLFLOW_TRACKING_URI=inherited", "OMPI_ALLOW_RUN_AS_ROOT=1",
-                                      "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PATH=/usr/bin:/bin", "PMIX_MCA_gds=hash",
-                                      "TMPDIR=/data/agent/gangs/g1/tmp"}));
+            (std::vector<std::string>{"EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_GANG=g1",
+                                      "FRESHET_PRODUCTS=/etc/products", "HOME=/root", "MLFLOW_TRACKING_URI=inherited",
+                                      "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+                                      "PATH=/usr/bin:/bin", "PMIX_MCA_gds=hash", "TMPDIR=/data/agent/gangs/g1/tmp"}));
 }
 
 TEST(LaunchTest, ACommandIsTheUsersOwnWithItsEnvironment) {
@@ -89,8 +91,8 @@ TEST(LaunchTest, ACommandIsTheUsersOwnWithItsEnvironment) {
                 "DEPTH=3", "EQUALS=a=b", "FRESHET_CRASH_AT=a.b.c", "FRESHET_DATASET=/data/agent/gangs/g1/dataset.json",
                 "FRESHET_EPOCH=1", "FRESHET_GANG=g1", "FRESHET_INPUTS=/cache/a:/cache/b",
                 "FRESHET_METRIC_RING=/data/agent/gangs/g1/metrics.ring", "FRESHET_OUTPUT_DIR=/data/agent/gangs/g1/work",
-                "FRESHET_RUN_ID=0123456789abcdef0123456789abcdef", "FRESHET_SEED=7", "FRESHET_STEP=train",
-                "FRESHET_SUPERVISOR=/data/agent/gangs/g1/supervisor.sock", "HOME=/root",
+                "FRESHET_PRODUCTS=/etc/products", "FRESHET_RUN_ID=0123456789abcdef0123456789abcdef", "FRESHET_SEED=7",
+                "FRESHET_STEP=train", "FRESHET_SUPERVISOR=/data/agent/gangs/g1/supervisor.sock", "HOME=/root",
                 "MLFLOW_TRACKING_URI=http://127.0.0.1:7070", "OMP_NUM_THREADS=1", "PATH=/usr/bin:/bin",
                 "TMPDIR=/data/agent/gangs/g1/tmp"}));
 }

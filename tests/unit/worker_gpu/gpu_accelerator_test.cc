@@ -10,7 +10,9 @@
 #include "proto/json.h"
 #include "proto/replay.pb.h"
 #include "tests/unit/worker/temp_dir.h"
+#include "worker/checkpoint/gpt_artifact.h"
 #include "worker/checkpoint/manifest.h"
+#include "worker/gpu/gpt_device_products.h"
 #include "worker/report/reporter.h"
 #include "worker/task/task.h"
 
@@ -20,9 +22,7 @@ namespace {
 class GpuAcceleratorTest : public testing::Test {
  protected:
   GpuAcceleratorTest() {
-    auto made = GpuAccelerator::create(0, 1, nullptr);
-    CHECK(made.is_ok() && *made != nullptr);
-    gpu_ = *std::move(made);
+    gpu_ = gpu_with_products({});
     std::string text;
     for (int i = 0; i < 140; ++i) text += "abcd"[i % 4];
     std::filesystem::create_directories(directory_.path() / "data");
@@ -34,6 +34,12 @@ class GpuAcceleratorTest : public testing::Test {
     entry->set_size(digest->size);
     entry->set_sha256(digest->sha256);
     data_.set_source_uri("file://" + (directory_.path() / "data").string());
+  }
+
+  static std::unique_ptr<GpuAccelerator> gpu_with_products(const std::filesystem::path& table) {
+    auto made = GpuAccelerator::create(0, 1, nullptr, table);
+    CHECK(made.is_ok() && *made != nullptr);
+    return *std::move(made);
   }
 
   v1::AttemptSpec attempt(const std::string& name, v1::GptModel::Compute compute) {
@@ -104,6 +110,28 @@ TEST_F(GpuAcceleratorTest, TrainsAGptAndReplaysIt) {
 
   const auto on_cpu = replay("on-cpu", wanted, made, nullptr);
   EXPECT_FALSE(on_cpu.is_same_numerics()) << "another device is other numerics";
+}
+
+TEST_F(GpuAcceleratorTest, TheTableOfProductsIsPartOfTheNumerics) {
+  const auto wanted = attempt("tuned", v1::GptModel::BFLOAT16);
+  const auto model = make_gpt(wanted.train().step().gpt(), GptTokenizer(std::nullopt).get().vocabulary_size()).value();
+  const auto plan = plan_gpt_device(model.config(), {2, 16}, {}).value();
+  cuda::ProductTable table;
+  table.device = gpu_->numerics().device();
+  table.library = cuda::Products::library();
+  for (const auto& shape : gpt_device_products(model.config(), plan)) table.add({{shape, "first", 1}});
+  std::ofstream(directory_.path() / "table") << table.to_text();
+  const auto made = train(wanted, gpu_with_products(directory_.path() / "table").get());
+  EXPECT_NE(made.numerics().libraries(made.numerics().libraries_size() - 1).find(table.digest()), std::string::npos);
+  EXPECT_FALSE(replay("untuned", wanted, made, gpu_.get()).is_same_numerics());
+}
+
+TEST_F(GpuAcceleratorTest, ATableThatIsNotThereIsAnError) {
+  const auto wanted = attempt("missing", v1::GptModel::BFLOAT16);
+  SingleCommunicator comm;
+  SilentReporter reporter;
+  const auto gpu = gpu_with_products(directory_.path() / "nowhere");
+  EXPECT_EQ(run_train({wanted, comm, reporter, 1, gpu.get()}).code(), Code::kNotFound);
 }
 
 TEST_F(GpuAcceleratorTest, LeavesFloat32ToTheCpu) {

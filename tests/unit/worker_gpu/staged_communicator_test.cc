@@ -121,6 +121,7 @@ TEST_P(StagedGang, OneExchangeLeavesTheNextItsRoom) {
 INSTANTIATE_TEST_SUITE_P(Ranks, StagedGang, testing::Values(1, 2, 3, 4, 8));
 
 TEST(StagedGangErrors, AnErrorNamesTheOperation) {
+  if (cuda::device_count() == 0) GTEST_SKIP() << "there is no CUDA device";
   const Status status = run_thread_gang(2, [](Communicator& comm) -> Status {
     if (comm.rank() == 1) return Status::ok();
     StagedDeviceCommunicator staged(&comm);
@@ -132,6 +133,7 @@ TEST(StagedGangErrors, AnErrorNamesTheOperation) {
 }
 
 TEST(SingleDevice, GathersItsOwn) {
+  if (cuda::device_count() == 0) GTEST_SKIP() << "there is no CUDA device";
   SingleDeviceCommunicator single;
   auto stream = Stream::create();
   ASSERT_TRUE(stream.is_ok());
