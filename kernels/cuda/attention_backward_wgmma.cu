@@ -48,8 +48,9 @@ __device__ __forceinline__ void start_tile(Sums& scores, Sums& products, const B
 }
 
 // sums += a tile, as a group.
-__device__ __forceinline__ void start_product(Sums& sums, const Fragments& a, const Tile& tile) {
+__device__ __forceinline__ void start_product(Sums& sums, Fragments& a, const Tile& tile) {
   fence_registers(flat(sums));
+  fence_registers(a);
   wgmma_fence();
   start_sum<kSize, kTile>(sums, a, tile);
   wgmma_commit();
@@ -258,7 +259,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     fence_registers(flat(dq));
     shared.ring.release(tile);
   }
-  for (int tile = own_tiles; tile < tiles; ++tile) shared.ring.release(tile);
+  for (int tile = own_tiles; tile < tiles; ++tile) shared.ring.pass(tile);
 
   store_own(dq, arguments.scale, shared.rows[0], warp_row,
             arguments.dq + (static_cast<size_t>(sequence) * static_cast<size_t>(length) + first) * arguments.stride +

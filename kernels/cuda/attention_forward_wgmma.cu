@@ -103,6 +103,7 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
 
     shared.values.wait(i);
     fence_registers(flat(out));
+    fence_registers(p);
     wgmma_fence();
     start_sum<kSize, kTile>(out, p, shared.v[stage]);
     wgmma_commit();

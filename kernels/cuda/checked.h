@@ -11,6 +11,7 @@ namespace freshet::cuda {
 
 inline Status checked(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return Status::ok();
+  (void)cudaGetLastError();  // else the next launch takes it for its own
   return internal(std::string(call) + " failed: " + cudaGetErrorString(error));
 }
 

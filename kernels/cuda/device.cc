@@ -133,18 +133,22 @@ Status Stream::wait(const Event& event) {
 }
 
 Status copy_to_device(void* to, const void* from, size_t bytes, CudaStream stream) {
+  if (bytes == 0) return Status::ok();
   return checked(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync to the device");
 }
 
 Status copy_to_host(void* to, const void* from, size_t bytes, CudaStream stream) {
+  if (bytes == 0) return Status::ok();
   return checked(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "cudaMemcpyAsync to the host");
 }
 
 Status copy_on_device(void* to, const void* from, size_t bytes, CudaStream stream) {
+  if (bytes == 0) return Status::ok();
   return checked(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "cudaMemcpyAsync on the device");
 }
 
 Status fill_bytes(void* to, uint8_t value, size_t bytes, CudaStream stream) {
+  if (bytes == 0) return Status::ok();
   return checked(cudaMemsetAsync(to, value, bytes, stream), "cudaMemsetAsync");
 }
 

@@ -138,7 +138,7 @@ class Stream {
 };
 
 // Queued on the stream. The host's side should be pinned: else the call may wait. The host's memory is read or written
-// when the stream comes to it, so it must stay, and stay as it is, until then.
+// when the stream comes to it, so it must stay, and stay as it is, until then. Nothing is queued for no bytes.
 Status copy_to_device(void* to, const void* from, size_t bytes, CudaStream stream);
 Status copy_to_host(void* to, const void* from, size_t bytes, CudaStream stream);
 Status copy_on_device(void* to, const void* from, size_t bytes, CudaStream stream);

@@ -41,6 +41,7 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return Status::ok();
 #if defined(__CUDACC__)
   auto failed = [name](cudaError_t error) {
+    (void)cudaGetLastError();  // else the next launch takes it for its own
     return internal(std::string("launching ") + name + " failed: " + cudaGetErrorString(error));
   };
   if (shape.shared_bytes > 48 * 1024) {

@@ -78,8 +78,14 @@ class Tuner {
     Operands operands;
     RETURN_IF_ERROR(fill(shape, &operands));
     ASSIGN_OR_RETURN(const auto proposals, product_proposals(shape, operands.of));
-    // What the library proposes first is taken to be right.
-    RETURN_IF_ERROR(run_once(shape, operands, proposals.front()));
+    // What the library proposes first, of what runs, is taken to be right.
+    Status ran;
+    for (const std::string& algorithm : proposals) {
+      ran = run_once(shape, operands, algorithm);
+      if (ran.is_ok()) break;
+      warn(shape, algorithm, ran.message());
+    }
+    RETURN_IF_ERROR(ran);
     ASSIGN_OR_RETURN(const auto right, DeviceMemory::allocate(operands.c_bytes));
     RETURN_IF_ERROR(copy_on_device(right.data(), operands.of.c, operands.c_bytes, stream_.get()));
     std::vector<ProductTable::Entry> timed;

@@ -12,7 +12,7 @@
 namespace freshet::cuda {
 
 // The driver's CUtensorMap, or that of the emulation.
-struct alignas(64) TensorMap {
+struct alignas(128) TensorMap {
   std::byte opaque[128];
 };
 

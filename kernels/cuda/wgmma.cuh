@@ -1,8 +1,8 @@
 // Matrix products of a warpgroup on compute capability 9.0a: PTX ISA, "wgmma.mma_async". All 128 threads of four
-// neighbouring warps, the first of which has a number that is a multiple of 4, issue them together: a fence, products, a
-// commit, a wait, and fence_registers() in front of and behind all that.
-// D[64][n] (+)= A[64][k] * B[k][n] over 32 bytes of k: 16 of bfloat16, 32 of e4m3. Sums are float. Thread t of the
-// warpgroup holds, of rows r = t / 32 * 16 + t % 32 / 4 and r + 8 and columns c = 8 * j + t % 4 * 2 and c + 1:
+// neighbouring warps, the first of which has a number that is a multiple of 4, issue them together: a fence, products,
+// a commit, a wait, and fence_registers() in front of and behind all that. D[64][n] (+)= A[64][k] * B[k][n] over 32
+// bytes of k: 16 of bfloat16, 32 of e4m3. Sums are float. Thread t of the warpgroup holds, of rows r = t / 32 * 16 + t
+// % 32 / 4 and r + 8 and columns c = 8 * j + t % 4 * 2 and c + 1:
 //   sums[4 * j] = D[r][c], sums[4 * j + 1] = D[r][c + 1], sums[4 * j + 2] = D[r + 8][c], sums[4 * j + 3] = D[r + 8][c +
 //   1].
 // Operands in shared memory lie as the copy engine's swizzled tiles do (tensor_map.h): blocks of rows of 128 bytes, on
@@ -82,6 +82,17 @@ __device__ __forceinline__ void fence_registers(float (&sums)[count]) {
 #endif
 }
 
+// The same for operands in registers, which are written in front of the fence, too.
+template <int steps>
+__device__ __forceinline__ void fence_registers(unsigned (&a)[steps][4]) {
+#if FRESHET_HAS_WGMMA
+#pragma unroll
+  for (int i = 0; i < 4 * steps; ++i) asm volatile("" : "+r"(a[i / 4][i % 4])::"memory");
+#else
+  (void)a;
+#endif
+}
+
 #if FRESHET_HAS_WGMMA
 #define FRESHET_TEN(t) "%" t "0, %" t "1, %" t "2, %" t "3, %" t "4, %" t "5, %" t "6, %" t "7, %" t "8, %" t "9, "
 #define FRESHET_FIRST_30 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " FRESHET_TEN("1") FRESHET_TEN("2")
@@ -90,7 +101,7 @@ __device__ __forceinline__ void fence_registers(float (&sums)[count]) {
 #define FRESHET_FIRST_32 FRESHET_FIRST_30 "%30, %31"
 #define FRESHET_FIRST_64 FRESHET_FIRST_30 FRESHET_TEN("3") FRESHET_TEN("4") FRESHET_TEN("5") "%60, %61, %62, %63"
 #define FRESHET_FIRST_96 FRESHET_FIRST_90 "%90, %91, %92, %93, %94, %95"
-#define FRESHET_FIRST_128                                                                                            \
+#define FRESHET_FIRST_128 \
   FRESHET_FIRST_90 FRESHET_TEN("9") FRESHET_TEN("10") FRESHET_TEN("11") "%120, %121, %122, %123, %124, %125, %126, " \
                                                                         "%127"
 #define FRESHET_SUMS_8(i)                                                                              \

@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(128, 1)
       }
     }
     fence_registers(sums);
+    fence_registers(registers);
     wgmma_fence();
 #pragma unroll
     for (unsigned step = 0; step < 4; ++step) {
