@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <cmath>
 
 #include "base/random.h"
 #include "bench/gpu/kernel_cases.h"
@@ -138,8 +138,10 @@ void Cases::add_activations() {
 void Cases::add_embedding() {
   const size_t rows = sizes_.rows(), width = sizes_.width(), length = sizes_.length, vocabulary = sizes_.vocabulary;
   const auto elements = static_cast<double>(rows * width);
-  // Of the table no more rows are read than there are tokens or words.
-  const auto table_elements = static_cast<double>(std::min(rows, vocabulary) * width);
+  // Of the table only rows that occur are read: how many differ is to be expected of that many uniform draws.
+  const auto v = static_cast<double>(vocabulary);
+  const double different = -v * std::expm1(static_cast<double>(rows) * std::log1p(-1 / v));
+  const double table_elements = different * static_cast<double>(width);
   const std::string text = matrix(rows, width);
   add("embedding_forward", text, 2 * (elements + table_elements + static_cast<double>(length * width)), [=](Arrays* a) {
     const int32_t* const tokens = a->random_below(rows, vocabulary);
