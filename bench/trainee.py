@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import statistics
 import subprocess
 
@@ -20,7 +21,8 @@ class Trainee:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: its messages are above")
-        return json.loads(line)
+        # What C++ prints of a loss that is no number is no JSON.
+        return json.loads(re.sub(r"(?<=[\[ ])-?(nan|inf)(?=[,\]}])", "NaN", line))
 
     def say(self, line):
         self.process.stdin.write(f"{line}\n")

@@ -26,14 +26,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 SECTIONS = [
     ("tests", ["tests", "ranks"], (10, 100), (10, 30)),
     ("ceilings", ["copy", "product"], (10, 40), (8, 20)),
-    ("gpt", ["losses", "gradients", "124M B=64", "mfu 124M", "peak memory", "determinism"], (40, 130), (30, 60)),
+    ("gpt", ["losses", "gradients", "124M B=64", "mfu 124M", "peak memory", "determinism"], (40, 170), (30, 60)),
     ("attention", ["attention forward", "attention backward"], (15, 40), (10, 20)),
     ("memory_bound", ["memory-bound"], (10, 30), (8, 15)),
-    ("small_batch", ["124M B=4", "host"], (25, 70), (20, 35)),
-    ("large_350M", ["mfu 350M"], (15, 45), (15, 30)),
-    ("large_774M", ["mfu 774M"], (20, 50), (20, 30)),
-    ("large_1558M", ["mfu 1558M"], (25, 60), (25, 30)),
-    ("recommender", ["embedding", "dlrm"], (20, 60), (15, 25)),
+    ("small_batch", ["124M B=4", "host"], (25, 110), (20, 35)),
+    ("large_350M", ["mfu 350M"], (15, 70), (15, 30)),
+    ("large_774M", ["mfu 774M"], (20, 80), (20, 30)),
+    ("large_1558M", ["mfu 1558M"], (25, 90), (25, 30)),
+    ("recommender", ["embedding", "dlrm"], (40, 110), (15, 25)),
     ("fp8", ["fp8"], (25, 60), (20, 30)),
     ("snapshot", ["snapshot"], (10, 30), (8, 15)),
     ("sanitizer", ["sanitizer"], (15, 60), (10, 15)),
@@ -112,7 +112,14 @@ class Session:
                                 **more)
 
     def lines(self):
-        return [json.loads(line) for line in self.raw.read_text().splitlines()]
+        """Those that are whole: a process that is ended may leave a part of one."""
+        found = []
+        for line in self.raw.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                print(f"bench/gpu/run: a row was cut off: {line[:100]}", file=sys.stderr)
+        return found
 
     def failures(self):
         return [line for line in self.lines() if line.get("problem") or str(line.get("value")).strip("*").lower() in ("failed", "errors")]
@@ -138,9 +145,9 @@ def end(process):
 class WarmUp:
     """Lets PyTorch compile, beside the tests, what will be timed: its caches then hold it. In lanes, each one after the other."""
 
-    def __init__(self, session):
+    def __init__(self, session, wanted):
         self.session, self.lanes, self.process, self.stopped = session, [], {}, False
-        for lane, commands in enumerate(shapes.warm_ups(session.options) if session.options.python != "none" else []):
+        for lane, commands in enumerate(shapes.warm_ups(session.options) if wanted and session.options.python != "none" else []):
             thread = threading.Thread(target=self.run, args=(lane, commands), daemon=True)
             thread.start()
             self.lanes.append(thread)
@@ -151,12 +158,17 @@ class WarmUp:
                 return
             with open(self.session.log, "a") as log:
                 process = self.process[lane] = self.session.start(command, log, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+                # finish() may have ended the others before this one was known.
+                if self.stopped:
+                    end(process)
+                    return
                 process.communicate("2\n")
             if process.returncode == 0:
                 with open(self.session.work / "warm", "a") as file:
                     file.write(name + "\n")
 
     def finish(self, seconds):
+        """What has not compiled in that time is ended; may be called again."""
         until = time.monotonic() + seconds
         for thread in self.lanes:
             thread.join(max(0, until - time.monotonic()))
@@ -223,13 +235,16 @@ def main():
         print("\n".join(description), flush=True)
         session.reasons = {goal: "not come to yet" for _, measured, *_ in SECTIONS for goal in measured}
         session.reasons["nccl"] = "there is one GPU, and NCCL can't put two ranks on it"
-        warm_up = WarmUp(session)
+        warm_up = WarmUp(session, not wanted or {"gpt", "small_batch"} & set(wanted))
         try:
             for name, measured, full, quick in SECTIONS:
                 least, limit = quick if options.quick else full
                 if wanted and name not in wanted:
                     session.reasons.update((goal, "not asked for") for goal in measured)
                     continue
+                if name != "tests":
+                    # Nothing is timed while something compiles beside it.
+                    warm_up.finish(max(0, (60 if options.quick else 120) - (time.monotonic() - session.began)))
                 if session.left() < least:
                     session.reasons.update((goal, "no time was left") for goal in measured)
                     continue
@@ -237,10 +252,6 @@ def main():
                     session.reasons[goal] = f"the section {name} did not come to it"
                 run_section(session, name, measured, 600 if options.rehearse else min(limit, session.left()))
                 session.write(description)
-                if name == "tests" or wanted:
-                    # The sections that follow begin with what has been compiled until then.
-                    until = 60 if options.quick else 120
-                    warm_up.finish(max(0, until - (time.monotonic() - session.began)))
         finally:
             warm_up.finish(0)
         print(session.write(description), flush=True)

@@ -88,6 +88,10 @@ def torch_ways(options):
     return ways
 
 
+# Tried when none of the ways works: torch.compile needs a C compiler and Python's headers.
+EAGER = ("eager, autocast", "no", [])
+
+
 def small_batch_ways(options):
     return [("torch.compile", "default", [])] + ([] if options.quick else [("reduce-overhead", "reduce-overhead", [])])
 

@@ -53,6 +53,9 @@ def choose_attention(config, device):
     fastest = min(seconds, key=seconds.get, default="flash")
     print(f"attention: {fastest} of {seconds}", file=sys.stderr)
     enable_attention(fastest)
+    # Which backend is enabled is not in the key by which compiled graphs are cached.
+    if hasattr(getattr(torch.compiler, "config", None), "cache_key_tag"):
+        torch.compiler.config.cache_key_tag = fastest
 
 
 def initialise(model):
