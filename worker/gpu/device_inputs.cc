@@ -45,7 +45,7 @@ Result<std::unique_ptr<DeviceInputs>> DeviceInputs::create(const DeviceObjective
 size_t DeviceInputs::offset_of(size_t index) const { return kBorder + index * stride_; }
 
 const std::vector<size_t>& DeviceInputs::leaves_of(const StepPlan& plan) const {
-  const auto found = leaves_.find((plan.rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows);
+  const auto found = leaves_.find(options_.micro_batches_of(plan.rows));
   CHECK_MSG(found != leaves_.end(), "a batch that the examples cannot make");
   return found->second;
 }

@@ -80,25 +80,16 @@ Status DeviceStep::allocate_inputs() {
   std::map<size_t, std::vector<size_t>> leaves;
   for (size_t rows : {objective_.examples() % options_.batch_rows(), options_.batch_rows()}) {
     if (rows == 0) continue;
-    reducer_->begin_step(leaves_of(rows), &*stream_);
-    leaves[leaves_of(rows)] = reducer_->leaves();
+    reducer_->begin_step(options_.micro_batches_of(rows), &*stream_);
+    leaves[options_.micro_batches_of(rows)] = reducer_->leaves();
   }
   ASSIGN_OR_RETURN(inputs_, DeviceInputs::create(&objective_, options_, std::move(leaves)));
   return Status::ok();
 }
 
-size_t DeviceStep::leaves_of(size_t rows) const {
-  return (rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
-}
-
 cuda::StepInput DeviceStep::input_of(const StepPlan& plan) const {
   cuda::StepInput input;
-  input.adamw.learning_rate = static_cast<float>(plan.learning_rate);
-  input.adamw.weight_decay = static_cast<float>(options_.weight_decay);
-  input.adamw.beta1 = static_cast<float>(options_.beta1);
-  input.adamw.beta2 = static_cast<float>(options_.beta2);
-  input.adamw.epsilon = static_cast<float>(options_.epsilon);
-  kernels::set_corrections(plan.step, &input.adamw);
+  input.adamw = adamw_step(options_, plan);
   input.clip_norm = options_.clip_norm;
   input.step = plan.step;
   input.seed = options_.seed;
@@ -108,7 +99,7 @@ cuda::StepInput DeviceStep::input_of(const StepPlan& plan) const {
 
 Status DeviceStep::begin(const StepPlan& plan, const std::function<void()>&) {
   CHECK(begun_ - ended_ < pending_.size());
-  const size_t leaves = leaves_of(plan.rows), slot = begun_ % pending_.size();
+  const size_t leaves = options_.micro_batches_of(plan.rows), slot = begun_ % pending_.size();
   RETURN_IF_ERROR(inputs_->queue(plan, input_of(plan), &*stream_));
   Phases& phases = phases_[leaves];
   RETURN_IF_ERROR(run(&phases.sum, [&] { return queue_sum(leaves, &phases); }));

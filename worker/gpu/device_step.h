@@ -78,7 +78,6 @@ class DeviceStep final : public StepEngine {
              ZeroStage stage);
   Status allocate(std::span<const float> parameters);
   Status allocate_inputs();
-  size_t leaves_of(size_t rows) const;
   cuda::StepInput input_of(const StepPlan& plan) const;
   Status run(Phase* phase, const std::function<Status()>& queue);
   Status queue_sum(size_t leaves, Phases* phases);

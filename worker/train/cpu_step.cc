@@ -47,10 +47,6 @@ CpuStep::CpuStep(Objective* objective, const TrainOptions& options, Communicator
 
 size_t CpuStep::parameters() const { return table_elements(objective_) + parameters_.size(); }
 
-size_t CpuStep::leaves_of(size_t rows) const {
-  return (rows + options_.micro_batch_rows - 1) / options_.micro_batch_rows;
-}
-
 std::vector<TableMemory> CpuStep::tables() const {
   if (objective_->tables() == nullptr) return {};
   return objective_->tables()->memory();
@@ -78,8 +74,7 @@ Status CpuStep::start_over(std::span<const float> parameters) {
 }
 
 Status CpuStep::begin(const StepPlan& plan, const std::function<void()>& before_update) {
-  // The last batch of a pass fills its micro-batches from the front; those left empty are no leaves of its tree.
-  const size_t leaves = leaves_of(plan.rows);
+  const size_t leaves = options_.micro_batches_of(plan.rows);
   SubtreeSums sums(leaves, micro_batches_.begin, micro_batches_.end, &buffers_);
   RETURN_IF_ERROR(sum_micro_batches(plan, &sums));
   ASSIGN_OR_RETURN(const float* gradient, reducer_.reduce(leaves, sums.sums()));
@@ -99,7 +94,7 @@ Status CpuStep::sum_micro_batches(const StepPlan& plan, SubtreeSums* sums) {
   float scale = 1.0F / static_cast<float>(batch_rows);
   std::fill(losses_.begin(), losses_.end(), 0.0);
   size_t micro = options_.micro_batch_rows;
-  size_t end = std::min(micro_batches_.end, leaves_of(batch_rows));
+  size_t end = std::min(micro_batches_.end, options_.micro_batches_of(batch_rows));
   size_t count = end > micro_batches_.begin ? end - micro_batches_.begin : 0;
   const size_t begin = std::min(micro_batches_.begin * micro, batch_rows);
   examples_.resize(std::min(micro_batches_.end * micro, batch_rows) - begin);
@@ -161,14 +156,8 @@ Status CpuStep::share_numbers(const float* gradient, size_t rows) {
 }
 
 void CpuStep::update(const float* gradient, const StepPlan& plan) {
-  kernels::AdamWStep step;
-  step.learning_rate = static_cast<float>(plan.learning_rate);
-  step.weight_decay = static_cast<float>(options_.weight_decay);
-  step.beta1 = static_cast<float>(options_.beta1);
-  step.beta2 = static_cast<float>(options_.beta2);
-  step.epsilon = static_cast<float>(options_.epsilon);
+  kernels::AdamWStep step = adamw_step(options_, plan);
   step.gradient_scale = clipping_factor(numbers_.gradient_norm, options_.clip_norm);
-  kernels::set_corrections(plan.step, &step);
   const Range mine = reducer_.segment();
   const auto rounded = objective_->rounded();
   update_weights(step,

@@ -37,7 +37,6 @@ class CpuStep final : public StepEngine {
   const std::vector<float>& flat_parameters() const { return parameters_; }
 
  private:
-  size_t leaves_of(size_t rows) const;
   std::vector<TableMemory> tables() const;
   Status sum_micro_batches(const StepPlan& plan, SubtreeSums* sums);
   void round_parameters(Range range);

@@ -33,6 +33,17 @@ double norm_of(std::span<const double> block_sums) {
   return std::sqrt(squares);
 }
 
+kernels::AdamWStep adamw_step(const TrainOptions& options, const StepPlan& plan) {
+  kernels::AdamWStep step;
+  step.learning_rate = static_cast<float>(plan.learning_rate);
+  step.weight_decay = static_cast<float>(options.weight_decay);
+  step.beta1 = static_cast<float>(options.beta1);
+  step.beta2 = static_cast<float>(options.beta2);
+  step.epsilon = static_cast<float>(options.epsilon);
+  kernels::set_corrections(plan.step, &step);
+  return step;
+}
+
 float clipping_factor(double norm, double clip_norm) {
   return clip_norm > 0 && norm > clip_norm ? static_cast<float>(clip_norm / norm) : 1.0F;
 }

@@ -11,6 +11,8 @@
 #include "kernels/adamw.h"
 #include "worker/checkpoint/tensors.h"
 #include "worker/comm/reduce.h"
+#include "worker/train/options.h"
+#include "worker/train/step_engine.h"
 #include "worker/train/thread_pool.h"
 
 namespace freshet::worker {
@@ -20,6 +22,9 @@ void block_sums_of_squares(size_t count, const float* gradient, double* sums, Th
 
 // The 2-norm of what these are the blocks' sums of, in order.
 double norm_of(std::span<const double> block_sums);
+
+// What a step's plan and the options make of AdamW; the factor of the gradient is left at 1.
+kernels::AdamWStep adamw_step(const TrainOptions& options, const StepPlan& plan);
 
 // The factor that takes a gradient of this norm to at most `clip_norm`; 1 without one (0).
 float clipping_factor(double norm, double clip_norm);

@@ -39,6 +39,9 @@ struct TrainOptions {
 
   bool has_checkpoints() const { return checkpoint_every_steps > 0 || checkpoint_every_seconds > 0; }
   size_t batch_rows() const { return micro_batch_rows * micro_batches; }
+  // Micro-batches of a batch of so many rows, which fill them from the front; those left empty are no leaves of its
+  // tree.
+  size_t micro_batches_of(size_t rows) const { return (rows + micro_batch_rows - 1) / micro_batch_rows; }
 };
 
 }  // namespace freshet::worker
