@@ -12,7 +12,7 @@ import torch
 from torch_turns import serve
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
-from gpt_modules import Gpt, load_weights, parameter_groups, read_safetensors  # noqa: E402, F401
+from gpt_modules import Gpt, load_weights, parameter_groups  # noqa: E402
 
 
 class Training:

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from torch_gpt import read_safetensors
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+from gpt_modules import read_safetensors  # noqa: E402
 
 CATEGORIES = ("origin", "destination")
 

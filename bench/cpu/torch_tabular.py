@@ -4,14 +4,19 @@ the DLRM reference does it. Answers as torch_gpt.py does."""
 
 import argparse
 import json
+import pathlib
+import sys
 
 import numpy
 import torch
 from torch import nn
 from torch.nn import functional
 
-from torch_gpt import read_safetensors
 from torch_turns import serve
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+from gpt_modules import read_safetensors  # noqa: E402
+from rowwise_adagrad import RowwiseAdagrad  # noqa: E402
 
 
 def perceptron(widths, last_is_linear):
@@ -61,21 +66,6 @@ def load_weights(model, path, config):
                 own = "output" if name == "layers" and i + 1 == len(modules) else f"{name}.{i}"
                 module.weight.copy_(tensors[own + ".weight"])
                 module.bias.copy_(tensors[own + ".bias"])
-
-
-class RowwiseAdagrad:
-    def __init__(self, weight, learning_rate=0.01, epsilon=1e-8):
-        self.weight, self.learning_rate, self.epsilon = weight, learning_rate, epsilon
-        self.sums = torch.zeros(weight.shape[0])
-
-    @torch.no_grad()
-    def step(self):
-        gradient = self.weight.grad.coalesce()
-        rows, values = gradient.indices()[0], gradient.values()
-        sums = self.sums[rows] + values.square().mean(1)
-        self.sums[rows] = sums
-        self.weight.index_add_(0, rows, values / (sums.sqrt() + self.epsilon).unsqueeze(1), alpha=-self.learning_rate)
-        self.weight.grad = None
 
 
 class Training:

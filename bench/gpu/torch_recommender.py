@@ -7,6 +7,7 @@ dense, bfloat16 by autocast and fused AdamW. bench/gpu/main.py asks for a number
 import argparse
 import json
 import pathlib
+import sys
 
 import numpy
 import torch
@@ -14,6 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from torch_turns import serve_steps
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+from rowwise_adagrad import RowwiseAdagrad  # noqa: E402
 
 GRADIENT_ARRAY = 1000
 
@@ -107,21 +111,6 @@ class Dense(nn.Module):
             begin, size = tensor["offset"], numpy.prod(tensor["shape"])
             with torch.no_grad():
                 getattr(modules[name], kind).copy_(values[begin:begin + size].view(tensor["shape"]))
-
-
-class RowwiseAdagrad:
-    def __init__(self, weight, learning_rate, epsilon=1e-8):
-        self.weight, self.learning_rate, self.epsilon = weight, learning_rate, epsilon
-        self.sums = torch.zeros(weight.shape[0], device=weight.device)
-
-    @torch.no_grad()
-    def step(self):
-        gradient = self.weight.grad.coalesce()
-        rows, values = gradient.indices()[0], gradient.values()
-        sums = self.sums[rows] + values.square().mean(1)
-        self.sums[rows] = sums
-        self.weight.index_add_(0, rows, values / (sums.sqrt() + self.epsilon).unsqueeze(1), alpha=-self.learning_rate)
-        self.weight.grad = None
 
 
 class Recommender:
