@@ -15,33 +15,6 @@
 namespace freshet::worker {
 namespace {
 
-// A step on a device with all that it computes on.
-class OwnedStep final : public StepEngine {
- public:
-  OwnedStep(std::unique_ptr<DeviceObjective> objective, std::unique_ptr<DeviceStep> step)
-      : objective_(std::move(objective)), step_(std::move(step)) {}
-
-  size_t examples() const override { return step_->examples(); }
-  size_t parameters() const override { return step_->parameters(); }
-  bool is_late() const override { return step_->is_late(); }
-  Status prepare(const StepPlan& plan) override { return step_->prepare(plan); }
-  Status begin(const StepPlan& plan, const std::function<void()>& before_update) override {
-    return step_->begin(plan, before_update);
-  }
-  Result<StepNumbers> end() override { return step_->end(); }
-  Result<TrainingSnapshot> snapshot() override { return step_->snapshot(); }
-  Status overwrite(const std::function<Result<bool>(const TrainingMemory&)>& fill) override {
-    return step_->overwrite(fill);
-  }
-  Status start_over(std::span<const float> parameters) override { return step_->start_over(parameters); }
-  Result<OptimizerState> gather_optimizer_state() override { return step_->gather_optimizer_state(); }
-  Result<std::vector<float>> take_parameters() override { return step_->take_parameters(); }
-
- private:
-  std::unique_ptr<DeviceObjective> objective_;
-  std::unique_ptr<DeviceStep> step_;
-};
-
 // Why the CPU has to do it; empty: it has not.
 std::string reason_against(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options) {
   if (model.config().compute != GptConfig::Compute::kBfloat16) {
@@ -118,11 +91,10 @@ Result<std::unique_ptr<StepEngine>> GpuAccelerator::gpt_engine(const GptModel& m
   ASSIGN_OR_RETURN(const cuda::ProductTable products, share_products(comm));
   ASSIGN_OR_RETURN(DeviceCommunicator * devices, devices_of(comm));
   auto make = [&]() -> Result<std::unique_ptr<StepEngine>> {
-    ASSIGN_OR_RETURN(auto objective,
-                     GptDeviceObjective::create(model, tokens, shape, options.seed, on_device, products));
-    ASSIGN_OR_RETURN(auto step, DeviceStep::create(objective.get(), options, {comm, devices}, parameters,
-                                                   devices->is_asynchronous()));
-    return std::unique_ptr<StepEngine>(std::make_unique<OwnedStep>(std::move(objective), std::move(step)));
+    objective_.reset();  // frees what an earlier one holds
+    ASSIGN_OR_RETURN(objective_, GptDeviceObjective::create(model, tokens, shape, options.seed, on_device, products));
+    ASSIGN_OR_RETURN(auto step, DeviceStep::create(objective_.get(), options, {comm, devices}, parameters));
+    return std::unique_ptr<StepEngine>(std::move(step));
   };
   auto engine = make();
   // Layers may be computed twice where they can't be kept: the bits are the same.
@@ -130,7 +102,7 @@ Result<std::unique_ptr<StepEngine>> GpuAccelerator::gpt_engine(const GptModel& m
   if (!comm->agree(fits ? Status::ok() : engine.status()).is_ok()) {
     log_info("train", "the activations do not fit the GPU: layers are computed again in the backward pass");
     on_device.recompute = Recompute::kLayers;
-    engine = internal("not made yet");  // frees what the first attempt holds
+    engine = internal("not made yet");  // its objective goes next
     engine = make();
   }
   return engine;

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/products.h"
 #include "worker/gpu/device_communicator.h"
+#include "worker/gpu/device_objective.h"
 #include "worker/task/accelerator.h"
 
 namespace freshet::worker {
@@ -46,6 +47,7 @@ class GpuAccelerator final : public Accelerator {
   const std::filesystem::path products_;
   std::string products_digest_;  // of the newest engine's table; empty: none
   std::unique_ptr<DeviceCommunicator> own_;
+  std::unique_ptr<DeviceObjective> objective_;  // of the newest engine
 };
 
 }  // namespace freshet::worker

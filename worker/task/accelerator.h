@@ -1,6 +1,6 @@
 // Where a worker's trainings compute what the CPU would take long for: a GPU. The tasks know only this; who made the
 // worker with one (worker/gpu/gpu_accelerator.h) hands it in. One object per rank, on the thread that trains; it
-// outlives the engines that it made.
+// outlives the engines that it made, one at a time.
 #pragma once
 
 #include <memory>
