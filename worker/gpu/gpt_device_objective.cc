@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/divide.h"
 #include "kernels/cuda/embedding.h"
+#include "worker/train/sequences.h"
 
 namespace freshet::worker {
 namespace {
@@ -31,11 +32,7 @@ Result<std::unique_ptr<GptDeviceObjective>> GptDeviceObjective::create(const Gpt
                                                                        const GptDeviceShape& shape, uint64_t seed,
                                                                        const GptDeviceOptions& options,
                                                                        const cuda::ProductTable& products) {
-  if (tokens.size() <= shape.length) {
-    return invalid_argument("the training text has " + std::to_string(tokens.size()) +
-                            " tokens, and a sequence takes " + std::to_string(shape.length + 1) +
-                            ": give more text or lower gpt.context");
-  }
+  RETURN_IF_ERROR(check_sequences(tokens, shape.length));
   ASSIGN_OR_RETURN(auto device, GptDevice::create(model, shape, options, products));
   return std::unique_ptr<GptDeviceObjective>(new GptDeviceObjective(model, tokens, shape, seed, std::move(device)));
 }
@@ -65,13 +62,7 @@ Status GptDeviceObjective::fill_input(const MicroBatch& batch, float scale, std:
   }
   auto* tokens = reinterpret_cast<int32_t*>(input + sections_.tokens);
   auto* targets = reinterpret_cast<int32_t*>(input + sections_.targets);
-  for (size_t i = 0; i < batch.examples.size(); ++i) {
-    const Token* from = tokens_.data() + batch.examples[i] * length;
-    for (size_t t = 0; t < length; ++t) {
-      tokens[i * length + t] = static_cast<int32_t>(from[t]);
-      targets[i * length + t] = static_cast<int32_t>(from[t + 1]);
-    }
-  }
+  copy_sequences(tokens_, length, batch.examples, tokens, targets);
   std::fill(tokens + batch.examples.size() * length, tokens + rows, 0);
   std::fill(targets + batch.examples.size() * length, targets + rows, -1);
   cuda::token_runs({tokens, rows}, config.vocabulary,

@@ -1,15 +1,13 @@
 #include "worker/train/gpt_objective.h"
 
+#include "worker/train/sequences.h"
+
 namespace freshet::worker {
 
 Result<GptObjective> GptObjective::create(const GptModel& model, const std::vector<Token>& tokens, size_t length,
                                           size_t micro_batch_rows, uint64_t seed, unsigned threads) {
   CHECK(length > 0 && length <= model.config().context);
-  if (tokens.size() <= length) {
-    return invalid_argument("the training text has " + std::to_string(tokens.size()) +
-                            " tokens, and a sequence takes " + std::to_string(length + 1) +
-                            ": give more text or lower gpt.context");
-  }
+  RETURN_IF_ERROR(check_sequences(tokens, length));
   return GptObjective(model, tokens, length, micro_batch_rows, seed, threads);
 }
 
@@ -28,13 +26,7 @@ GptObjective::GptObjective(const GptModel& model, const std::vector<Token>& toke
 Result<double> GptObjective::forward_backward(const MicroBatch& micro, float scale, const float* parameters,
                                               float* gradient, unsigned thread) {
   Place& place = places_[thread];
-  for (size_t i = 0; i < micro.examples.size(); ++i) {
-    const Token* from = tokens_.data() + micro.examples[i] * length_;
-    for (size_t t = 0; t < length_; ++t) {
-      place.tokens[i * length_ + t] = static_cast<int32_t>(from[t]);
-      place.targets[i * length_ + t] = static_cast<int32_t>(from[t + 1]);
-    }
-  }
+  copy_sequences(tokens_, length_, micro.examples, place.tokens.data(), place.targets.data());
   GptBatch batch;
   batch.sequences = micro.examples.size();
   batch.length = length_;
