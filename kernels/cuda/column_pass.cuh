@@ -1,12 +1,13 @@
 // One pass over rows of bfloat16 that also sums their columns: an operation's backward pass with the gradient of its
-// bias. The rows are cut into pieces; a block sums a piece of some columns, and a second kernel adds the pieces in
-// their order. So the order of a sum depends on the shape alone. For .cu files.
+// bias. The rows are cut into pieces; a block sums a piece of some columns, and sum_parts() adds the pieces. So the
+// order of a sum depends on the shape alone. For .cu files.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/sum_parts.h"
 
 namespace freshet::cuda {
 
@@ -61,25 +62,6 @@ __global__ void __launch_bounds__(kPassThreads)
   }
 }
 
-constexpr unsigned kJoinColumns = 32, kJoinGroups = kPassThreads / kJoinColumns;
-
-inline __global__ void __launch_bounds__(kPassThreads)
-    join_pieces_kernel(unsigned pieces, unsigned columns, const float* __restrict__ parts, float* __restrict__ sums) {
-  __shared__ float shared[kPassThreads];
-  const unsigned lane = threadIdx.x % kJoinColumns, group = threadIdx.x / kJoinColumns;
-  const unsigned column = blockIdx.x * kJoinColumns + lane;
-  float sum = 0;
-  if (column < columns) {
-#pragma unroll 4
-    for (unsigned p = group; p < pieces; p += kJoinGroups) sum += parts[static_cast<size_t>(p) * columns + column];
-  }
-  shared[threadIdx.x] = sum;
-  __syncthreads();
-  if (group != 0 || column >= columns) return;
-  for (unsigned g = 1; g < kJoinGroups; ++g) sum += shared[g * kJoinColumns + lane];
-  sums[column] = sum;
-}
-
 // sums[columns] is overwritten; `scratch`: ColumnPass::scratch() floats.
 template <class Operation>
 Status run_column_pass(const char* name, const ColumnPass& pass, const Operation& operation, float* sums,
@@ -90,8 +72,7 @@ Status run_column_pass(const char* name, const ColumnPass& pass, const Operation
                          {{strips, pass.pieces()}, kPassThreads, kPassThreads * kPassColumns * sizeof(float)}, stream,
                          operation, static_cast<unsigned>(pass.rows), columns, pass.stride, lanes, pass.piece(),
                          scratch));
-  return launch("join_pieces", join_pieces_kernel, {(columns + kJoinColumns - 1) / kJoinColumns, kPassThreads}, stream,
-                pass.pieces(), columns, scratch, sums);
+  return sum_parts(pass.pieces(), pass.columns, scratch, sums, nullptr, stream);
 }
 
 }  // namespace freshet::cuda
