@@ -66,7 +66,10 @@ bool Connection::begin() {
 }
 
 void Connection::drain() {
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+  // Weak here and below: what is posted must not outlive the task that the server waits for.
+  asio::post(socket_.get_executor(), [weak = weak_from_this()] {
+    auto self = weak.lock();
+    if (!self) return;
     self->is_draining_ = true;
     self->stream_timer_.cancel();
     error_code ignored;  // it ends either way
@@ -76,7 +79,9 @@ void Connection::drain() {
 
 void Connection::wake_stream() {
   if (!is_streaming_ || wake_is_posted_.exchange(true)) return;
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+  asio::post(socket_.get_executor(), [weak = weak_from_this()] {
+    auto self = weak.lock();
+    if (!self) return;
     self->wake_is_posted_ = false;
     self->is_woken_ = true;
     self->stream_timer_.cancel();

@@ -358,6 +358,21 @@ TEST_F(ServerTest, StopCutsOffWhatDoesNotEnd) {
   released_.count_down();
 }
 
+// Connections that end by themselves while the server stops.
+TEST_F(ServerTest, NothingOfAConnectionOutlivesStop) {
+  io_.start();
+  for (int i = 0; i < 300; ++i) {
+    RecordingMetrics metrics;
+    auto server = HttpServer::start(options_, router_, authenticator_, io_, pool_, &metrics);
+    ASSERT_TRUE(server.is_ok()) << server.status().to_string();
+    RawSocket socket((*server)->port());
+    socket.send("GET /none HTTP/1.1\r\nConnection: close\r\n\r\n");
+    socket.finish_sending();
+    (*server)->stop(Duration::seconds(5));
+    ASSERT_EQ(metrics.open(), 0) << "server " << i;
+  }
+}
+
 TEST_F(ServerTest, APortInUseIsToldWithAdvice) {
   start();
   HttpServerOptions again = options_;
