@@ -6,6 +6,8 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
+
+#include "kernels/cuda/shared_limit.h"
 #else
 #include "kernels/cuda/emulated/threads.h"
 #endif
@@ -40,20 +42,14 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
               std::type_identity_t<Parameters>... arguments) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return Status::ok();
 #if defined(__CUDACC__)
-  auto failed = [name](cudaError_t error) {
-    (void)cudaGetLastError();  // else the next launch takes it for its own
-    return internal(std::string("launching ") + name + " failed: " + cudaGetErrorString(error));
-  };
-  if (shape.shared_bytes > 48 * 1024) {
-    if (auto error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                          static_cast<int>(shape.shared_bytes));
-        error != cudaSuccess) {
-      return failed(error);
-    }
+  if (shape.shared_bytes > 48 * 1024) {  // what needs no permission
+    Status allowed = allow_shared_bytes(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
+    if (!allowed.is_ok()) return allowed.with_context(name);
   }
   kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(arguments...);
-  auto error = cudaGetLastError();
-  return error == cudaSuccess ? Status::ok() : failed(error);
+  const cudaError_t error = cudaGetLastError();
+  return error == cudaSuccess ? Status::ok()
+                              : internal(std::string("launching ") + name + " failed: " + cudaGetErrorString(error));
 #else
   return emulated::queue_kernel(name, {shape.grid, shape.block, shape.shared_bytes}, stream,
                                 [=] { kernel(arguments...); });
