@@ -56,7 +56,11 @@ DeviceMemory::~DeviceMemory() {
 Result<PinnedMemory> PinnedMemory::allocate(size_t bytes) {
   PinnedMemory memory;
   if (bytes == 0) return memory;
-  RETURN_IF_ERROR(checked(cudaMallocHost(&memory.data_, bytes), "cudaMallocHost"));
+  if (cudaError_t error = cudaMallocHost(&memory.data_, bytes); error != cudaSuccess) {
+    if (error != cudaErrorMemoryAllocation) return checked(error, "cudaMallocHost");
+    cudaGetLastError();
+    return resource_exhausted("the host has no " + std::to_string(bytes >> 20) + " MiB that can be pinned");
+  }
   memory.bytes_ = bytes;
   return memory;
 }

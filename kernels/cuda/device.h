@@ -67,6 +67,7 @@ class DeviceMemory {
 // Pinned host memory, which copies to and from a device read and write beside the host. Not initialised.
 class PinnedMemory {
  public:
+  // resource_exhausted when the host has not so much that can be pinned.
   static Result<PinnedMemory> allocate(size_t bytes);
   PinnedMemory() = default;
   PinnedMemory(PinnedMemory&& other) noexcept { swap(other); }
