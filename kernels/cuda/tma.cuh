@@ -47,6 +47,8 @@ __device__ __forceinline__ void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #elif defined(__CUDACC__)
   __trap();
+#else
+  emulated::fence_proxies();
 #endif
 }
 

@@ -77,8 +77,10 @@ __device__ __forceinline__ void fence_registers(float (&sums)[count]) {
 #if FRESHET_HAS_WGMMA
 #pragma unroll
   for (int i = 0; i < count; ++i) asm volatile("" : "+f"(sums[i])::"memory");
-#else
+#elif defined(__CUDACC__)
   (void)sums;
+#else
+  emulated::touch_sums(sums, count);
 #endif
 }
 
@@ -88,8 +90,10 @@ __device__ __forceinline__ void fence_registers(unsigned (&a)[steps][4]) {
 #if FRESHET_HAS_WGMMA
 #pragma unroll
   for (int i = 0; i < 4 * steps; ++i) asm volatile("" : "+r"(a[i / 4][i % 4])::"memory");
-#else
+#elif defined(__CUDACC__)
   (void)a;
+#else
+  emulated::touch_operand(a[0], 4 * size_t{steps});
 #endif
 }
 

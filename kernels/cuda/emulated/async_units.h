@@ -1,8 +1,10 @@
 // What runs beside the threads of a block on compute capability 9.0, emulated: the copy engine, the barriers in shared
 // memory that count its bytes, and the warpgroups' matrix products. A copy or a product is done at once or as late as
 // possible, drawn for each, so that a result that depends on one or the other differs from launch to launch; until it
-// has been waited for, accumulators are full of NaN. What was never waited for is an error of the stream. Not seen:
-// missing fences between what threads write and what these units read. Included by tma.cuh and wgmma.cuh only.
+// has been waited for, accumulators and tiles that have not come are full of NaN. Errors of the stream are: what was
+// never waited for; threads' writes that no fence follows, or that come before a wait; barriers and warpgroups that are
+// used otherwise than tma.cuh and wgmma.cuh say. A thread waits for a barrier's phases one by one, and arrives once in
+// each. Not seen: what threads read too late. Included by tma.cuh and wgmma.cuh only.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +17,9 @@ namespace freshet::cuda::emulated {
 
 // In the window of the block's shared memory.
 unsigned shared_address(const void* shared);
+
+// What threads have written to shared memory is seen by the units from now on.
+void fence_proxies();
 
 // A barrier is one word of shared memory on a border of 8 bytes.
 void init_barrier(uint64_t* barrier, unsigned arrivals);
@@ -40,6 +45,9 @@ struct WarpgroupProduct {
   uint64_t a, b;
   bool a_mn_major, b_mn_major;
 };
+// fence_registers(): the thread reads or writes these registers in front of this, or behind.
+void touch_sums(float* sums, size_t count);
+void touch_operand(const unsigned* registers, size_t count);
 void fence_products();
 void multiply_async(const WarpgroupProduct& product);
 void commit_products();

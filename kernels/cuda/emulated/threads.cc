@@ -36,7 +36,7 @@ struct Fiber {
 };
 
 struct Barrier {
-  unsigned arrived = 0;
+  unsigned arrived = 0, expected = 0;
   uint64_t generation = 0;
 };
 
@@ -55,6 +55,7 @@ struct Machine {
   std::map<unsigned, Barrier> barriers;
   GuardedMemory shared;
   std::vector<std::function<Status()>> end_checks;
+  Status error;  // of the block
   const std::function<void()>* thread = nullptr;
   Fiber* running = nullptr;
   unsigned threads = 0, live = 0;
@@ -110,6 +111,12 @@ void begin_block(const KernelShape& shape) {
   machine.warps.assign((machine.threads + kLanes - 1) / kLanes, {});
   machine.barriers.clear();
   machine.shared.poison();
+  machine.error = Status::ok();
+}
+
+std::string block_name() {
+  const uint3& at = indices.block;
+  return "block (" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
 }
 
 Status run_block(const std::string& name, const Philox& random, uint64_t* drawn) {
@@ -123,6 +130,10 @@ Status run_block(const std::string& name, const Philox& random, uint64_t* drawn)
       if (fiber->is_done) continue;
       const unsigned before = machine.live;
       resume(fiber);
+      if (!machine.error.is_ok()) {
+        machine.fibers.clear();
+        return machine.error.with_context(name);
+      }
       machine.progress |= machine.live < before;
     }
     if (!machine.progress) {
@@ -133,9 +144,7 @@ Status run_block(const std::string& name, const Philox& random, uint64_t* drawn)
       std::string who;
       for (const auto& [what, count] : waiting) who += ", " + std::to_string(count) + " for " + what;
       machine.fibers.clear();
-      return internal(name + ": the threads of block (" + std::to_string(indices.block.x) + ", " +
-                      std::to_string(indices.block.y) + ", " + std::to_string(indices.block.z) +
-                      ") wait for each other" + who);
+      return internal(name + ": the threads of " + block_name() + " wait for each other" + who);
     }
   }
   return Status::ok();
@@ -180,6 +189,12 @@ unsigned meet(unsigned mask, const void* value, size_t bytes) {
 
 unsigned thread_number() { return machine.running->number; }
 std::byte* shared_memory() { return machine.shared.data(); }
+size_t shared_bytes() { return machine.shared.bytes(); }
+
+void fail_kernel(const std::string& what) {
+  machine.error = internal("thread " + std::to_string(thread_number()) + " of " + block_name() + ": " + what);
+  for (;;) suspend();  // until the fiber is destroyed
+}
 
 void wait_until(const char* what, const std::function<bool()>& ready) {
   Fiber* self = machine.running;
@@ -205,9 +220,21 @@ void sync_block() {
   });
 }
 
-void sync_some(unsigned id, unsigned threads) {
-  CHECK_MSG(id > 0 && id < 16, "barrier 0 is that of __syncthreads, and there are 16");
+namespace {
+
+Barrier& named_barrier(unsigned id, unsigned threads) {
+  if (id == 0 || id > 15) fail_kernel("barrier 0 is that of __syncthreads, and there are 16");
+  if (threads % kLanes != 0) fail_kernel("a barrier of some threads that are not whole warps");
   Barrier& barrier = machine.barriers[id];
+  if (barrier.arrived == 0) barrier.expected = threads;
+  if (barrier.expected != threads) fail_kernel("threads that meet at a barrier expect different numbers of them");
+  return barrier;
+}
+
+}  // namespace
+
+void sync_some(unsigned id, unsigned threads) {
+  Barrier& barrier = named_barrier(id, threads);
   const uint64_t generation = barrier.generation;
   machine.progress = true;
   if (!arrive_at(&barrier, threads)) {
@@ -216,9 +243,8 @@ void sync_some(unsigned id, unsigned threads) {
 }
 
 void arrive(unsigned id, unsigned threads) {
-  CHECK(id > 0 && id < 16);
   machine.progress = true;
-  arrive_at(&machine.barriers[id], threads);
+  arrive_at(&named_barrier(id, threads), threads);
 }
 
 void sync_warp(unsigned mask) { meet(mask, nullptr, 0); }
@@ -249,6 +275,7 @@ unsigned ballot(unsigned mask, bool vote) {
 void at_block_end(std::function<Status()> check) { machine.end_checks.push_back(std::move(check)); }
 
 void copy_async(void* to, const void* from, size_t bytes, size_t zeros) {
+  std::memset(to, 0xFF, bytes + zeros);
   machine.running->copies.back().push_back({to, from, bytes, zeros});
 }
 

@@ -2,9 +2,9 @@
 // operating-system thread, which are switched where a kernel waits: at barriers, warp operations, and waits for copies.
 // Which of them goes first, and which block, is drawn anew for each launch, so that a result that depends on a missing
 // barrier differs from launch to launch; shared memory is full of NaN when a block begins and ends at a page that
-// nothing may touch; asynchronous copies arrive when they are waited for and not before. A kernel in which all threads
-// wait for each other is an error of the stream. It is slow, and it does not model warps that run ahead within a
-// statement, caches, or weak memory. Included by launch.cuh only.
+// nothing may touch; asynchronous copies arrive when they are waited for and leave NaN until then. A kernel in which
+// all threads wait for each other is an error of the stream. It is slow, and it does not model warps that run ahead
+// within a statement, caches, or weak memory. Included by launch.cuh only.
 #pragma once
 
 #include <algorithm>
@@ -87,12 +87,16 @@ inline thread_local Indices indices;
 // Of the calling thread's block: 0, 1, ... in the order x, y, z.
 unsigned thread_number();
 std::byte* shared_memory();
+size_t shared_bytes();
+
+// The kernel made a mistake: the stream's error. The first one counts.
+[[noreturn]] void fail_kernel(const std::string& what);
 
 // Goes on with other threads until `ready` says true. `what` names it when nobody can go on.
 void wait_until(const char* what, const std::function<bool()>& ready);
 
 void sync_block();
-// The barrier `id` of a block, for `threads` of them; arriving does not wait.
+// The barrier `id` of a block, for `threads` of them, in whole warps; arriving does not wait.
 void sync_some(unsigned id, unsigned threads);
 void arrive(unsigned id, unsigned threads);
 void sync_warp(unsigned mask);
@@ -112,7 +116,7 @@ const T* collect(const T& value) {
 // `check` runs once when the calling thread's block has ended, well or not; its error is the stream's.
 void at_block_end(std::function<Status()> check);
 
-// cp.async: what is copied arrives when its group is waited for.
+// cp.async: what is copied arrives when its group is waited for, and is NaN until then.
 void copy_async(void* to, const void* from, size_t bytes, size_t zeros = 0);
 void commit_copies();
 void wait_for_copies(unsigned groups_left);

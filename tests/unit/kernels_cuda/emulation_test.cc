@@ -1,13 +1,21 @@
 // That the emulation sees the mistakes it is there for.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sums.cuh"
-#include "kernels/cuda/wgmma.cuh"
 #include "tests/unit/kernels_cuda/support.h"
 
 namespace freshet::cuda {
 namespace {
 
-using Emulation = CudaTest;
+class Emulation : public CudaTest {
+ protected:
+  // What the stream's work came to; the next work gets a stream without an error.
+  Status renewed_status() {
+    Status status = stream_->synchronize();
+    auto other = Stream::create();
+    stream_.emplace(*std::move(other));
+    return status;
+  }
+};
 
 // Each thread takes its right neighbour's number, with or without the barrier that this needs.
 __global__ void rotate(bool with_barrier, int* out) {
@@ -102,76 +110,43 @@ TEST_F(Emulation, AStreamDoesItsWorkWhenItIsWaitedFor) {
   EXPECT_EQ(device.values(), std::vector<int>{2});
 }
 
-enum class Mistake { kNone, kNoWait, kTooFewBytes, kTooManyBytes };
-
-// Moves a tile of 8 x 32 floats.
-__global__ void load_tile(const __grid_constant__ TensorMap map, Mistake mistake, float* out) {
-  float* tile = dynamic_shared<float>();
-  uint64_t* full = reinterpret_cast<uint64_t*>(tile + 256);
-  if (threadIdx.x == 0) {
-    mbarrier_init(full, 1);
-    mbarrier_init_fence();
-    const unsigned bytes = mistake == Mistake::kTooManyBytes ? 2048 : mistake == Mistake::kTooFewBytes ? 512 : 1024;
-    mbarrier_arrive_expect(full, bytes);
-    tma_load(tile, &map, full, 0, 0);
-  }
-  __syncthreads();
-  if (mistake != Mistake::kNoWait) mbarrier_wait(full, 0);
-  for (unsigned i = threadIdx.x; i < 256; i += blockDim.x) out[i] = tile[i];
-}
-
-TEST_F(Emulation, ATileIsThereWhenItsBarrierSaysSo) {
-  Array<float> from(std::vector<float>(256, 7)), out(size_t{256});
-  TensorMapShape shape;
-  shape.element = TensorMapShape::Element::kFloat32;
-  shape.data = from.data();
-  shape.extents = {32, 8};
-  shape.strides = {1, 32};
-  shape.box = {32, 8};
-  auto map = make_tensor_map(shape);
-  ASSERT_TRUE(map.is_ok()) << map.status().to_string();
-  auto run = [&](Mistake mistake) {
-    EXPECT_OK(launch("load_tile", load_tile, {1, 32, 1024 + 8}, stream_->get(), *map, mistake, out.data()));
-    auto other = Stream::create();
-    Status status = stream_->synchronize();
-    stream_.emplace(*std::move(other));
-    return status.message();
-  };
-  EXPECT_EQ(run(Mistake::kNone), "");
-  EXPECT_EQ(out.values(), std::vector<float>(256, 7));
-  EXPECT_EQ(run(Mistake::kNoWait), "load_tile: a tile that was loaded was never waited for");
-  for (Mistake mistake : {Mistake::kTooFewBytes, Mistake::kTooManyBytes}) {
-    EXPECT_NE(run(mistake).find("32 for a barrier in shared memory"), std::string::npos);
+// Two buffers in turn; without the barrier, a thread begins to fill one that its neighbour still reads.
+__global__ void copy_in_turn(const int* from, bool with_barrier, int* out) {
+  int* shared = dynamic_shared<int>();
+  for (unsigned round = 0; round < 4; ++round) {
+    int* buffer = shared + round % 2 * blockDim.x;
+    emulated::copy_async(buffer + threadIdx.x, from + round * blockDim.x + threadIdx.x, sizeof(int));
+    emulated::commit_copies();
+    emulated::wait_for_copies(0);
+    if (with_barrier) __syncthreads();
+    out[round * blockDim.x + threadIdx.x] = buffer[(threadIdx.x + 1) % blockDim.x];
   }
 }
 
-// Writes its operands itself: 1 everywhere.
-__global__ void multiply_ones(bool wait, bool overwrite, float* out) {
-  unsigned* operands = dynamic_shared<unsigned>();
-  for (unsigned i = threadIdx.x; i < 4096; i += blockDim.x) operands[i] = 0x3F803F80;
-  fence_async_proxy();
-  __syncthreads();
-  float sums[32] = {};
-  wgmma_fence();
-  wgmma<64>(sums, k_major_descriptor(operands), k_major_descriptor(operands + 2048), true);
-  wgmma_commit();
-  if (overwrite) operands[2048 + threadIdx.x] = 0;
-  if (wait) wgmma_wait<0>();
-  out[threadIdx.x] = sums[0];
-  if (!wait) wgmma_wait<0>();
-}
-
-TEST_F(Emulation, AProductIsThereWhenItWasWaitedFor) {
-  const std::vector<float> right(128, 16);
-  Array<float> out(size_t{128});
-  auto run = [&](bool wait, bool overwrite) {
-    EXPECT_OK(launch("multiply_ones", multiply_ones, {1, 128, 16384}, stream(), wait, overwrite, out.data()));
+TEST_F(Emulation, ABufferThatIsFilledWhileOthersReadItShowsInTheResult) {
+  std::vector<int> values(256), expected(256);
+  for (int i = 0; i < 256; ++i) values[static_cast<size_t>(i)] = i;
+  for (int i = 0; i < 256; ++i) expected[static_cast<size_t>(i)] = i / 64 * 64 + (i + 1) % 64;
+  Array<int> from(values), out(size_t{256});
+  for (bool with_barrier : {true, false}) {
+    EXPECT_OK(launch("copy_in_turn", copy_in_turn, {1, 64, 512}, stream(), from.data(), with_barrier, out.data()));
     expect_done();
-    return out.values();
+    EXPECT_EQ(out.values() == expected, with_barrier);
+  }
+}
+
+__global__ void meet(unsigned expected_by_first, unsigned expected_by_second) {
+  emulated::sync_some(1, threadIdx.x < 32 ? expected_by_first : expected_by_second);
+}
+
+TEST_F(Emulation, BarriersOfSomeThreadsAreForWholeWarpsThatExpectTheSame) {
+  auto run = [&](unsigned first, unsigned second) {
+    EXPECT_OK(launch("meet", meet, {1, 64}, stream_->get(), first, second));
+    return renewed_status();
   };
-  EXPECT_EQ(run(true, false), right);
-  for (float value : run(false, false)) EXPECT_TRUE(std::isnan(value));
-  EXPECT_NE(run(true, true), right) << "operands that change before the wait";
+  EXPECT_EQ(run(64, 64).message(), "");
+  EXPECT_NE(run(64, 96).message().find("expect different numbers of them"), std::string::npos);
+  EXPECT_NE(run(2, 2).message().find("not whole warps"), std::string::npos);
 }
 
 }  // namespace
