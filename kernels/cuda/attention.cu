@@ -2,7 +2,7 @@
 // before them are worked on; any device from sm_80 on.
 //
 // Version 2 (attention_forward_wgmma.cu, attention_backward_wgmma.cu): wgmma with operands that the copy engine brings;
-// compute capability 9.0, where it is the faster one for every shape. The backward pass of heads of 128 is version 1's.
+// compute capability 9.0, where it is taken for every shape.
 #include "kernels/cuda/attention.h"
 
 #include <cstdint>
@@ -86,7 +86,7 @@ Status attention_backward(const AttentionShape& shape, const Bfloat16* q, const 
   if (shape.sequences == 0) return Status::ok();
   const AttentionBackward call{shape, q, k, v, out, dout, log_sum, dq, dk, dv, static_cast<float*>(scratch)};
   RETURN_IF_ERROR(attention_statistics(call, stream));
-  if (version == 1 || shape.size != 64 || !has_wgmma()) return attention_backward_mma(call, stream);
+  if (version == 1 || !has_wgmma()) return attention_backward_mma(call, stream);
   return attention_backward_wgmma(call, stream);
 }
 

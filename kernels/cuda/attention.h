@@ -25,7 +25,7 @@ struct AttentionShape {
 };
 
 // 0: the fastest for the device and shape; 1: mma.sync and cp.async, any device from sm_80 on; 2: wgmma and the copy
-// engine, compute capability 9.0 only, where heads of 128 go backward with version 1's kernels all the same.
+// engine, compute capability 9.0 only.
 inline constexpr int kAttentionVersions = 2;
 
 // out = softmax(q k^T / sqrt(size)) v over the tokens up to a query's own. log_sum[sequence][head][token] is kept for

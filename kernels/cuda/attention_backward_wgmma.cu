@@ -1,9 +1,15 @@
-// Version 2 of the backward pass, for heads of 64: the two kernels of version 1 (attention_backward.cu) on wgmma and
-// the copy engine. A block makes 128 rows, 64 a warpgroup, from tiles of 64 queries or keys in a ring.
+// Version 2 of the backward pass: the two kernels of version 1 (attention_backward.cu) on wgmma and the copy engine. A
+// block makes 128 rows, 64 a warpgroup, from tiles of 64 queries or keys in a ring of four.
 //
-// Keys: its registers leave place for one block on a multiprocessor, so a warpgroup starts the next tile's scores
-// before it waits for the sums of the last, which keeps the tensor cores at work while it makes powers. Queries: two
-// blocks fit, and four warpgroups, each at another place, do the same for each other.
+// Keys: one block on a multiprocessor. With heads of 128 a thread holds dk and dv in 128 registers, scores and products
+// with dout in 64, and both as operands in 32: wider tiles do not fit, and three warpgroups do not either. A warpgroup
+// starts the next tile's scores before it waits for the sums of the last, which keeps the tensor cores at work while
+// the other one makes powers. Queries: of heads of 64, two blocks, and the four warpgroups do that for each other. Of
+// heads of 128 shared memory holds one block (64 KiB of rows, 128 KiB of tiles); by the units' rates, its products
+// take thrice as long as what a warpgroup does between them, so that two warpgroups are enough.
+//
+// The scores are made twice, seven products in place of five, so that no block adds to another's sums: a dq that the
+// blocks of keys add up needs atomics, or an order in which blocks wait for each other.
 #include <cmath>
 
 #include "kernels/cuda/attention_wgmma.cuh"
@@ -12,12 +18,16 @@
 namespace freshet::cuda {
 namespace {
 
-constexpr int kSize = 64, kRows = 128, kTile = 64, kStages = 4;
-constexpr unsigned kTileBytes = kTile * kSize * sizeof(Bfloat16);
+constexpr int kRows = 128, kTile = 64, kStages = 4;
 
+template <int kSize>
+using Rows = Bfloat16[kRows * kSize];
+template <int kSize>
 using Tile = Bfloat16[kTile * kSize];
-using Sums = float[kTile / 8][4];  // of 64 rows and 64 columns: scores or results
-using Fragments = unsigned[kSize / 16][4];
+using Scores = float[kTile / 8][4];  // of a warpgroup's rows with a tile's
+template <int kSize>
+using Sums = float[kSize / 8][4];
+using Fragments = unsigned[kTile / 16][4];
 
 struct Arguments {
   const float *log2_sum, *delta;
@@ -27,17 +37,19 @@ struct Arguments {
   float scale, scale_log2;  // of a score; in base 2
 };
 
+template <int kSize>
 struct Shared {
-  Bfloat16 rows[2][kRows * kSize];  // the block's own: k and v, or q and dout
-  Tile tiles[kStages][2];           // q and dout, or k and v
+  Rows<kSize> rows[2];            // the block's own: k and v, or q and dout
+  Tile<kSize> tiles[kStages][2];  // q and dout, or k and v
   float statistics[kStages][2][kTile];
   Ring<kStages> ring;
   uint64_t rows_full;
 };
 
 // Starts the two products that a tile begins with: scores, and dout v^T. Each is a group.
-__device__ __forceinline__ void start_tile(Sums& scores, Sums& products, const Bfloat16 (&rows)[2][kRows * kSize],
-                                           int row, const Tile (&tile)[2]) {
+template <int kSize>
+__device__ __forceinline__ void start_tile(Scores& scores, Scores& products, const Rows<kSize> (&rows)[2], int row,
+                                           const Tile<kSize> (&tile)[2]) {
   fence_registers(flat(scores));
   fence_registers(flat(products));
   wgmma_fence();
@@ -48,7 +60,8 @@ __device__ __forceinline__ void start_tile(Sums& scores, Sums& products, const B
 }
 
 // sums += a tile, as a group.
-__device__ __forceinline__ void start_product(Sums& sums, Fragments& a, const Tile& tile) {
+template <int kSize>
+__device__ __forceinline__ void start_product(Sums<kSize>& sums, Fragments& a, const Tile<kSize>& tile) {
   fence_registers(flat(sums));
   fence_registers(a);
   wgmma_fence();
@@ -56,25 +69,31 @@ __device__ __forceinline__ void start_product(Sums& sums, Fragments& a, const Ti
   wgmma_commit();
 }
 
-__device__ __forceinline__ void narrow_sums(Fragments& a, const Sums& sums) {
+__device__ __forceinline__ void narrow_scores(Fragments& a, const Scores& scores) {
 #pragma unroll
-  for (int n = 0; n < kTile / 16; ++n) narrow_fragments(a[n], sums[2 * n], sums[2 * n + 1]);
+  for (int n = 0; n < kTile / 16; ++n) narrow_fragments(a[n], scores[2 * n], scores[2 * n + 1]);
 }
 
-__device__ __forceinline__ void store_own(const Sums& sums, float factor, Bfloat16* tile, int warp_row, Bfloat16* to,
-                                          size_t stride, int rows_left) {
+template <int kSize>
+__device__ __forceinline__ void store_own(const Sums<kSize>& sums, float factor, Rows<kSize>& rows, int warp_row,
+                                          Bfloat16* to, size_t stride, int rows_left) {
   const float factors[1][2] = {{factor, factor}};
-  store_rows<kSize, 1>(reinterpret_cast<const float(&)[1][kSize / 8][4]>(sums), factors, tile,
-                       static_cast<unsigned>(warp_row), to, stride, rows_left);
+#pragma unroll
+  for (int block = 0; block < kSize / kBlockColumns; ++block) {
+    store_rows<kBlockColumns, 1>(reinterpret_cast<const float(&)[1][kBlockColumns / 8][4]>(sums[block * 8]), factors,
+                                 rows + block * kRows * kBlockColumns, static_cast<unsigned>(warp_row),
+                                 to + block * kBlockColumns, stride, rows_left);
+  }
 }
 
+template <int kSize>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_backward_keys_wgmma_kernel(const __grid_constant__ TensorMap q_map,
                                          const __grid_constant__ TensorMap k_map,
                                          const __grid_constant__ TensorMap v_map,
                                          const __grid_constant__ TensorMap dout_map,
                                          const __grid_constant__ TensorMap statistics_map, const Arguments arguments) {
-  auto& shared = *dynamic_shared<Shared>();
+  auto& shared = *dynamic_shared<Shared<kSize>>();
   const int length = arguments.length, first = static_cast<int>(blockIdx.x) * kRows;
   const int kv_head = static_cast<int>(blockIdx.y), sequence = static_cast<int>(blockIdx.z);
   const int tiles = (length - first + kTile - 1) / kTile;  // of queries of a head, from the diagonal on
@@ -90,7 +109,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   auto copy_step = [&](int step) {
     const int head = kv_head * arguments.group + step / tiles, row = first + step % tiles * kTile;
     const int stage = step % kStages;
-    uint64_t* full = shared.ring.fill(step, 2 * kTileBytes + 2 * kTile * sizeof(float));
+    uint64_t* full = shared.ring.fill(step, 2 * sizeof(Tile<kSize>) + 2 * kTile * sizeof(float));
     load_rows<kSize, kTile>(shared.tiles[stage][0], &q_map, full, head * kSize, row, sequence);
     load_rows<kSize, kTile>(shared.tiles[stage][1], &dout_map, full, head * kSize, row, sequence);
     tma_load(shared.statistics[stage], &statistics_map, full, row, sequence * arguments.heads + head, 0);
@@ -108,7 +127,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int lane_row = static_cast<int>(threadIdx.x % 32 / 4), lane_column = static_cast<int>(threadIdx.x % 4) * 2;
   mbarrier_wait(&shared.rows_full, 0);
 
-  Sums dk = {}, dv = {}, p, ds;
+  Sums<kSize> dk = {}, dv = {};
+  Scores p, ds;
   int step = 0, tile = 0;  // of the head's
   auto advance = [&] {
     ++step;
@@ -124,7 +144,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   skip();
   if (step < steps) {
     shared.ring.wait(step);
-    start_tile(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
+    start_tile<kSize>(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
     for (int done = -1;;) {
       const int stage = step % kStages;
       const float(&statistics)[2][kTile] = shared.statistics[stage];
@@ -142,27 +162,27 @@ __global__ void __launch_bounds__(kThreads, 1)
         }
       }
       Fragments p_operand, ds_operand;
-      narrow_sums(p_operand, p);
+      narrow_scores(p_operand, p);
       wgmma_wait<0>();
       fence_registers(flat(ds));
       if (is_copier && done >= 0 && done + kStages < steps) copy_step(done + kStages);
       __syncwarp();
-      start_product(dv, p_operand, shared.tiles[stage][1]);
+      start_product<kSize>(dv, p_operand, shared.tiles[stage][1]);
 #pragma unroll
       for (int n = 0; n < kTile / 8; ++n) {
         const float2 deltas = *reinterpret_cast<const float2*>(&statistics[1][8 * n + lane_column]);
 #pragma unroll
         for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - (i % 2 == 0 ? deltas.x : deltas.y));
       }
-      narrow_sums(ds_operand, ds);
-      start_product(dk, ds_operand, shared.tiles[stage][0]);
+      narrow_scores(ds_operand, ds);
+      start_product<kSize>(dk, ds_operand, shared.tiles[stage][0]);
 
       done = step;
       advance();
       skip();
       if (step >= steps) break;
       shared.ring.wait(step);
-      start_tile(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
+      start_tile<kSize>(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
       wgmma_wait<2>();
       fence_registers(flat(dk));
       fence_registers(flat(dv));
@@ -175,16 +195,17 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   const size_t at =
       (static_cast<size_t>(sequence) * static_cast<size_t>(length) + first) * arguments.stride + blockIdx.y * kSize;
-  store_own(dv, 1, shared.rows[1], warp_row, arguments.dv + at, arguments.stride, length - first);
-  store_own(dk, arguments.scale, shared.rows[0], warp_row, arguments.dk + at, arguments.stride, length - first);
+  store_own<kSize>(dv, 1, shared.rows[1], warp_row, arguments.dv + at, arguments.stride, length - first);
+  store_own<kSize>(dk, arguments.scale, shared.rows[0], warp_row, arguments.dk + at, arguments.stride, length - first);
 }
 
-__global__ void __launch_bounds__(kThreads, 2)
+template <int kSize>
+__global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
     attention_backward_queries_wgmma_kernel(const __grid_constant__ TensorMap q_map,
                                             const __grid_constant__ TensorMap k_map,
                                             const __grid_constant__ TensorMap v_map,
                                             const __grid_constant__ TensorMap dout_map, const Arguments arguments) {
-  auto& shared = *dynamic_shared<Shared>();
+  auto& shared = *dynamic_shared<Shared<kSize>>();
   const int length = arguments.length, first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kRows;
   const int head = static_cast<int>(blockIdx.y), sequence = static_cast<int>(blockIdx.z);
   const int tiles = (min(first + kRows, length) - 1) / kTile + 1;  // of keys, up to the diagonal
@@ -198,7 +219,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   auto copy_tile = [&](int tile) {
     const int column = head / arguments.group * kSize, stage = tile % kStages;
-    uint64_t* full = shared.ring.fill(tile, 2 * kTileBytes);
+    uint64_t* full = shared.ring.fill(tile, 2 * sizeof(Tile<kSize>));
     load_rows<kSize, kTile>(shared.tiles[stage][0], &k_map, full, column, tile * kTile, sequence);
     load_rows<kSize, kTile>(shared.tiles[stage][1], &v_map, full, column, tile * kTile, sequence);
   };
@@ -224,15 +245,15 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
   mbarrier_wait(&shared.rows_full, 0);
 
-  Sums dq = {};
+  Sums<kSize> dq = {};
   for (int tile = 0; tile < own_tiles; ++tile) {
     const int stage = tile % kStages;
     // In the place of the tile before the last: so far may the warpgroups be apart without a wait.
     if (is_copier && tile > 1 && tile - 2 + kStages < tiles) copy_tile(tile - 2 + kStages);
     __syncwarp();
-    Sums p, ds;
+    Scores p, ds;
     shared.ring.wait(tile);
-    start_tile(p, ds, shared.rows, own_row, shared.tiles[stage]);
+    start_tile<kSize>(p, ds, shared.rows, own_row, shared.tiles[stage]);
     wgmma_wait<1>();
     fence_registers(flat(p));
     const bool masked = tile * kTile == own_first;
@@ -253,23 +274,23 @@ __global__ void __launch_bounds__(kThreads, 2)
       for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - delta[i / 2]);
     }
     Fragments operand;
-    narrow_sums(operand, ds);
-    start_product(dq, operand, shared.tiles[stage][0]);
+    narrow_scores(operand, ds);
+    start_product<kSize>(dq, operand, shared.tiles[stage][0]);
     wgmma_wait<0>();
     fence_registers(flat(dq));
     shared.ring.release(tile);
   }
   for (int tile = own_tiles; tile < tiles; ++tile) shared.ring.pass(tile);
 
-  store_own(dq, arguments.scale, shared.rows[0], warp_row,
-            arguments.dq + (static_cast<size_t>(sequence) * static_cast<size_t>(length) + first) * arguments.stride +
-                head * kSize,
-            arguments.stride, length - first);
+  store_own<kSize>(dq, arguments.scale, shared.rows[0], warp_row,
+                   arguments.dq +
+                       (static_cast<size_t>(sequence) * static_cast<size_t>(length) + first) * arguments.stride +
+                       head * kSize,
+                   arguments.stride, length - first);
 }
 
-}  // namespace
-
-Status attention_backward_wgmma(const AttentionBackward& call, CudaStream stream) {
+template <int kSize>
+Status start(const AttentionBackward& call, CudaStream stream) {
   const AttentionShape& shape = call.shape;
   const size_t padded = padded_length(shape);
   const double scale = 1 / std::sqrt(static_cast<double>(kSize));
@@ -303,17 +324,23 @@ Status attention_backward_wgmma(const AttentionBackward& call, CudaStream stream
     ASSIGN_OR_RETURN(const TensorMap k_map, map_of(call.k, shape.kv_heads, shape.stride, kRows));
     ASSIGN_OR_RETURN(const TensorMap v_map, map_of(call.v, shape.kv_heads, shape.stride, kRows));
     ASSIGN_OR_RETURN(const TensorMap dout_map, map_of(call.dout, shape.heads, shape.out_stride, kTile));
-    RETURN_IF_ERROR(launch("attention_backward_keys_wgmma", attention_backward_keys_wgmma_kernel,
-                           {{tiles, static_cast<unsigned>(shape.kv_heads), sequences}, kThreads, sizeof(Shared)},
+    RETURN_IF_ERROR(launch("attention_backward_keys_wgmma", attention_backward_keys_wgmma_kernel<kSize>,
+                           {{tiles, static_cast<unsigned>(shape.kv_heads), sequences}, kThreads, sizeof(Shared<kSize>)},
                            stream, q_map, k_map, v_map, dout_map, statistics_map, arguments));
   }
   ASSIGN_OR_RETURN(const TensorMap q_map, map_of(call.q, shape.heads, shape.stride, kRows));
   ASSIGN_OR_RETURN(const TensorMap k_map, map_of(call.k, shape.kv_heads, shape.stride, kTile));
   ASSIGN_OR_RETURN(const TensorMap v_map, map_of(call.v, shape.kv_heads, shape.stride, kTile));
   ASSIGN_OR_RETURN(const TensorMap dout_map, map_of(call.dout, shape.heads, shape.out_stride, kRows));
-  return launch("attention_backward_queries_wgmma", attention_backward_queries_wgmma_kernel,
-                {{tiles, static_cast<unsigned>(shape.heads), sequences}, kThreads, sizeof(Shared)}, stream, q_map,
-                k_map, v_map, dout_map, arguments);
+  return launch("attention_backward_queries_wgmma", attention_backward_queries_wgmma_kernel<kSize>,
+                {{tiles, static_cast<unsigned>(shape.heads), sequences}, kThreads, sizeof(Shared<kSize>)}, stream,
+                q_map, k_map, v_map, dout_map, arguments);
+}
+
+}  // namespace
+
+Status attention_backward_wgmma(const AttentionBackward& call, CudaStream stream) {
+  return call.shape.size == 64 ? start<64>(call, stream) : start<128>(call, stream);
 }
 
 }  // namespace freshet::cuda

@@ -25,7 +25,6 @@ struct AttentionBackward {
 Status attention_forward_mma(const AttentionForward& call, CudaStream stream);
 Status attention_forward_wgmma(const AttentionForward& call, CudaStream stream);
 Status attention_backward_mma(const AttentionBackward& call, CudaStream stream);
-// Heads of 64.
 Status attention_backward_wgmma(const AttentionBackward& call, CudaStream stream);
 
 // What the backward kernels need of each query, made by one kernel from out, dout and log_sum: log_sum in base 2, and
