@@ -74,6 +74,21 @@ __device__ __forceinline__ void narrow_scores(Fragments& a, const Scores& scores
   for (int n = 0; n < kTile / 16; ++n) narrow_fragments(a[n], scores[2 * n], scores[2 * n + 1]);
 }
 
+// p = 0 where is_hidden(row, column). A branch behind all powers: without one, ptxas moves the wait for the next
+// product up to the one for the scores, and the powers behind both.
+template <class IsHidden>
+__device__ __forceinline__ void hide(Scores& p, IsHidden is_hidden) {
+  const int row = static_cast<int>(threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
+  const int column = static_cast<int>(threadIdx.x % 4) * 2;
+#pragma unroll
+  for (int n = 0; n < kTile / 8; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (is_hidden(row + i / 2 * 8, 8 * n + column + i % 2)) p[n][i] = 0;
+    }
+  }
+}
+
 template <int kSize>
 __device__ __forceinline__ void store_own(const Sums<kSize>& sums, float factor, Rows<kSize>& rows, int warp_row,
                                           Bfloat16* to, size_t stride, int rows_left) {
@@ -124,7 +139,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   const int warpgroup = own_warpgroup(), own_row = warpgroup * kWarpgroupRows;
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
-  const int lane_row = static_cast<int>(threadIdx.x % 32 / 4), lane_column = static_cast<int>(threadIdx.x % 4) * 2;
+  const int lane_column = static_cast<int>(threadIdx.x % 4) * 2;
   mbarrier_wait(&shared.rows_full, 0);
 
   Sums<kSize> dk = {}, dv = {};
@@ -145,28 +160,24 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (step < steps) {
     shared.ring.wait(step);
     start_tile<kSize>(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
-    for (int done = -1;;) {
+    for (;;) {
       const int stage = step % kStages;
       const float(&statistics)[2][kTile] = shared.statistics[stage];
       wgmma_wait<1>();
       fence_registers(flat(p));
-      const bool masked = tile == warpgroup;
-      const int row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane_row;  // of the warpgroup's
 #pragma unroll
       for (int n = 0; n < kTile / 8; ++n) {
         const float2 log2_sums = *reinterpret_cast<const float2*>(&statistics[0][8 * n + lane_column]);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           p[n][i] = exp2_approximate(p[n][i] * arguments.scale_log2 - (i % 2 == 0 ? log2_sums.x : log2_sums.y));
-          if (masked && 8 * n + lane_column + i % 2 < row + i / 2 * 8) p[n][i] = 0;
         }
       }
+      if (tile == warpgroup) hide(p, [](int key, int query) { return query < key; });
       Fragments p_operand, ds_operand;
       narrow_scores(p_operand, p);
       wgmma_wait<0>();
       fence_registers(flat(ds));
-      if (is_copier && done >= 0 && done + kStages < steps) copy_step(done + kStages);
-      __syncwarp();
       start_product<kSize>(dv, p_operand, shared.tiles[stage][1]);
 #pragma unroll
       for (int n = 0; n < kTile / 8; ++n) {
@@ -177,12 +188,15 @@ __global__ void __launch_bounds__(kThreads, 1)
       narrow_scores(ds_operand, ds);
       start_product<kSize>(dk, ds_operand, shared.tiles[stage][0]);
 
-      done = step;
+      const int done = step;
       advance();
       skip();
       if (step >= steps) break;
       shared.ring.wait(step);
       start_tile<kSize>(p, ds, shared.rows, own_row, shared.tiles[step % kStages]);
+      // In the place of the step before the last: so far may the warpgroups be apart without a wait.
+      if (is_copier && step > 1 && step - 2 + kStages < steps) copy_step(step - 2 + kStages);
+      __syncwarp();
       wgmma_wait<2>();
       fence_registers(flat(dk));
       fence_registers(flat(dv));
@@ -234,7 +248,7 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
   const int own_row = own_warpgroup() * kWarpgroupRows, own_first = first + own_row;
   const int own_tiles = min(tiles, own_first / kTile + 1);  // that this warpgroup sees
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16;
-  const int lane_row = static_cast<int>(threadIdx.x % 32 / 4), lane_column = static_cast<int>(threadIdx.x % 4) * 2;
+  const int lane_row = static_cast<int>(threadIdx.x % 32 / 4);
   float log2_sum[2], delta[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -248,24 +262,21 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
   Sums<kSize> dq = {};
   for (int tile = 0; tile < own_tiles; ++tile) {
     const int stage = tile % kStages;
-    // In the place of the tile before the last: so far may the warpgroups be apart without a wait.
-    if (is_copier && tile > 1 && tile - 2 + kStages < tiles) copy_tile(tile - 2 + kStages);
-    __syncwarp();
     Scores p, ds;
     shared.ring.wait(tile);
     start_tile<kSize>(p, ds, shared.rows, own_row, shared.tiles[stage]);
+    if (is_copier && tile > 1 && tile - 2 + kStages < tiles) copy_tile(tile - 2 + kStages);
+    __syncwarp();
     wgmma_wait<1>();
     fence_registers(flat(p));
-    const bool masked = tile * kTile == own_first;
-    const int row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane_row;  // of the warpgroup's
 #pragma unroll
     for (int n = 0; n < kTile / 8; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         p[n][i] = exp2_approximate(p[n][i] * arguments.scale_log2 - log2_sum[i / 2]);
-        if (masked && 8 * n + lane_column + i % 2 > row + i / 2 * 8) p[n][i] = 0;
       }
     }
+    if (tile * kTile == own_first) hide(p, [](int query, int key) { return key > query; });
     wgmma_wait<0>();
     fence_registers(flat(ds));
 #pragma unroll
