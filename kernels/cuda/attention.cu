@@ -9,7 +9,7 @@
 #include <string>
 
 #include "kernels/cuda/attention_versions.h"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/device.h"
 
 namespace freshet::cuda {
 namespace {
@@ -17,19 +17,6 @@ namespace {
 constexpr size_t kGridMax = 65535;  // blocks along y and z
 
 bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
-// Of the current device.
-bool has_wgmma() {
-#if defined(__CUDACC__)
-  int device = 0, major = 0, minor = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess && major == 9 &&
-         minor == 0;
-#else
-  return true;
-#endif
-}
 
 Status check_shape(const AttentionShape& shape, int version) {
   if (version < 0 || version > kAttentionVersions) {

@@ -29,6 +29,14 @@ Result<DeviceProperties> device_properties() {
   return properties;
 }
 
+bool has_wgmma() {
+  int device = 0, major = 0, minor = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess && major == 9 &&
+         minor == 0;
+}
+
 Result<size_t> free_device_bytes() {
   size_t free = 0, total = 0;
   RETURN_IF_ERROR(checked(cudaMemGetInfo(&free, &total), "cudaMemGetInfo"));

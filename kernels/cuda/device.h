@@ -33,6 +33,8 @@ int device_count();
 Status use_device(int index);
 // Of the current device.
 Result<DeviceProperties> device_properties();
+// Whether the current device runs the kernels of wgmma.cuh: compute capability 9.0. Costs next to nothing.
+bool has_wgmma();
 // Bytes that are not taken, of the current device.
 Result<size_t> free_device_bytes();
 

@@ -332,8 +332,8 @@ const Result<DeviceProperties>& device() {
 
 bool wgmma_matmul_takes(const ProductShape& shape) {
   constexpr size_t kMost = size_t{1} << 30;  // of an extent, and of the tiles
-  return device().is_ok() && device()->major == 9 && shape.operands == Type::kBfloat16 && shape.m < kMost &&
-         shape.n < kMost && shape.k < kMost && tiles(shape.m, kTileM) * tiles(shape.n, 128) < kMost;
+  return has_wgmma() && shape.operands == Type::kBfloat16 && shape.m < kMost && shape.n < kMost && shape.k < kMost &&
+         tiles(shape.m, kTileM) * tiles(shape.n, 128) < kMost;
 }
 
 Status wgmma_matmul(const ProductShape& shape, const ProductOperands& operands, WgmmaTiles tiles_of_c,

@@ -111,6 +111,8 @@ Result<DeviceProperties> device_properties() {
   return properties;
 }
 
+bool has_wgmma() { return true; }
+
 Result<size_t> free_device_bytes() { return size_t{8} << 30; }
 
 Result<DeviceMemory> DeviceMemory::allocate(size_t bytes) {
