@@ -1,8 +1,8 @@
-// Version 2 of the forward pass (Shah et al., 2024). A block makes 128 rows of one head's result: two warpgroups, 64
-// rows each, multiply, and one warp lets the copy engine bring tiles of keys and values into a ring, from the diagonal
-// down to the first. q stays in registers. With heads of 64 two blocks share a multiprocessor, so that four warpgroups,
-// each at another place, keep both the tensor cores and the unit for powers at work: at this size the two need about
-// the same time. Heads of 128 take one block with wider tiles.
+// Version 2 of the forward pass (Shah et al., 2024). A block makes 128 rows of one head's result, 64 a warpgroup, from
+// tiles of keys and values that the copy engine brings into a ring, from the diagonal down to the first. With heads of
+// 64 two blocks share a multiprocessor, so that four warpgroups, each at another place, keep both the tensor cores and
+// the unit for powers at work: at this size the two need about the same time. Heads of 128 take one block with wider
+// tiles.
 #include <cmath>
 
 #include "kernels/cuda/attention_softmax.cuh"
@@ -81,16 +81,16 @@ __global__ void __launch_bounds__(kThreads, kSize == 64 ? 2 : 1)
   }
   for (; i < tiles; ++i) {
     const int column = (tiles - 1 - i) * kTile, stage = i % kStages<kSize>;
-    if (const int next = i - kBehind<kSize> + kStages<kSize>; is_copier && i >= kBehind<kSize> && next < tiles) {
-      copy_tile(next);
-    }
-    __syncwarp();
     float scores[kTile / 8][4];
     shared.keys.wait(i);
     fence_registers(flat(scores));
     wgmma_fence();
     start_scores<kSize, kRows, kTile>(scores, shared.q, own_first - first, shared.k[stage]);
     wgmma_commit();
+    if (const int next = i - kBehind<kSize> + kStages<kSize>; is_copier && i >= kBehind<kSize> && next < tiles) {
+      copy_tile(next);
+    }
+    __syncwarp();
     wgmma_wait<0>();
     fence_registers(flat(scores));
     shared.keys.release(i);
