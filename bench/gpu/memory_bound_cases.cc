@@ -83,9 +83,10 @@ void Cases::add_norms() {
     const float *mean = a->random(shape.rows, 0.01F), *scale = a->random(shape.rows);
     Bfloat16* const dh = a->random16(count, 0.01F);
     float *const dweight = a->output(shape.width), *const dbias = a->output(shape.width);
+    float* const dh_sum = a->output(shape.width);
     auto* const scratch = static_cast<float*>(a->scratch(norm_backward_scratch(shape) * sizeof(float)));
     return [=](CudaStream stream) {
-      return layer_norm_backward(shape, h, weight, mean, scale, dy, false, dh, dweight, dbias, scratch, stream);
+      return layer_norm_backward(shape, h, weight, mean, scale, dy, false, dh, dweight, dbias, dh_sum, scratch, stream);
     };
   });
   add("rms_norm_forward with a residual", text, 8 * elements + 4 * rows, [=](Arrays* a) {

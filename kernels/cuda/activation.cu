@@ -1,12 +1,13 @@
-// Memory-bound. Bytes for each element: gelu 4, its gradient 6; swiglu 6 for each of y, its gradient 10; dropout 4;
-// column sums 2. Elementwise kernels have one version: two 16-byte accesses of an array in flight in each of up to 2048
-// threads a multiprocessor. The column sums read four rows at once in a thread, each block a part of the rows, and
-// sum_parts() adds the parts.
+// Memory-bound. Bytes for each element: gelu 4, its gradient 6; swiglu 6 for each of y, its gradient 10; dropout 4,
+// forward and back; column sums 2. Elementwise kernels have one version: two 16-byte accesses of an array in flight in
+// each of up to 2048 threads a multiprocessor. The column sums read four rows at once in a thread, each block a part of
+// the rows, and sum_parts() adds the parts.
 #include "kernels/cuda/activation.h"
 
 #include <algorithm>
 
 #include "kernels/cuda/bfloat16.cuh"
+#include "kernels/cuda/column_pass.cuh"
 #include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/philox.cuh"
@@ -133,28 +134,64 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    dropout_kernel(size_t vectors, uint64_t seed, const DropoutPlace* place, unsigned limit, float scale,
-                   const Bfloat16* x, Bfloat16* y) {
+// Which elements are dropped, and what the others are multiplied by.
+struct Mask {
+  uint64_t seed;
+  const DropoutPlace* place;
+  unsigned limit;
+  float scale;
+};
+
+Result<Mask> mask_of(const kernels::Dropout& dropout, const DropoutPlace* place) {
+  if (!(dropout.probability >= 0 && dropout.probability < 1)) {
+    return invalid_argument("a dropout has a probability from 0 to below 1");
+  }
+  return Mask{dropout.seed, place, static_cast<unsigned>(static_cast<double>(dropout.probability) * 0x1p32),
+              1.0F / (1.0F - dropout.probability)};
+}
+
+// The values of a vector that lies `at` vectors behind `first`, which is a number of fours; both belong to `number`.
+__device__ __forceinline__ void apply(const Mask& mask, uint64_t number, uint64_t first, size_t at, Vector& values) {
+  const uint64_t counter = first + at * 2;
+  const uint4 low = philox(mask.seed, number, counter), high = philox(mask.seed, number, counter + 1);
+  const unsigned words[kVector] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+  for (unsigned i = 0; i < kVector; ++i) values[i] *= words[i] >= mask.limit ? mask.scale : 0.0F;
+}
+
+__global__ void __launch_bounds__(kThreads) dropout_kernel(size_t vectors, Mask mask, const Bfloat16* x, Bfloat16* y) {
   uint4 in[kInFlight];
 #pragma unroll
   for (unsigned u = 0; u < kInFlight; ++u) {
     if (vector(u) < vectors) in[u] = reinterpret_cast<const uint4*>(x)[vector(u)];
   }
-  const uint64_t number = place->stream, first = place->first / 4;
+  const uint64_t number = mask.place->stream, first = mask.place->first / 4;
 #pragma unroll
   for (unsigned u = 0; u < kInFlight; ++u) {
     if (vector(u) >= vectors) continue;
     Vector values;
     widen8(in[u], values);
-    const uint64_t counter = first + vector(u) * 2;
-    const uint4 low = philox(seed, number, counter), high = philox(seed, number, counter + 1);
-    const unsigned words[kVector] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-    for (unsigned i = 0; i < kVector; ++i) values[i] *= words[i] >= limit ? scale : 0.0F;
+    apply(mask, number, first, vector(u), values);
     reinterpret_cast<uint4*>(y)[vector(u)] = narrow8(values);
   }
 }
+
+struct DropoutBackward {
+  Mask mask;
+  const Bfloat16* dy;
+  Bfloat16* dx;
+  uint64_t number = 0, first = 0;
+
+  __device__ void begin(unsigned, unsigned) {
+    number = mask.place->stream;
+    first = mask.place->first / 4;
+  }
+  __device__ void row(size_t place, float (&values)[kPassColumns]) const {
+    load8(dy + place, values);
+    apply(mask, number, first, place / kVector, values);
+    store8(values, dx + place);
+  }
+};
 
 // Blocks (x: 256 columns, y: part of the rows). A warp reads 512 bytes of a row; the warps take turns at the rows.
 __global__ void __launch_bounds__(kThreads)
@@ -250,20 +287,26 @@ Status column_sums(size_t rows, size_t columns, const Bfloat16* x, float* sums, 
   const SumGrid grid = sum_grid(rows, columns);
   RETURN_IF_ERROR(launch("column_sums", column_parts_kernel, {{grid.column_blocks, grid.parts}, kThreads}, stream, rows,
                          columns, x, scratch));
-  return sum_parts(grid.parts, columns, scratch, sums, nullptr, stream);
+  return sum_parts(grid.parts, columns, scratch, {sums}, stream);
 }
 
 Status dropout(const kernels::Dropout& dropout, const DropoutPlace* place, size_t count, const Bfloat16* x, Bfloat16* y,
                CudaStream stream) {
   RETURN_IF_ERROR(check(count, "the elements of a dropout"));
-  if (!(dropout.probability >= 0 && dropout.probability < 1)) {
-    return invalid_argument("a dropout has a probability from 0 to below 1");
-  }
+  ASSIGN_OR_RETURN(const Mask mask, mask_of(dropout, place));
   if (dropout.probability == 0 && x == y) return Status::ok();
-  const auto limit = static_cast<unsigned>(static_cast<double>(dropout.probability) * 0x1p32);
   const size_t vectors = count / kVector;
-  return launch("dropout", dropout_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, dropout.seed,
-                place, limit, 1.0F / (1.0F - dropout.probability), x, y);
+  return launch("dropout", dropout_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, mask, x, y);
+}
+
+size_t dropout_backward_scratch(size_t rows, size_t columns) { return ColumnPass{rows, columns, columns}.scratch(); }
+
+Status dropout_backward(const kernels::Dropout& dropout, const DropoutPlace* place, size_t rows, size_t columns,
+                        const Bfloat16* dy, Bfloat16* dx, float* sums, float* scratch, CudaStream stream) {
+  RETURN_IF_ERROR(check(columns, "the columns of a dropout"));
+  ASSIGN_OR_RETURN(const Mask mask, mask_of(dropout, place));
+  return run_column_pass("dropout_backward", {rows, columns, columns}, DropoutBackward{mask, dy, dx}, sums, scratch,
+                         stream);
 }
 
 }  // namespace freshet::cuda

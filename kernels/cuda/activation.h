@@ -1,5 +1,5 @@
 // kernels/activation.h on a device: values bfloat16, dense, arithmetic in float. The bias is the product's affair
-// (products.h). Elementwise but for the column sums, whose order depends on the shape alone. Borders of 16 bytes;
+// (products.h). Elementwise but for the sums over columns, whose order depends on the shape alone. Borders of 16 bytes;
 // counts and columns are multiples of 8. Work is queued on the stream.
 #pragma once
 
@@ -42,5 +42,12 @@ struct DropoutPlace {
 // `place` is device memory; the stream of `dropout` itself is not looked at.
 Status dropout(const kernels::Dropout& dropout, const DropoutPlace* place, size_t count, const kernels::Bfloat16* x,
                kernels::Bfloat16* y, CudaStream stream);
+// Floats of `scratch`.
+size_t dropout_backward_scratch(size_t rows, size_t columns);
+// dx[rows][columns] = dropout() of dy, and sums[c] = the sum of dx's column c, each element as it was before it was
+// rounded: the gradient of the bias of what the mask lay on.
+Status dropout_backward(const kernels::Dropout& dropout, const DropoutPlace* place, size_t rows, size_t columns,
+                        const kernels::Bfloat16* dy, kernels::Bfloat16* dx, float* sums, float* scratch,
+                        CudaStream stream);
 
 }  // namespace freshet::cuda

@@ -72,7 +72,7 @@ Status run_column_pass(const char* name, const ColumnPass& pass, const Operation
                          {{strips, pass.pieces()}, kPassThreads, kPassThreads * kPassColumns * sizeof(float)}, stream,
                          operation, static_cast<unsigned>(pass.rows), columns, pass.stride, lanes, pass.piece(),
                          scratch));
-  return sum_parts(pass.pieces(), pass.columns, scratch, sums, nullptr, stream);
+  return sum_parts(pass.pieces(), pass.columns, scratch, {sums}, stream);
 }
 
 }  // namespace freshet::cuda

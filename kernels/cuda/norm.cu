@@ -1,9 +1,9 @@
 // Memory-bound. Bytes for each element: forward 4, with `add` 8; norm_again 4; backward 6, or 8 where there is a
-// gradient already, and beside them 8 a column and block for the parts of dweight and dbias.
+// gradient already, and beside them 4 a column and block for the parts of each of dweight, dbias and the sum of dh.
 //
 // A team of threads has a row in registers, so memory is read once. Version 1, rows of up to 768: the team is a warp,
 // and nothing waits for another warp. Version 2, wider rows: the team is several warps with two vectors of 8 a thread.
-// The backward's blocks stay and go from row to row: they sum dweight and dbias in registers, which leaves none for the
+// The backward's blocks stay and go from row to row: they sum over the rows in registers, which leaves none for the
 // rows to come; those are copied into shared memory meanwhile, by each thread for itself, so that no barrier is needed.
 #include "kernels/cuda/norm.h"
 
@@ -189,6 +189,9 @@ struct Backward {
   float* parts;
 };
 
+// What the backward sums over the rows: dweight, with kCentred dbias too, with kSummed also dh.
+enum class Sums { kScaled, kCentred, kSummed };
+
 struct Numbers {
   float mean, scale;
 };
@@ -257,8 +260,9 @@ __device__ __forceinline__ void store_part(const float (&sums)[kVectors][kVector
   }
 }
 
-template <int kVectors, bool kOneWarp, bool kCentred>
+template <int kVectors, bool kOneWarp, Sums kSums>
 __global__ void __launch_bounds__(kThreadsMax, 1) backward_kernel(Backward p) {
+  constexpr bool kCentred = kSums != Sums::kScaled;
   constexpr unsigned kStages = kStagesOf<kVectors>;
   __shared__ float2 scratch[kStages][kThreadsMax / kWarp];
   const unsigned warps = kOneWarp ? 1 : p.team_warps, lanes = warps * kWarp;
@@ -269,7 +273,7 @@ __global__ void __launch_bounds__(kThreadsMax, 1) backward_kernel(Backward p) {
   constexpr unsigned kStageSlots = kArrays * kVectors * kThreadsMax;
   uint4* slots = dynamic_shared<uint4>() + threadIdx.x;
 
-  float dweight[kVectors][kVector] = {}, dbias[kVectors][kVector] = {};
+  float dweight[kVectors][kVector] = {}, dbias[kVectors][kVector] = {}, dh_sum[kVectors][kVector] = {};
 
   unsigned begin = blockIdx.x * teams, stage = 0;
   for (unsigned ahead = 0; ahead < kStages - 1; ++ahead) {
@@ -324,6 +328,7 @@ __global__ void __launch_bounds__(kThreadsMax, 1) backward_kernel(Backward p) {
 #pragma unroll
       for (unsigned i = 0; i < kVector; ++i) {
         d[i] += now.scale * (dy[i] * w[i]) + (slope * (h[i] - now.mean) + constant);
+        if constexpr (kSums == Sums::kSummed) dh_sum[k][i] += d[i];
       }
       reinterpret_cast<uint4*>(p.dh + size_t{row} * width)[at] = narrow8(d);
     }
@@ -332,10 +337,15 @@ __global__ void __launch_bounds__(kThreadsMax, 1) backward_kernel(Backward p) {
   __syncthreads();
 
   float* part = p.parts + static_cast<size_t>(blockIdx.x) * width;
+  const size_t next_part = static_cast<size_t>(gridDim.x) * width;
   store_part(dweight, width, team, teams, lane, lanes, part);
   if constexpr (kCentred) {
     __syncthreads();
-    store_part(dbias, width, team, teams, lane, lanes, part + static_cast<size_t>(gridDim.x) * width);
+    store_part(dbias, width, team, teams, lane, lanes, part + next_part);
+  }
+  if constexpr (kSums == Sums::kSummed) {
+    __syncthreads();
+    store_part(dh_sum, width, team, teams, lane, lanes, part + 2 * next_part);
   }
 }
 
@@ -353,20 +363,20 @@ Status forward(const char* name, const Forward& p, CudaStream stream) {
                 p);
 }
 
-template <bool kCentred>
-Status backward(const char* name, Backward p, float* dweight, float* dbias, CudaStream stream) {
+template <Sums kSums>
+Status backward(const char* name, Backward p, std::initializer_list<float*> sums, CudaStream stream) {
   RETURN_IF_ERROR(check(p.shape));
   const Layout layout = layout_of(p.shape.width);
   p.team_warps = layout.warps;
-  auto* kernel = layout.warps > 1      ? backward_kernel<kTeamVectors, false, kCentred>
-                 : layout.vectors == 1 ? backward_kernel<1, true, kCentred>
-                 : layout.vectors == 2 ? backward_kernel<2, true, kCentred>
-                                       : backward_kernel<3, true, kCentred>;
+  auto* kernel = layout.warps > 1      ? backward_kernel<kTeamVectors, false, kSums>
+                 : layout.vectors == 1 ? backward_kernel<1, true, kSums>
+                 : layout.vectors == 2 ? backward_kernel<2, true, kSums>
+                                       : backward_kernel<3, true, kSums>;
   const unsigned blocks = backward_blocks(p.shape), rows = backward_rows(layout);
   const size_t shared_bytes =
       size_t{layout.vectors > 2 ? kStagesOf<3> : kStagesOf<2>} * kArrays * layout.vectors * kThreadsMax * sizeof(uint4);
   RETURN_IF_ERROR(launch(name, kernel, {blocks, rows * layout.warps * kWarp, shared_bytes}, stream, p));
-  return sum_parts(blocks, p.shape.width, p.parts, dweight, dbias, stream);
+  return sum_parts(blocks, p.shape.width, p.parts, sums, stream);
 }
 
 }  // namespace
@@ -391,20 +401,21 @@ Status norm_again(const NormShape& shape, const Bfloat16* h, const Bfloat16* wei
                 {blocks, kForwardRows * kWarp}, stream, p);
 }
 
-size_t norm_backward_scratch(const NormShape& shape) { return size_t{2} * backward_blocks(shape) * shape.width; }
+size_t norm_backward_scratch(const NormShape& shape) { return kSumsMax * backward_blocks(shape) * shape.width; }
 
 Status layer_norm_backward(const NormShape& shape, const Bfloat16* h, const Bfloat16* weight, const float* mean,
                            const float* scale, const Bfloat16* dy, bool is_first, Bfloat16* dh, float* dweight,
-                           float* dbias, float* scratch, CudaStream stream) {
-  return backward<true>("layer_norm_backward", {shape, 0, h, weight, mean, scale, dy, is_first, dh, scratch}, dweight,
-                        dbias, stream);
+                           float* dbias, float* dh_sum, float* scratch, CudaStream stream) {
+  const Backward p{shape, 0, h, weight, mean, scale, dy, is_first, dh, scratch};
+  if (dh_sum == nullptr) return backward<Sums::kCentred>("layer_norm_backward", p, {dweight, dbias}, stream);
+  return backward<Sums::kSummed>("layer_norm_backward", p, {dweight, dbias, dh_sum}, stream);
 }
 
 Status rms_norm_backward(const NormShape& shape, const Bfloat16* h, const Bfloat16* weight, const float* scale,
                          const Bfloat16* dy, bool is_first, Bfloat16* dh, float* dweight, float* scratch,
                          CudaStream stream) {
-  return backward<false>("rms_norm_backward", {shape, 0, h, weight, nullptr, scale, dy, is_first, dh, scratch}, dweight,
-                         nullptr, stream);
+  return backward<Sums::kScaled>("rms_norm_backward", {shape, 0, h, weight, nullptr, scale, dy, is_first, dh, scratch},
+                                 {dweight}, stream);
 }
 
 }  // namespace freshet::cuda

@@ -35,10 +35,12 @@ Status norm_again(const NormShape& shape, const kernels::Bfloat16* h, const kern
 // Floats of `scratch`.
 size_t norm_backward_scratch(const NormShape& shape);
 // One pass over h and dy. dh += the gradient of h (dh: that of the residual stream); with `is_first`, dh = it. dweight
-// and dbias are overwritten.
+// and dbias are overwritten. So is dh_sum, unless it is null: the sums of dh's columns, each element as it was before
+// it was rounded, which are the gradient of the bias of what was added to the residual stream before the norm.
 Status layer_norm_backward(const NormShape& shape, const kernels::Bfloat16* h, const kernels::Bfloat16* weight,
                            const float* mean, const float* scale, const kernels::Bfloat16* dy, bool is_first,
-                           kernels::Bfloat16* dh, float* dweight, float* dbias, float* scratch, CudaStream stream);
+                           kernels::Bfloat16* dh, float* dweight, float* dbias, float* dh_sum, float* scratch,
+                           CudaStream stream);
 Status rms_norm_backward(const NormShape& shape, const kernels::Bfloat16* h, const kernels::Bfloat16* weight,
                          const float* scale, const kernels::Bfloat16* dy, bool is_first, kernels::Bfloat16* dh,
                          float* dweight, float* scratch, CudaStream stream);

@@ -3,14 +3,17 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 
 #include "base/status.h"
 #include "kernels/cuda/stream.h"
 
 namespace freshet::cuda {
 
-// sums[c] = the sum of parts[0..count)[columns]' column c. Where there are `more_sums`, as many parts for them lie
-// behind these.
-Status sum_parts(size_t count, size_t columns, const float* parts, float* sums, float* more_sums, CudaStream stream);
+inline constexpr size_t kSumsMax = 3;
+
+// For each i, sums[i][c] = the sum of parts[i][0..count)[columns]' column c. One to kSumsMax of them.
+Status sum_parts(size_t count, size_t columns, const float* parts, std::initializer_list<float*> sums,
+                 CudaStream stream);
 
 }  // namespace freshet::cuda

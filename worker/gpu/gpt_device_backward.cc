@@ -9,8 +9,8 @@ namespace freshet::worker {
 using cuda::Epilogue;
 
 Status GptDevicePass::backward(const GptDevice::PartReady& is_ready) {
-  RETURN_IF_ERROR(
-      norm_backward(layout_.final_norm, plan_.last, plan_.mean_last, plan_.scale_last, plan_.normed_last, true));
+  RETURN_IF_ERROR(norm_backward(layout_.final_norm, &layout_.layers.back().feed_forward_out, plan_.last,
+                                plan_.mean_last, plan_.scale_last, plan_.normed_last, true));
   RETURN_IF_ERROR(is_ready(size_t{config_.layers} + 1));
   for (size_t l = config_.layers; l-- > 0;) {
     // What the last layer left in the forward pass is still there.
@@ -26,7 +26,8 @@ Status GptDevicePass::backward(const GptDevice::PartReady& is_ready) {
   return is_ready(0);
 }
 
-Status GptDevicePass::norm_backward(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t dy, bool is_first) {
+Status GptDevicePass::norm_backward(const GptNorm& at, const GptDense* added, size_t h, size_t mean, size_t scale,
+                                    size_t dy, bool is_first) {
   const kernels::NormShape shape{rows_, config_.width, config_.epsilon};
   Bfloat16* dh = values(plan_.d_residual);
   float *scratch = floats(plan_.norm_scratch), *dweight = gradient_ + at.weight;
@@ -34,8 +35,9 @@ Status GptDevicePass::norm_backward(const GptNorm& at, size_t h, size_t mean, si
     return cuda::rms_norm_backward(shape, values(h), weight(at.weight), floats(scale), values(dy), is_first, dh,
                                    dweight, scratch, stream_);
   }
+  float* const added_bias = added == nullptr || dropout_ > 0 ? nullptr : gradient_ + added->bias;
   return cuda::layer_norm_backward(shape, values(h), weight(at.weight), floats(mean), floats(scale), values(dy),
-                                   is_first, dh, dweight, gradient_ + at.bias, scratch, stream_);
+                                   is_first, dh, dweight, gradient_ + at.bias, added_bias, scratch, stream_);
 }
 
 Status GptDevicePass::norm_again(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t y) {
@@ -43,10 +45,18 @@ Status GptDevicePass::norm_again(const GptNorm& at, size_t h, size_t mean, size_
                           floats(mean), floats(scale), values(y), stream_);
 }
 
-Result<const GptDevicePass::Bfloat16*> GptDevicePass::masked_residual_gradient(size_t site) {
-  if (dropout_ == 0) return values(plan_.d_residual);
-  RETURN_IF_ERROR(drop(site, values(plan_.d_residual), values(plan_.d_added)));
-  return values(plan_.d_added);
+Result<const GptDevicePass::Bfloat16*> GptDevicePass::masked_residual_gradient(const GptDense& added, size_t site) {
+  const Bfloat16* const d_residual = values(plan_.d_residual);
+  if (dropout_ == 0) return d_residual;
+  Bfloat16* const d_added = values(plan_.d_added);
+  if (added.bias == kNoTensor) {
+    RETURN_IF_ERROR(drop(site, d_residual, d_added));
+  } else {
+    RETURN_IF_ERROR(cuda::dropout_backward({dropout_, input_.dropout_seed, 0}, input_.dropout + site, rows_,
+                                           config_.width, d_residual, d_added, gradient_ + added.bias,
+                                           floats(plan_.sums_scratch), stream_));
+  }
+  return d_added;
 }
 
 Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, Epilogue epilogue,
@@ -62,14 +72,14 @@ Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, 
   return layer_product(input_gradient_product(dense, rows_, epilogue), operands);
 }
 
-Status GptDevicePass::weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy) {
+Status GptDevicePass::weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy, bool sums_too) {
   cuda::CudaStream stream = stream_;
   if (side_ != nullptr) {
     RETURN_IF_ERROR(side_->begins.record(stream_));
     RETURN_IF_ERROR(side_->stream.wait(side_->begins));
     stream = side_->stream.get();
   }
-  if (dense.bias != kNoTensor) {
+  if (sums_too && dense.bias != kNoTensor) {
     RETURN_IF_ERROR(
         cuda::column_sums(rows_, dense.outputs, dy, gradient_ + dense.bias, floats(plan_.sums_scratch), stream));
   }
@@ -91,12 +101,12 @@ Status GptDevicePass::feed_forward_backward(size_t l) {
   const GptLayer& at = layout_.layers[l];
   const GptDeviceLayer& now = layer(l);
   const size_t columns = config_.feed_forward;
-  ASSIGN_OR_RETURN(const Bfloat16* d_added, masked_residual_gradient(2 * l + 2));
+  ASSIGN_OR_RETURN(const Bfloat16* d_added, masked_residual_gradient(at.feed_forward_out, 2 * l + 2));
   if (makes_again(Recompute::kActivations) || makes_again(Recompute::kNorms)) {
     RETURN_IF_ERROR(gated() ? cuda::swiglu_forward(rows_, columns, values(now.hidden), values(now.active), stream_)
                             : cuda::gelu_forward(rows_ * columns, values(now.hidden), values(now.active), stream_));
   }
-  RETURN_IF_ERROR(weight_gradient(at.feed_forward_out, now.active, d_added));
+  RETURN_IF_ERROR(weight_gradient(at.feed_forward_out, now.active, d_added, false));
   if (gated()) {
     RETURN_IF_ERROR(input_gradient(at.feed_forward_out, d_added, plan_.d_active, activation_gradient_of(config_)));
     RETURN_IF_ERROR(cuda::swiglu_backward(rows_, columns, values(now.hidden), values(plan_.d_active),
@@ -110,17 +120,18 @@ Status GptDevicePass::feed_forward_backward(size_t l) {
         norm_again(at.before_feed_forward, now.middle, now.mean_middle, now.scale_middle, now.normed_middle));
   }
   const Bfloat16* d_hidden = values(plan_.d_hidden);
-  RETURN_IF_ERROR(weight_gradient(at.hidden, now.normed_middle, d_hidden));
+  RETURN_IF_ERROR(weight_gradient(at.hidden, now.normed_middle, d_hidden, true));
   RETURN_IF_ERROR(input_gradient(at.hidden, d_hidden, plan_.d_normed, Epilogue::kNone));
   RETURN_IF_ERROR(join());
-  return norm_backward(at.before_feed_forward, now.middle, now.mean_middle, now.scale_middle, plan_.d_normed, false);
+  return norm_backward(at.before_feed_forward, &at.attention_out, now.middle, now.mean_middle, now.scale_middle,
+                       plan_.d_normed, false);
 }
 
 Status GptDevicePass::attend_backward(size_t l) {
   const GptLayer& at = layout_.layers[l];
   const GptDeviceLayer& now = layer(l);
-  ASSIGN_OR_RETURN(const Bfloat16* d_added, masked_residual_gradient(2 * l + 1));
-  RETURN_IF_ERROR(weight_gradient(at.attention_out, now.attended, d_added));
+  ASSIGN_OR_RETURN(const Bfloat16* d_added, masked_residual_gradient(at.attention_out, 2 * l + 1));
+  RETURN_IF_ERROR(weight_gradient(at.attention_out, now.attended, d_added, false));
   RETURN_IF_ERROR(input_gradient(at.attention_out, d_added, plan_.d_attended, Epilogue::kNone));
 
   const size_t keys = size_t{config_.heads} * config_.head_size();
@@ -136,10 +147,11 @@ Status GptDevicePass::attend_backward(size_t l) {
   if (makes_again(Recompute::kNorms)) {
     RETURN_IF_ERROR(norm_again(at.before_attention, now.input, now.mean, now.scale, now.normed));
   }
-  RETURN_IF_ERROR(weight_gradient(at.qkv, now.normed, d_qkv));
+  RETURN_IF_ERROR(weight_gradient(at.qkv, now.normed, d_qkv, true));
   RETURN_IF_ERROR(input_gradient(at.qkv, d_qkv, plan_.d_normed, Epilogue::kNone));
   RETURN_IF_ERROR(join());
-  return norm_backward(at.before_attention, now.input, now.mean, now.scale, plan_.d_normed, false);
+  const GptDense* const added = l == 0 ? nullptr : &layout_.layers[l - 1].feed_forward_out;
+  return norm_backward(at.before_attention, added, now.input, now.mean, now.scale, plan_.d_normed, false);
 }
 
 Status GptDevicePass::embed_backward() {

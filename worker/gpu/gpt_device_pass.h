@@ -50,11 +50,14 @@ class GptDevicePass {
   Status norm(const GptNorm& at, size_t x, size_t add, size_t dropout_site, size_t sum, size_t y, size_t mean,
               size_t scale);
   Status norm_again(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t y);
-  // d_residual += the gradient that dy has left; is it when it is the first. The norm's own weights' too.
-  Status norm_backward(const GptNorm& at, size_t h, size_t mean, size_t scale, size_t dy, bool is_first);
+  // d_residual += the gradient that dy has left; is it when it is the first. The norm's own weights' too, and the
+  // bias's of what was added to the residual stream before it, unless a mask lay between: masked_residual_gradient()
+  // has it then. `added`: null before the first.
+  Status norm_backward(const GptNorm& at, const GptDense* added, size_t h, size_t mean, size_t scale, size_t dy,
+                       bool is_first);
   Status drop(size_t site, const Bfloat16* x, Bfloat16* y);
-  // What is added to the residual stream has this gradient: d_residual, or its copy behind the mask of the site.
-  Result<const Bfloat16*> masked_residual_gradient(size_t site);
+  // What `added` adds to the residual stream has this gradient: d_residual, or its copy behind the mask of the site.
+  Result<const Bfloat16*> masked_residual_gradient(const GptDense& added, size_t site);
   Status rope(const float* table, Bfloat16* qkv, bool backward);
 
   // Of a layer, from operands in bfloat16.
@@ -62,8 +65,8 @@ class GptDevicePass {
   Status forward_dense(const GptDense& dense, size_t x, size_t y, cuda::Epilogue epilogue, size_t z = kNoBuffer);
   Status input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, cuda::Epilogue epilogue,
                         size_t z = kNoBuffer);
-  // Of the weights and the bias; beside what is queued from now on, until join().
-  Status weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy);
+  // Beside what is queued from now on, until join(). `sums_too`: also of the bias, if there is one.
+  Status weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy, bool sums_too);
   // What is queued from now on begins when the gradients of weights that were queued are there.
   Status join();
 

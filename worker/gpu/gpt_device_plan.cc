@@ -201,6 +201,7 @@ class Planner {
     for (size_t columns : {width, config_.qkv_width(), config_.hidden_width()}) {
       sums = std::max(sums, cuda::column_sums_scratch(rows_, columns));
     }
+    if (config_.dropout > 0) sums = std::max(sums, cuda::dropout_backward_scratch(rows_, width));
     floats(&plan_.sums_scratch, sums, weights);
   }
 

@@ -143,6 +143,30 @@ TEST_F(ActivationCuda, DropoutHasTheMaskOfTheCpu) {
   }
 }
 
+TEST_F(ActivationCuda, DropoutsGradientHasTheSameMaskAndItsSums) {
+  for (auto [rows, columns] : {std::pair<size_t, size_t>{1, 8}, {33, 24}, {90, 264}}) {
+    kernels::Dropout dropout{0.3F, 5, 0xFEDCBA9876543210};
+    const auto dy = random_values16(rows * columns, "dy");
+    auto expected = dy;
+    kernels::dropout(dropout, 64, expected.size(), expected.data());
+    std::vector<float> sums(columns);
+    kernels::ref::column_sums({rows, columns, columns}, expected.data(), sums.data());
+    Array<DropoutPlace> place(std::vector<DropoutPlace>{{dropout.stream, 64}});
+    Array<Bfloat16> in(narrowed(dy)), out(dy.size());
+    Array<float> sums_out(columns), again(columns), scratch(dropout_backward_scratch(rows, columns));
+    for (auto* to : {&sums_out, &again}) {
+      EXPECT_OK(cuda::dropout_backward(dropout, place.data(), rows, columns, in.data(), out.data(), to->data(),
+                                       scratch.data(), stream()));
+      expect_done();
+    }
+    EXPECT_EQ(out.values(), narrowed(expected));
+    // Running sums of at most `rows` values below 2.
+    const auto r = static_cast<double>(rows);
+    expect_close(sums_out.values(), sums, r * 2 * r * kRounding);
+    expect_same_bits(again.values(), sums_out.values());
+  }
+}
+
 TEST_F(ActivationCuda, DropoutOfNothingIsACopy) {
   const auto x = narrowed(random_values16(64, "x"));
   Array<DropoutPlace> place(std::vector<DropoutPlace>{{5, 0}});

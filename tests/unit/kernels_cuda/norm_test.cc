@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/activation.h"
 #include "tests/unit/kernels_cuda/support.h"
 
 namespace freshet::cuda {
@@ -39,19 +40,20 @@ struct Case {
 };
 
 struct Outputs {
-  std::vector<float> sum, y, again, mean, scale, dh, dweight, dbias;
+  std::vector<float> sum, y, again, mean, scale, dh, dweight, dbias, dh_sum;
   bool operator==(const Outputs&) const = default;
 };
 
 class NormCuda : public CudaTest, public testing::WithParamInterface<std::pair<size_t, size_t>> {
  protected:
-  // `in_place`: the sum goes where x was.
-  Outputs run(const Case& c, bool is_first, bool in_place) const {
+  // `in_place`: the sum goes where x was. `has_sum`: of dh, too, where the norm is centred.
+  Outputs run(const Case& c, bool is_first, bool in_place, bool has_sum) const {
     const size_t rows = c.shape.rows, width = c.shape.width;
     Array<Bfloat16> x(narrowed(c.x)), add(narrowed(c.add)), weight(narrowed(c.weight)), bias(narrowed(c.bias)),
         sum(c.count), y(c.count), again(c.count), dy(narrowed(c.dy)),
         dh(is_first ? std::vector<Bfloat16>(c.count, 0xFFFF) : narrowed(c.residual));
-    Array<float> mean(rows), scale(rows), dweight(width), dbias(width), scratch(norm_backward_scratch(c.shape));
+    Array<float> mean(rows), scale(rows), dweight(width), dbias(width), dh_sum(width),
+        scratch(norm_backward_scratch(c.shape));
     const Bfloat16* more = c.has_add ? add.data() : nullptr;
     Bfloat16* to = in_place ? x.data() : sum.data();
     const Bfloat16* h = c.has_add ? to : x.data();
@@ -60,7 +62,8 @@ class NormCuda : public CudaTest, public testing::WithParamInterface<std::pair<s
                                    scale.data(), stream()));
       EXPECT_OK(norm_again(c.shape, h, weight.data(), bias.data(), mean.data(), scale.data(), again.data(), stream()));
       EXPECT_OK(layer_norm_backward(c.shape, h, weight.data(), mean.data(), scale.data(), dy.data(), is_first,
-                                    dh.data(), dweight.data(), dbias.data(), scratch.data(), stream()));
+                                    dh.data(), dweight.data(), dbias.data(), has_sum ? dh_sum.data() : nullptr,
+                                    scratch.data(), stream()));
     } else {
       EXPECT_OK(rms_norm_forward(c.shape, x.data(), more, weight.data(), to, y.data(), scale.data(), stream()));
       EXPECT_OK(norm_again(c.shape, h, weight.data(), nullptr, nullptr, scale.data(), again.data(), stream()));
@@ -75,10 +78,12 @@ class NormCuda : public CudaTest, public testing::WithParamInterface<std::pair<s
                 scale.values(),
                 widened(dh.values()),
                 dweight.values(),
+                {},
                 {}};
     if (c.is_centred) {
       out.mean = mean.values();
       out.dbias = dbias.values();
+      if (has_sum) out.dh_sum = dh_sum.values();
     }
     return out;
   }
@@ -86,7 +91,7 @@ class NormCuda : public CudaTest, public testing::WithParamInterface<std::pair<s
   static Outputs reference(const Case& c, bool is_first) {
     const size_t rows = c.shape.rows, width = c.shape.width;
     Outputs out{c.h(), std::vector<float>(c.count), {}, {}, std::vector<float>(rows),
-                {},    std::vector<float>(width),   {}};
+                {},    std::vector<float>(width),   {}, {}};
     out.dh = is_first ? std::vector<float>(c.count) : c.residual;
     if (c.is_centred) {
       out.mean.resize(rows);
@@ -95,6 +100,8 @@ class NormCuda : public CudaTest, public testing::WithParamInterface<std::pair<s
                                        out.y.data(), out.mean.data(), out.scale.data());
       kernels::ref::layer_norm_gradient(c.shape, out.sum.data(), c.weight.data(), c.dy.data(), out.dh.data(),
                                         out.dweight.data(), out.dbias.data());
+      out.dh_sum.resize(width);
+      kernels::ref::column_sums({rows, width, width}, out.dh.data(), out.dh_sum.data());
     } else {
       kernels::ref::rms_norm_forward(c.shape, out.sum.data(), nullptr, c.weight.data(), nullptr, out.y.data(),
                                      out.scale.data());
@@ -126,7 +133,7 @@ TEST_P(NormCuda, AgreesWithTheReference) {
     for (bool has_add : {true, false}) {
       const Case c(GetParam().first, GetParam().second, is_centred, has_add);
       const bool is_first = has_add != is_centred, in_place = is_centred;
-      const Outputs actual = run(c, is_first, in_place), expected = reference(c, is_first);
+      const Outputs actual = run(c, is_first, in_place, true), expected = reference(c, is_first);
       expect_same_bits(actual.sum, expected.sum);
       expect_same_bits(actual.again, actual.y);
       // A normalised element is at most sqrt(width), times a weight of 2, and so is the gradient's part with z.
@@ -141,7 +148,12 @@ TEST_P(NormCuda, AgreesWithTheReference) {
       const auto rows = static_cast<double>(c.shape.rows);
       expect_close(actual.dweight, expected.dweight, rows * (arithmetic(c, largest) + rows * largest * kRounding));
       expect_close(actual.dbias, expected.dbias, rows * rows * kRounding);
-      EXPECT_EQ(run(c, is_first, in_place), actual) << "a second time";
+      expect_close(actual.dh_sum, expected.dh_sum,
+                   rows * (arithmetic(c, 8 * largest) + rows * 8 * largest * kRounding));
+      EXPECT_EQ(run(c, is_first, in_place, true), actual) << "a second time";
+      Outputs without = actual;
+      without.dh_sum.clear();
+      EXPECT_EQ(run(c, is_first, in_place, false), without);
     }
   }
 }
@@ -162,6 +174,7 @@ TEST_F(NormGradientsCuda, SumManyRows) {
     const NormShape shape{rows, width, 1e-5F};
     std::vector<float> h(rows * width), dy(rows * width), mean(rows), scale(rows), dh(rows * width);
     std::vector<float> dweight(width), dbias(width);
+    std::vector<double> dh_sum(width);
     for (size_t r = 0; r < rows; ++r) {
       mean[r] = static_cast<float>(r % 7);
       scale[r] = static_cast<float>(1 + r % 5);
@@ -179,17 +192,21 @@ TEST_F(NormGradientsCuda, SumManyRows) {
       for (size_t i = r * width; i < (r + 1) * width; ++i) {
         const float n = static_cast<float>(width), z = (h[i] - mean[r]) * scale[r];
         dh[i] = scale[r] * (dy[i] - sum / n - z * sum_z / n);
+        dh_sum[i % width] += static_cast<double>(dh[i]);
       }
     }
     Array<Bfloat16> h_in(narrowed(h)), dy_in(narrowed(dy)),
         weight(std::vector<Bfloat16>(width, kernels::to_bfloat16(1.0F))), dh_out(rows * width);
-    Array<float> mean_in(mean), scale_in(scale), dweight_out(width), dbias_out(width),
+    Array<float> mean_in(mean), scale_in(scale), dweight_out(width), dbias_out(width), dh_sum_out(width),
         scratch(norm_backward_scratch(shape));
     EXPECT_OK(layer_norm_backward(shape, h_in.data(), weight.data(), mean_in.data(), scale_in.data(), dy_in.data(),
-                                  true, dh_out.data(), dweight_out.data(), dbias_out.data(), scratch.data(), stream()));
+                                  true, dh_out.data(), dweight_out.data(), dbias_out.data(), dh_sum_out.data(),
+                                  scratch.data(), stream()));
     expect_done();
     EXPECT_EQ(dweight_out.values(), dweight);
     EXPECT_EQ(dbias_out.values(), dbias);
+    // Of numbers below 512 that are off by some roundings each, to either side; a row is more than 1.
+    for (size_t c = 0; c < width; ++c) EXPECT_NEAR(dh_sum_out.values()[c], dh_sum[c], 0.1) << c << " " << dh_sum[c];
     const auto actual = widened(dh_out.values());
     for (size_t i = 0; i < dh.size(); ++i) {
       // Some float operations with numbers below 512, and one rounding.
