@@ -35,35 +35,18 @@ Status DeviceState::set(std::span<const float> parameters, std::span<const float
   return stream->synchronize();
 }
 
-Status DeviceState::make_copies() {
-  if (copies_) return Status::ok();
-  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
-  ASSIGN_OR_RETURN(auto memory, cuda::PinnedMemory::allocate(3 * stride_ * sizeof(float)));
-  ASSIGN_OR_RETURN(auto made, cuda::Event::create());
-  ASSIGN_OR_RETURN(auto copied, cuda::Event::create());
-  ASSIGN_OR_RETURN(auto copied_host, cuda::Event::create());
-  copies_.reset(
-      new Copies{std::move(stream), std::move(memory), std::move(made), std::move(copied), std::move(copied_host)});
-  return Status::ok();
-}
-
 Result<TrainingSnapshot> DeviceState::snapshot(const cuda::Stream& stream) {
-  RETURN_IF_ERROR(make_copies());
-  RETURN_IF_ERROR(copies_->made.record(stream.get()));
-  RETURN_IF_ERROR(copies_->stream.wait(copies_->made));
-  RETURN_IF_ERROR(
-      cuda::copy_to_host(copies_->memory.data(), own_.data(), 3 * stride_ * sizeof(float), copies_->stream.get()));
-  RETURN_IF_ERROR(copies_->copied.record(copies_->stream.get()));
-  RETURN_IF_ERROR(copies_->copied_host.record(copies_->stream.get()));
-  const float* at = copies_->memory.data<float>();
+  if (!copy_) {
+    ASSIGN_OR_RETURN(copy_, HostCopy::create(own_.bytes()));
+  }
+  RETURN_IF_ERROR(copy_->begin(own_, stream));
+  const float* at = copy_->data();
   return TrainingSnapshot{segment_,         at, at + stride_,
-                          at + 2 * stride_, {}, [copied = &copies_->copied_host] {
-                            return copied->synchronize(); }};
+                          at + 2 * stride_, {}, [copy = copy_.get()] {
+                            return copy->wait(); }};
 }
 
-Status DeviceState::wait_for_snapshot(cuda::Stream* stream) {
-  return copies_ ? stream->wait(copies_->copied) : Status::ok();
-}
+Status DeviceState::wait_for_snapshot(cuda::Stream* stream) { return copy_ ? copy_->hold_back(stream) : Status::ok(); }
 
 Result<std::vector<float>> DeviceState::read(const float* from, cuda::Stream* stream) const {
   std::vector<float> values(segment_.size());

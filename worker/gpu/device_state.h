@@ -1,7 +1,7 @@
 // What a training keeps on a device from step to step: the working copy of all parameters, and of the segment that a
-// rank owns the parameters themselves with AdamW's moments. A snapshot of the segment is copied to pinned memory of the
-// host by a stream of its own, beside the work of the next step, of which only the update waits for it. One object per
-// rank, used on the thread that trains.
+// rank owns the parameters themselves with AdamW's moments. A snapshot of the segment is copied to the host's memory
+// beside the work of the next step, of which only the update waits for it. One object per rank, used on the thread that
+// trains.
 #pragma once
 
 #include <memory>
@@ -13,6 +13,7 @@
 #include "kernels/cuda/device.h"
 #include "worker/checkpoint/training_state.h"
 #include "worker/comm/reduce.h"
+#include "worker/gpu/host_copy.h"
 
 namespace freshet::worker {
 
@@ -39,21 +40,12 @@ class DeviceState {
   Result<std::vector<float>> read(const float* from, cuda::Stream* stream) const;
 
  private:
-  // Made with the first snapshot.
-  struct Copies {
-    cuda::Stream stream;
-    cuda::PinnedMemory memory;
-    cuda::Event made;         // what is to be copied
-    cuda::Event copied;       // for the stream
-    cuda::Event copied_host;  // for the thread that writes it
-  };
   DeviceState(Range segment, size_t stride, cuda::DeviceMemory weights, cuda::DeviceMemory own);
-  Status make_copies();
 
   Range segment_;
   size_t stride_;  // floats from one of the segment's arrays to the next
   cuda::DeviceMemory weights_, own_;
-  std::unique_ptr<Copies> copies_;
+  std::unique_ptr<HostCopy> copy_;  // made with the first snapshot
 };
 
 }  // namespace freshet::worker
