@@ -389,7 +389,7 @@ Status step(const Options& options) {
   ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
   for (uint32_t t = 0; t < options.tables; ++t) {
     RETURN_IF_ERROR(
-        fill_hashed(options.codes * options.dim, t, options.bound, objective->device()->table(t), stream.get()));
+        fill_hashed(options.codes * options.dim, t, options.bound, objective->tables()->values(t), stream.get()));
   }
   RETURN_IF_ERROR(stream.synchronize());
   worker::SingleCommunicator comm;

@@ -104,18 +104,21 @@ void Checkpointer::start_writing(const TrainingSnapshot* training) {
 }
 
 void Checkpointer::copy_tables(const std::vector<TableMemory>& tables) {
-  tables_.resize(tables.size());
+  tables_ = tables;
+  copied_tables_.resize(tables.size());
   for (size_t t = 0; t < tables.size(); ++t) {
-    tables_[t].rows = tables[t].rows;
-    tables_[t].dim = tables[t].dim;
-    tables_[t].values.assign(tables[t].values.begin(), tables[t].values.end());
-    tables_[t].sums.assign(tables[t].sums.begin(), tables[t].sums.end());
+    TableCopy& copy = copied_tables_[t];
+    copy.values.assign(tables[t].values.begin(), tables[t].values.end());
+    copy.sums.assign(tables[t].sums.begin(), tables[t].sums.end());
+    tables_[t].values = copy.values;
+    tables_[t].sums = copy.sums;
   }
 }
 
 void Checkpointer::copy(const TrainingSnapshot& training) {
   if (training.wait) {
     values_ = {segment_, training.parameters, training.m, training.v};
+    tables_ = training.tables;
     copy_status_ = training.wait();
   } else {
     copy_status_ = copy_segment(training);
@@ -165,7 +168,7 @@ Status Checkpointer::write(const std::atomic<bool>& stop) {
     shards.push_back([&, values] { return write_shard(directory, tensors_, values, stop); });
   }
   for (size_t t = 0; t < tables_.size(); ++t) {
-    const TableCopy& table = tables_[t];
+    const TableMemory& table = tables_[t];
     const size_t rows_max = std::max<size_t>(kShardElements / table.dim, 1);
     for (size_t begin = table.rows.begin; begin < table.rows.end; begin += rows_max) {
       const size_t end = std::min(begin + rows_max, table.rows.end), at = begin - table.rows.begin;

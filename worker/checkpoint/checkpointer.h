@@ -40,8 +40,8 @@ struct CheckpointOptions {
   std::filesystem::path memory_directory;
   size_t kept_in_memory = 1;
   uint64_t memory_left = uint64_t{1} << 30;  // bytes that those in memory must leave free
-  // What is true of the whole training: family, seed, training digest, numerics (without: the CPU's). Checkpoints that say otherwise, or that were
-  // written by another engine, are of another training, and are removed.
+  // What is true of the whole training: family, seed, training digest, numerics (without: the CPU's). Checkpoints that
+  // say otherwise, or that were written by another engine, are of another training, and are removed.
   v1::CheckpointInfo training;
 };
 
@@ -79,8 +79,6 @@ class Checkpointer {
   struct Note;
   // The own rows of a table.
   struct TableCopy {
-    Range rows;
-    size_t dim = 0;
     std::vector<float> values, sums;
   };
   // A place where checkpoints are sealed, one place after the other.
@@ -135,7 +133,8 @@ class Checkpointer {
   ShardValues values_;  // of the segment: copied here, or what the training has copied by itself
   std::unique_ptr<float[]> copied_values_;
   size_t copied_size_ = 0;
-  std::vector<TableCopy> tables_;
+  std::vector<TableMemory> tables_;  // likewise
+  std::vector<TableCopy> copied_tables_;
   std::optional<v1::NumericsFingerprint> numerics_;
   double write_seconds_ = 0, seal_seconds_ = 0;  // in the place at hand
   uint64_t bytes_ = 0;

@@ -13,6 +13,7 @@
 #include "kernels/cuda/adamw.h"
 #include "kernels/cuda/device.h"
 #include "worker/checkpoint/tensors.h"
+#include "worker/gpu/device_tables.h"
 #include "worker/train/objective.h"
 
 namespace freshet::worker {
@@ -21,6 +22,7 @@ class DeviceObjective {
  public:
   virtual ~DeviceObjective() = default;
 
+  // But for those of tables().
   virtual size_t parameters() const = 0;
   virtual size_t examples() const = 0;
   // What the parameters are.
@@ -45,8 +47,10 @@ class DeviceObjective {
   virtual Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient,
                                   double* loss, cuda::Stream* stream, const PartReady& is_ready) = 0;
 
-  // Queued behind the micro-batches of a step: moves what the objective trains by itself, beside the flat parameters,
-  // unless output->is_applied is 0. Both lie in device memory.
+  // Parameters that the objective trains by itself, beside the flat ones: tables of embeddings. Null: none.
+  virtual DeviceTables* tables() { return nullptr; }
+  // Queued behind the micro-batches of a step: moves the tables, unless output->is_applied is 0. Both lie in device
+  // memory.
   virtual Status update_tables(const cuda::StepInput* step, const cuda::StepOutput* output, cuda::Stream* stream) {
     (void)step, (void)output, (void)stream;
     return Status::ok();

@@ -27,7 +27,12 @@ Result<std::unique_ptr<DeviceStep>> DeviceStep::create(DeviceObjective* objectiv
                                                        const DeviceGang& gang, std::span<const float> parameters,
                                                        bool records, ZeroStage stage) {
   std::unique_ptr<DeviceStep> step(new DeviceStep(objective, options, gang, records, stage));
-  RETURN_IF_ERROR(step->allocate(parameters));
+  RETURN_IF_ERROR(step->allocate());
+  if (parameters.size() == step->parameters()) {
+    RETURN_IF_ERROR(step->start_over(parameters));
+  } else {
+    RETURN_IF_ERROR(step->start_flat(parameters));
+  }
   return step;
 }
 
@@ -45,15 +50,19 @@ DeviceStep::~DeviceStep() {
   if (stream_) (void)stream_->synchronize();
 }
 
-Status DeviceStep::allocate(std::span<const float> parameters) {
-  CHECK(parameters.size() == objective_.parameters());
+size_t DeviceStep::parameters() const {
+  const DeviceTables* tables = objective_.tables();
+  return (tables ? tables->elements() : 0) + objective_.parameters();
+}
+
+Status DeviceStep::allocate() {
+  const size_t parameters = objective_.parameters();
   CHECK(gang_.host->size() == gang_.devices->size() && gang_.host->rank() == gang_.devices->rank());
   ASSIGN_OR_RETURN(stream_, cuda::Stream::create());
-  ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters.size(), options_.micro_batches,
+  ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters, options_.micro_batches,
                                                        objective_.gradient_parts(), stage_));
   reducer_.emplace(std::move(reducer));
-  ASSIGN_OR_RETURN(state_, DeviceState::create(parameters.size(), reducer_->segment()));
-  RETURN_IF_ERROR(state_->set(parameters, {}, {}, &*stream_));
+  ASSIGN_OR_RETURN(state_, DeviceState::create(parameters, reducer_->segment()));
   RETURN_IF_ERROR(allocate_inputs());
 
   std::vector<uint64_t> borders;
@@ -65,7 +74,7 @@ Status DeviceStep::allocate(std::span<const float> parameters) {
   ASSIGN_OR_RETURN(decayed_, cuda::DeviceMemory::allocate(borders.size() * sizeof(uint64_t)));
   RETURN_IF_ERROR(cuda::copy_to_device(decayed_.data(), borders.data(), decayed_.bytes(), stream_->get()));
   ASSIGN_OR_RETURN(losses_, cuda::DeviceMemory::allocate(options_.micro_batches * sizeof(double)));
-  const size_t blocks = (parameters.size() + kernels::kBlock - 1) / kernels::kBlock;
+  const size_t blocks = (parameters + kernels::kBlock - 1) / kernels::kBlock;
   ASSIGN_OR_RETURN(block_sums_, cuda::DeviceMemory::allocate(blocks * sizeof(double)));
   ASSIGN_OR_RETURN(output_, cuda::DeviceMemory::allocate(sizeof(cuda::StepOutput)));
   ASSIGN_OR_RETURN(outputs_, cuda::PinnedMemory::allocate(pending_.size() * sizeof(cuda::StepOutput)));
@@ -104,6 +113,7 @@ Status DeviceStep::begin(const StepPlan& plan, const std::function<void()>&) {
   Phases& phases = phases_[leaves];
   RETURN_IF_ERROR(run(&phases.sum, [&] { return queue_sum(leaves, &phases); }));
   RETURN_IF_ERROR(state_->wait_for_snapshot(&*stream_));
+  if (DeviceTables* tables = objective_.tables()) RETURN_IF_ERROR(tables->wait_for_snapshot(&*stream_));
   RETURN_IF_ERROR(run(&phases.update, [&] { return queue_update(phases); }));
   RETURN_IF_ERROR(
       cuda::copy_to_host(outputs_.data<cuda::StepOutput>() + slot, output_.data(), output_.bytes(), stream_->get()));
@@ -198,18 +208,43 @@ Result<StepNumbers> DeviceStep::end() {
   return StepNumbers{output.loss / static_cast<double>(step.rows), output.norm, output.is_applied != 0};
 }
 
-Result<TrainingSnapshot> DeviceStep::snapshot() { return state_->snapshot(*stream_); }
+Result<TrainingSnapshot> DeviceStep::snapshot() {
+  ASSIGN_OR_RETURN(TrainingSnapshot snapshot, state_->snapshot(*stream_));
+  if (DeviceTables* tables = objective_.tables()) RETURN_IF_ERROR(tables->snapshot(*stream_, &snapshot));
+  return snapshot;
+}
 
 Status DeviceStep::overwrite(const std::function<Result<bool>(const TrainingMemory&)>& fill) {
   CHECK(begun_ == ended_);
   std::vector<float> parameters(objective_.parameters());
   std::vector<float> m(reducer_->segment().size()), v(reducer_->segment().size());
-  ASSIGN_OR_RETURN(const bool is_filled, fill({parameters, reducer_->segment(), m, v, {}}));
-  return is_filled ? state_->set(parameters, m, v, &*stream_) : Status::ok();
+  TrainingMemory memory{parameters, reducer_->segment(), m, v, {}};
+  DeviceTables* tables = objective_.tables();
+  std::unique_ptr<float[]> host;
+  if (tables != nullptr) {
+    try {
+      // Not set to zero first: what nothing is read into costs nothing.
+      host = std::make_unique_for_overwrite<float[]>(tables->bytes() / sizeof(float));
+    } catch (const std::bad_alloc&) {
+      return resource_exhausted("there is no memory for the tables of a checkpoint");
+    }
+    memory.tables = tables->view(host.get());
+  }
+  ASSIGN_OR_RETURN(const bool is_filled, fill(memory));
+  if (!is_filled) return Status::ok();
+  if (tables != nullptr) RETURN_IF_ERROR(tables->load(host.get(), &*stream_));
+  return state_->set(parameters, m, v, &*stream_);
 }
 
 Status DeviceStep::start_over(std::span<const float> parameters) {
-  CHECK(begun_ == ended_);
+  CHECK(begun_ == ended_ && parameters.size() == this->parameters());
+  if (DeviceTables* tables = objective_.tables()) RETURN_IF_ERROR(tables->start(parameters.data(), &*stream_));
+  return start_flat(parameters.last(objective_.parameters()));
+}
+
+// All but tables.
+Status DeviceStep::start_flat(std::span<const float> parameters) {
+  CHECK(parameters.size() == objective_.parameters());
   return state_->set(parameters, {}, {}, &*stream_);
 }
 
@@ -219,14 +254,22 @@ Result<OptimizerState> DeviceStep::gather_optimizer_state() {
     ASSIGN_OR_RETURN(const auto own, state_->read(from, &*stream_));
     RETURN_IF_ERROR(gatherer_.gather(own, all));
   }
+  if (const DeviceTables* tables = objective_.tables()) {
+    if (gang_.host->rank() == 0) state.row_sums.resize(tables->rows());
+    RETURN_IF_ERROR(tables->gather_sums(gang_.host, &*stream_, state.row_sums.data()));
+  }
   return state;
 }
 
 Result<std::vector<float>> DeviceStep::take_parameters() {
-  std::vector<float> parameters(objective_.parameters());
+  const DeviceTables* tables = objective_.tables();
+  const size_t first = tables != nullptr && gang_.host->rank() == 0 ? tables->elements() : 0;
+  std::vector<float> parameters(first + objective_.parameters());
+  float* flat = parameters.data() + first;
   ASSIGN_OR_RETURN(const auto own, state_->read(state_->w(), &*stream_));
-  std::copy(own.begin(), own.end(), parameters.begin() + static_cast<ptrdiff_t>(reducer_->segment().begin));
-  RETURN_IF_ERROR(gatherer_.all_gather(parameters.data()));
+  std::copy(own.begin(), own.end(), flat + reducer_->segment().begin);
+  RETURN_IF_ERROR(gatherer_.all_gather(flat));
+  if (tables != nullptr) RETURN_IF_ERROR(tables->gather_values(gang_.host, &*stream_, parameters.data()));
   return parameters;
 }
 

@@ -33,16 +33,16 @@ struct DeviceGang {
 
 class DeviceStep final : public StepEngine {
  public:
-  // `parameters`: where training starts, the same on all ranks. The current device is used; all memory that training
-  // needs is allocated here, but for snapshots. `records`: graphs, where the communicator can be recorded. All that is
-  // named here must outlive it.
+  // `parameters`: where training starts, the same on all ranks; those of tables in front, or left out where the tables
+  // hold what they are to start from. The current device is used; all memory that training needs is allocated here, but
+  // for snapshots. `records`: graphs, where the communicator can be recorded. All that is named here must outlive it.
   static Result<std::unique_ptr<DeviceStep>> create(DeviceObjective* objective, const TrainOptions& options,
                                                     const DeviceGang& gang, std::span<const float> parameters,
                                                     bool records = true, ZeroStage stage = ZeroStage::kOne);
   ~DeviceStep() override;
 
   size_t examples() const override { return objective_.examples(); }
-  size_t parameters() const override { return objective_.parameters(); }
+  size_t parameters() const override;
   bool is_late() const override { return true; }
   Status prepare(const StepPlan& plan) override { return inputs_->prepare(plan); }
   // Calls no `before_update`: its snapshots are copies.
@@ -76,8 +76,9 @@ class DeviceStep final : public StepEngine {
   };
   DeviceStep(DeviceObjective* objective, const TrainOptions& options, const DeviceGang& gang, bool records,
              ZeroStage stage);
-  Status allocate(std::span<const float> parameters);
+  Status allocate();
   Status allocate_inputs();
+  Status start_flat(std::span<const float> parameters);
   cuda::StepInput input_of(const StepPlan& plan) const;
   Status run(Phase* phase, const std::function<Status()>& queue);
   Status queue_sum(size_t leaves, Phases* phases);

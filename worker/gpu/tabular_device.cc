@@ -186,21 +186,13 @@ Status TabularDevice::plan_memory() {
 }
 
 Status TabularDevice::place_tables() {
-  size_t bytes = 0;
-  std::vector<size_t> begins;
-  for (const auto& feature : model_->shape().categorical) {
-    begins.push_back(bytes);
-    bytes = on_border(bytes + size_t{feature.codes} * feature.dim * sizeof(float));
-  }
-  ASSIGN_OR_RETURN(tables_, cuda::DeviceMemory::allocate(bytes));
-  ASSIGN_OR_RETURN(sums_, cuda::DeviceMemory::allocate(embedding_.table_rows * sizeof(float)));
+  ASSIGN_OR_RETURN(tables_, DeviceTables::create(std::span(model_->tensors()).first(described_.size())));
   for (size_t f = 0; f < described_.size(); ++f) {
-    described_[f].table = reinterpret_cast<float*>(tables_.data() + begins[f]);
-    described_[f].sums = sums_.data<float>() + described_[f].first_row;
+    described_[f].table = tables_->values(f);
+    described_[f].sums = tables_->sums(f);
   }
   ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
   RETURN_IF_ERROR(cuda::fill_bytes(workspace_.data(), 0, workspace_.bytes(), stream.get()));
-  RETURN_IF_ERROR(cuda::fill_bytes(sums_.data(), 0, sums_.bytes(), stream.get()));
   RETURN_IF_ERROR(cuda::fill_bytes(at<std::byte>(places_.rows), 0xFF,
                                    options_.slots * embedding_.lookups * sizeof(uint32_t), stream.get()));
   RETURN_IF_ERROR(cuda::copy_to_device(at<std::byte>(places_.described), described_.data(),
@@ -221,30 +213,6 @@ Result<TabularDevice> TabularDevice::create(const TabularModel& model, const Tab
   RETURN_IF_ERROR(device.plan_memory());
   RETURN_IF_ERROR(device.place_tables());
   return device;
-}
-
-Status TabularDevice::load_tables(const float* values, const float* sums) {
-  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
-  for (size_t f = 0; f < described_.size(); ++f) {
-    const auto& feature = model_->shape().categorical[f];
-    const size_t count = size_t{feature.codes} * feature.dim;
-    RETURN_IF_ERROR(cuda::copy_to_device(table(f), values, count * sizeof(float), stream.get()));
-    values += count;
-  }
-  RETURN_IF_ERROR(cuda::copy_to_device(sums_.data(), sums, sums_.bytes(), stream.get()));
-  return stream.synchronize();
-}
-
-Status TabularDevice::read_tables(float* values, float* sums) const {
-  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
-  for (size_t f = 0; f < described_.size(); ++f) {
-    const auto& feature = model_->shape().categorical[f];
-    const size_t count = size_t{feature.codes} * feature.dim;
-    RETURN_IF_ERROR(cuda::copy_to_host(values, table(f), count * sizeof(float), stream.get()));
-    values += count;
-  }
-  RETURN_IF_ERROR(cuda::copy_to_host(sums, sums_.data(), sums_.bytes(), stream.get()));
-  return stream.synchronize();
 }
 
 Status TabularDevice::fill_input(const TabularBatch& batch, float scale, uint32_t slot, std::byte* input) const {

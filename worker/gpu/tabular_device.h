@@ -1,6 +1,6 @@
 // The tabular model (model/tabular.h) on a GPU: forward and backward of a micro-batch and the training of its tables,
 // queued on a stream. The dense parameters come in as bfloat16 and their gradient goes out as float, flat, as
-// TabularModel::dense_tensors() says; the tables and AdaGrad's sums are kept here, in float. Activations and their
+// TabularModel::dense_tensors() says; the tables and AdaGrad's sums are this object's, in float. Activations and their
 // gradients are bfloat16, all sums, the logits and the losses wider: mixed precision as PyTorch's autocast has it, with
 // a range that needs no loss scaling. Nothing is allocated after create(), and what differs between micro-batches lies
 // in their input, so that the work can be recorded as a graph. One object per rank; one stream at a time.
@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "kernels/cuda/embedding_bag.h"
 #include "kernels/cuda/products.h"
 #include "kernels/rowwise_adagrad.h"
+#include "worker/gpu/device_tables.h"
 #include "worker/model/tabular.h"
 
 namespace freshet::worker {
@@ -32,7 +34,7 @@ struct TabularDeviceOptions {
 class TabularDevice {
  public:
   // The model outlives it; so do the products, which are used on the caller's thread. resource_exhausted when it does
-  // not fit. The tables are not initialised.
+  // not fit. The tables are zero.
   static Result<TabularDevice> create(const TabularModel& model, const TabularDeviceOptions& options,
                                       cuda::Products* products);
 
@@ -42,16 +44,10 @@ class TabularDevice {
   const TabularModel& model() const { return *model_; }
   size_t rows() const { return options_.rows; }
   size_t slots() const { return options_.slots; }
-  // Device memory for tables and AdaGrad's sums, and for all else.
-  size_t table_bytes() const { return tables_.bytes() + sums_.bytes(); }
+  // A feature each.
+  DeviceTables* tables() { return &*tables_; }
+  // Device memory for all but tables.
   size_t workspace_bytes() const { return workspace_.bytes(); }
-
-  // A feature's table [codes][dim] and its sums [codes], in device memory.
-  float* table(size_t feature) const { return described_[feature].table; }
-  float* sums(size_t feature) const { return described_[feature].sums; }
-  // From and to the flat arrays of EmbeddingTables (gather_values(), gather_sums()) in host memory. They wait.
-  Status load_tables(const float* values, const float* sums);
-  Status read_tables(float* values, float* sums) const;
 
   // Bytes that tell the device of a micro-batch.
   size_t input_bytes() const { return input_.bytes; }
@@ -169,7 +165,8 @@ class TabularDevice {
     size_t rows = 0, places = 0, update = 0, described = 0;
   };
   Places places_;
-  cuda::DeviceMemory workspace_, tables_, sums_;
+  cuda::DeviceMemory workspace_;
+  std::optional<DeviceTables> tables_;
 };
 
 }  // namespace freshet::worker

@@ -18,8 +18,7 @@ class TabularDeviceObjective final : public DeviceObjective {
  public:
   // For the micro-batches of `options`, whose learning rate is the one that the trainer's schedule varies: that of
   // `adagrad` varies with it. invalid_argument when the rows do not fit the model, resource_exhausted when its tables
-  // do not fit the device. The model must outlive it; of the rows it makes a copy of its own. The tables are not
-  // initialised: device()->load_tables().
+  // do not fit the device. The model must outlive it; of the rows it makes a copy of its own. The tables are zero.
   static Result<std::unique_ptr<TabularDeviceObjective>> create(const TabularModel& model, const EncodedRows& rows,
                                                                 const TrainOptions& options,
                                                                 const kernels::RowwiseAdagradStep& adagrad,
@@ -35,11 +34,10 @@ class TabularDeviceObjective final : public DeviceObjective {
     RETURN_IF_ERROR(device_->forward_backward(input, weights, gradient, loss, stream));
     return is_ready(0);
   }
+  DeviceTables* tables() override { return device_->tables()->tables() > 0 ? device_->tables() : nullptr; }
   Status update_tables(const cuda::StepInput* step, const cuda::StepOutput* output, cuda::Stream* stream) override {
     return device_->update_tables({&step->adamw.learning_rate, &output->is_applied}, stream);
   }
-
-  TabularDevice* device() { return &*device_; }
 
  private:
   TabularDeviceObjective(const TabularModel& model, const EncodedRows& rows, cuda::Products products)

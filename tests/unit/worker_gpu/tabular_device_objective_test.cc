@@ -49,7 +49,7 @@ TEST_F(TabularDeviceObjectiveTest, StepsAsTheCpuDoes) {
   EXPECT_EQ(device.parameters(), on_cpu->parameters());
   EXPECT_EQ(device.examples(), kRows);
   std::vector<float> sums(table_rows), values(model->dense_begin());
-  EXPECT_OK((*on_device)->device()->load_tables(parameters.data(), sums.data()));
+  EXPECT_OK(device.tables()->start(parameters.data(), &*stream_));
 
   const Array<kernels::Bfloat16> weights(cuda::narrowed(dense));
   const Array<std::byte> input(device.input_bytes());
@@ -84,7 +84,8 @@ TEST_F(TabularDeviceObjectiveTest, StepsAsTheCpuDoes) {
     EXPECT_OK(device.update_tables(on_input.data(), on_output.data(), &*stream_));
     expect_done();
   }
-  EXPECT_OK((*on_device)->device()->read_tables(values.data(), sums.data()));
+  EXPECT_OK(device.tables()->gather_values(&comm, &*stream_, values.data()));
+  EXPECT_OK(device.tables()->gather_sums(&comm, &*stream_, sums.data()));
   std::vector<float> expected_values(values.size()), expected_sums(sums.size());
   EXPECT_OK(on_cpu->tables()->gather_values(expected_values.data()));
   EXPECT_OK(on_cpu->tables()->gather_sums(expected_sums.data()));
@@ -104,18 +105,17 @@ TEST_F(TabularDeviceObjectiveTest, IsTrainedByTheStepsOfADevice) {
   auto model = TabularModel::create(shape);
   ASSERT_TRUE(model.is_ok());
   auto rows = recommender_rows(shape, kRows);
-  std::vector<float> parameters(model->parameters()), sums(23 + 11);
+  std::vector<float> parameters(model->parameters());
   model->initialise(4, parameters.data());
-  const auto dense = std::span<const float>(parameters).subspan(model->dense_begin());
   SingleCommunicator comm;
   SingleDeviceCommunicator devices;
-  std::vector<std::vector<float>> tables;
+  std::vector<std::vector<float>> trained, sums;
   for (const bool records : {false, true}) {
     auto objective = TabularDeviceObjective::create(*model, rows, options(), kAdagrad);
     ASSERT_TRUE(objective.is_ok());
-    EXPECT_OK((*objective)->device()->load_tables(parameters.data(), sums.data()));
-    auto engine = DeviceStep::create(objective->get(), options(), {&comm, &devices}, dense, records);
+    auto engine = DeviceStep::create(objective->get(), options(), {&comm, &devices}, parameters, records);
     ASSERT_TRUE(engine.is_ok()) << engine.status().to_string();
+    EXPECT_EQ((*engine)->parameters(), model->parameters());
     double first = 0, last = 0;
     for (uint64_t step = 1; step <= 24; ++step) {
       StepPlan plan;
@@ -130,13 +130,60 @@ TEST_F(TabularDeviceObjectiveTest, IsTrainedByTheStepsOfADevice) {
       (step <= 2 ? first : last) += step <= 2 || step > 22 ? numbers->loss : 0;
     }
     EXPECT_LT(last, 0.6 * first);
-    tables.emplace_back(model->dense_begin());
-    EXPECT_OK((*objective)->device()->read_tables(tables.back().data(), sums.data()));
-    std::fill(sums.begin(), sums.end(), 0.0F);
+    sums.push_back((*engine)->gather_optimizer_state().value().row_sums);
+    trained.push_back((*engine)->take_parameters().value());
   }
-  kernels::expect_same_bits(tables[0], tables[1]);
-  parameters.resize(model->dense_begin());
-  EXPECT_NE(tables[0], parameters);
+  ASSERT_EQ(sums[0].size(), 23U + 11U);
+  kernels::expect_same_bits(sums[0], sums[1]);
+  kernels::expect_same_bits(trained[0], trained[1]);
+  for (const TensorView& table : std::span(model->tensors()).first(2)) {
+    const auto begin = static_cast<ptrdiff_t>(table.offset), end = begin + static_cast<ptrdiff_t>(table.size);
+    EXPECT_FALSE(std::equal(parameters.begin() + begin, parameters.begin() + end, trained[0].begin() + begin))
+        << table.name;
+  }
+}
+
+// The next step is done before anybody asks for the copy.
+TEST_F(TabularDeviceObjectiveTest, ASnapshotHasTheTablesOfItsStep) {
+  auto model = TabularModel::create(recommender_shapes().at("side by side"));
+  ASSERT_TRUE(model.is_ok());
+  const auto rows = recommender_rows(model->shape(), kRows);
+  std::vector<float> parameters(model->parameters());
+  model->initialise(4, parameters.data());
+  SingleCommunicator comm;
+  SingleDeviceCommunicator devices;
+  std::vector<float> expected, sums;
+  for (uint64_t steps : {2, 3}) {
+    auto objective = TabularDeviceObjective::create(*model, rows, options(), kAdagrad);
+    ASSERT_TRUE(objective.is_ok());
+    auto engine = DeviceStep::create(objective->get(), options(), {&comm, &devices}, parameters);
+    ASSERT_TRUE(engine.is_ok()) << engine.status().to_string();
+    TrainingSnapshot snapshot;
+    for (uint64_t step = 1; step <= steps; ++step) {
+      StepPlan plan;
+      plan.step = step;
+      plan.rows = 32;
+      plan.learning_rate = options().learning_rate;
+      EXPECT_OK((*engine)->begin(plan, [] {}));
+      EXPECT_TRUE((*engine)->end().is_ok());
+      if (step == 2) snapshot = (*engine)->snapshot().value();
+    }
+    if (steps == 2) {
+      sums = (*engine)->gather_optimizer_state().value().row_sums;
+      expected = (*engine)->take_parameters().value();
+      continue;
+    }
+    EXPECT_OK(snapshot.wait());
+    ASSERT_EQ(snapshot.tables.size(), 2U);
+    std::vector<float> found, found_sums;
+    for (const TableMemory& table : snapshot.tables) {
+      found.insert(found.end(), table.values.begin(), table.values.end());
+      found_sums.insert(found_sums.end(), table.sums.begin(), table.sums.end());
+    }
+    found.insert(found.end(), snapshot.parameters, snapshot.parameters + snapshot.segment.size());
+    kernels::expect_same_bits(expected, found);
+    kernels::expect_same_bits(sums, found_sums);
+  }
 }
 
 TEST_F(TabularDeviceObjectiveTest, RefusesRowsThatDoNotFit) {

@@ -81,8 +81,7 @@ class TabularDeviceTest : public cuda::CudaTest {
     for (const auto& feature : c.model.shape().categorical) table_rows += feature.codes;
     outcome.sums.assign(table_rows, 0.01F);
     outcome.tables.resize(c.model.dense_begin());
-    EXPECT_OK(device->load_tables(start ? start->tables.data() : c.parameters.data(),
-                                  start ? start->sums.data() : outcome.sums.data()));
+    load(start ? start->tables : c.parameters, start ? start->sums : outcome.sums, device->tables());
     const Array<Bfloat16> weights(c.dense());
     Array<float> gradient(c.model.dense_parameters());
     Array<double> loss(size_t{1});
@@ -118,8 +117,21 @@ class TabularDeviceTest : public cuda::CudaTest {
       EXPECT_OK(device->update_tables({}, &*stream_));
       expect_done();
     }
-    EXPECT_OK(device->read_tables(outcome.tables.data(), outcome.sums.data()));
+    SingleCommunicator comm;
+    EXPECT_OK(device->tables()->gather_values(&comm, &*stream_, outcome.tables.data()));
+    EXPECT_OK(device->tables()->gather_sums(&comm, &*stream_, outcome.sums.data()));
     return outcome;
+  }
+
+  void load(std::span<const float> values, std::span<const float> sums, DeviceTables* tables) {
+    std::vector<float> host(tables->bytes() / sizeof(float));
+    for (const TableMemory& table : tables->view(host.data())) {
+      std::copy_n(values.begin(), table.values.size(), table.values.begin());
+      std::copy_n(sums.begin(), table.sums.size(), table.sums.begin());
+      values = values.subspan(table.values.size());
+      sums = sums.subspan(table.sums.size());
+    }
+    EXPECT_OK(tables->load(host.data(), &*stream_));
   }
 
   // How far apart two arrays are, by the length of the second.
