@@ -1,6 +1,7 @@
 #include "worker/task/text_tasks.h"
 
 #include <cmath>
+#include <memory>
 
 #include "worker/data/entry.h"
 #include "worker/data/text_entries.h"
@@ -18,9 +19,10 @@ struct Losses {
 
 Result<Losses> losses_of(const GptArtifact& model, const std::string& name, const std::vector<EntryTokens>& texts,
                          unsigned threads) {
+  CpuTextScorer scorer(model.model, model.parameters, threads);
   Losses losses;
   for (const EntryTokens& text : texts) {
-    ASSIGN_OR_RETURN(TextLoss loss, text_loss(model, text, threads));
+    ASSIGN_OR_RETURN(TextLoss loss, text_loss(text, &scorer));
     if (!std::isfinite(loss.nats)) {
       return invalid_argument(name + " has a loss on " + text.uri + " that is not a finite number");
     }
@@ -37,8 +39,9 @@ void fill_scores(const Losses& losses, const std::string& digest, v1::ModelScore
   for (auto& metric : text_metrics(losses.total)) *scores->add_metrics() = std::move(metric);
 }
 
-v1::EntryProfile inspect_entry(const std::filesystem::path& directory, const v1::DatasetEntry& entry,
-                               const v1::InspectTask& task, const GptArtifact* champion, unsigned threads) {
+// Without a champion there is no scorer.
+Result<v1::EntryProfile> inspect_entry(const std::filesystem::path& directory, const v1::DatasetEntry& entry,
+                                       const v1::InspectTask& task, const GptArtifact* champion, TextScorer* scorer) {
   v1::EntryProfile profile;
   const auto bytes = byte_tokenizer();
   auto text = read_entry_tokens(directory, entry, champion == nullptr ? *bytes : champion->tokenizer.get());
@@ -49,13 +52,13 @@ v1::EntryProfile inspect_entry(const std::filesystem::path& directory, const v1:
   profile.set_rows(text->documents);
   if (champion == nullptr || text->bytes == 0) return profile;
   profile.set_champion_version(task.champion_version());
-  auto loss = text_loss(*champion, *text, threads);
-  if (!loss.is_ok() || !std::isfinite(loss->nats)) {
-    profile.set_error("the champion " + task.champion_version() + " can't be scored on it: " +
-                      (loss.is_ok() ? "its loss is not a finite number" : loss.status().message()));
+  ASSIGN_OR_RETURN(const TextLoss loss, text_loss(*text, scorer));
+  if (!std::isfinite(loss.nats)) {
+    profile.set_error("the champion " + task.champion_version() +
+                      " can't be scored on it: its loss is not a finite number");
     return profile;
   }
-  for (auto& metric : text_metrics(*loss)) *profile.add_champion_metrics() = std::move(metric);
+  for (auto& metric : text_metrics(loss)) *profile.add_champion_metrics() = std::move(metric);
   return profile;
 }
 
@@ -95,9 +98,11 @@ Result<v1::EvaluationReport> evaluate_text(const v1::EvaluateTask& task, const G
 
 Result<v1::InspectionReport> inspect_text(const v1::InspectTask& task, const GptArtifact* champion, unsigned threads) {
   ASSIGN_OR_RETURN(const auto directory, source_directory(task.data().source_uri()));
+  std::unique_ptr<TextScorer> scorer;
+  if (champion != nullptr) scorer = std::make_unique<CpuTextScorer>(champion->model, champion->parameters, threads);
   v1::InspectionReport report;
   for (const auto& entry : task.data().entries()) {
-    *report.add_profiles() = inspect_entry(directory, entry, task, champion, threads);
+    ASSIGN_OR_RETURN(*report.add_profiles(), inspect_entry(directory, entry, task, champion, scorer.get()));
   }
   return report;
 }

@@ -126,16 +126,17 @@ TEST_F(TextTest, ADamagedOrOtherArtifactIsRefused) {
 
 TEST_F(TextTest, LossCountsEachTokenOnce) {
   const GptArtifact uniform = model();
+  CpuTextScorer scorer(uniform.model, uniform.parameters, 1);
   for (size_t length : {1u, 7u, 8u, 9u, 5000u}) {
     EntryTokens entry;
     entry.bytes = length;
     entry.tokens.assign(length + 1, 'x');
-    const TextLoss loss = text_loss(uniform, entry, 1).value();
+    const TextLoss loss = text_loss(entry, &scorer).value();
     EXPECT_EQ(loss.tokens, length);
     EXPECT_NEAR(loss.nats, static_cast<double>(length) * std::log(257.0), 1e-5 * static_cast<double>(length));
   }
   EntryTokens nothing;
-  EXPECT_EQ(text_loss(uniform, nothing, 1).value().tokens, 0u);
+  EXPECT_EQ(text_loss(nothing, &scorer).value().tokens, 0u);
 }
 
 TEST_F(TextTest, LossHasTheSameBitsForAnyThreads) {
@@ -143,8 +144,13 @@ TEST_F(TextTest, LossHasTheSameBitsForAnyThreads) {
   EntryTokens entry;
   for (Token i = 0; i < 3001; ++i) entry.tokens.push_back(i * 7 % 256);
   entry.bytes = 3000;
-  const double one = text_loss(drawn, entry, 1).value().nats;
-  for (unsigned threads : {2u, 3u, 4u}) EXPECT_EQ(text_loss(drawn, entry, threads).value().nats, one);
+  const double one = CpuTextScorer(drawn.model, drawn.parameters, 1).nats(entry.tokens).value();
+  for (unsigned threads : {2u, 3u, 4u}) {
+    CpuTextScorer scorer(drawn.model, drawn.parameters, threads);
+    EXPECT_EQ(scorer.nats(entry.tokens).value(), one);
+    scorer.nats(std::span(entry.tokens).first(70)).value();
+    EXPECT_EQ(scorer.nats(entry.tokens).value(), one) << "what was scored before has left something";
+  }
   EXPECT_NEAR(one, 3000 * std::log(257.0), 300);
 }
 
