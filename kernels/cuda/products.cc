@@ -74,6 +74,7 @@ struct Products::Parts {
   using Key = std::pair<ProductShape, std::array<size_t, 3>>;
   CublasltOwned<cublasLtHandle_t> handle;
   ProductTable table;
+  Unlisted unlisted;
   DeviceMemory workspace;
   std::map<Key, Plan> plans;
 };
@@ -89,13 +90,14 @@ std::string Products::library() {
          std::to_string(version % 100);
 }
 
-Result<Products> Products::create(const ProductTable& table) {
+Result<Products> Products::create(const ProductTable& table, Unlisted unlisted) {
   if (!table.entries.empty()) {
     ASSIGN_OR_RETURN(const DeviceProperties device, device_properties());
     RETURN_IF_ERROR(table.check_made_for(device.name, library()));
   }
   auto parts = std::make_unique<Parts>();
   parts->table = table;
+  parts->unlisted = table.entries.empty() ? Unlisted::kFirstProposal : unlisted;
   ASSIGN_OR_RETURN(parts->handle, make_cublaslt());
   ASSIGN_OR_RETURN(parts->workspace, DeviceMemory::allocate(kCublasltWorkspaceBytes));
   return Products(std::move(parts));
@@ -107,12 +109,12 @@ Status Products::run(const ProductShape& shape, const ProductOperands& operands,
   auto found = parts_->plans.find(key);
   if (found == parts_->plans.end()) {
     std::string algorithm;
-    if (parts_->table.entries.empty()) {
+    if (const auto entry = parts_->table.find(shape); entry.is_ok()) {
+      algorithm = entry->algorithm;
+    } else {
+      if (parts_->unlisted == Unlisted::kRefused) return entry.status();
       ASSIGN_OR_RETURN(const auto proposals, proposals_of(parts_->handle.get(), shape, operands, kProposals));
       algorithm = proposals.front();
-    } else {
-      ASSIGN_OR_RETURN(const auto entry, parts_->table.find(shape));
-      algorithm = entry.algorithm;
     }
     ASSIGN_OR_RETURN(auto plan, make_plan(parts_->handle.get(), shape, operands, algorithm));
     found = parts_->plans.emplace(key, std::move(plan)).first;

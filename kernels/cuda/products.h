@@ -89,16 +89,23 @@ class ProductTable {
   std::string library;         // "cuBLASLt 13.0.0"
 };
 
+// What becomes of a shape that is not in a table.
+enum class Unlisted {
+  kRefused,
+  kFirstProposal,  // of the library
+};
+
 class Products {
  public:
   // An empty table stands for the library's first proposals. unavailable when the table was tuned on another GPU model
   // or library.
-  static Result<Products> create(const ProductTable& table = {});
+  static Result<Products> create(const ProductTable& table = {}, Unlisted unlisted = Unlisted::kRefused);
   Products(Products&&) noexcept;
   Products& operator=(Products&&) noexcept;
   ~Products();
 
-  // Queues it. invalid_argument as check_product(); not_found as ProductTable::find(), when there is a table.
+  // Queues it. invalid_argument as check_product(); not_found as ProductTable::find(), when there is a table and what
+  // is not in it is refused.
   Status run(const ProductShape& shape, const ProductOperands& operands, CudaStream stream);
 
   // "cuBLASLt 13.0.0", of what is loaded; "emulated".

@@ -28,7 +28,9 @@ Result<GptDevice> GptDevice::create(const GptModel& model, const GptDeviceShape&
   ASSIGN_OR_RETURN(auto plan, plan_gpt_device(model.config(), shape, options));
   ASSIGN_OR_RETURN(auto arena, cuda::DeviceMemory::allocate(plan.bytes));
   RETURN_IF_ERROR(write_rope_table(model.config(), plan, arena.data()));
-  ASSIGN_OR_RETURN(auto products, cuda::Products::create(table));
+  using cuda::Unlisted;
+  ASSIGN_OR_RETURN(auto products,
+                   cuda::Products::create(table, options.training ? Unlisted::kRefused : Unlisted::kFirstProposal));
   std::optional<GptDeviceSide> side;
   if (options.training && options.weights_beside) {
     ASSIGN_OR_RETURN(auto made, create_side(table));
@@ -45,11 +47,11 @@ GptDevice::GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemo
       products_(std::move(products)),
       side_(std::move(side)) {}
 
-Status GptDevice::loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss,
-                       cuda::Stream* stream) {
+Status GptDevice::losses(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* losses,
+                         cuda::Stream* stream) {
   GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, nullptr, stream);
   RETURN_IF_ERROR(pass.forward());
-  return pass.head(loss);
+  return pass.head(plan_.shape.sequences, losses);
 }
 
 Status GptDevice::forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient,
@@ -58,7 +60,7 @@ Status GptDevice::forward_backward(const GptDeviceInput& input, const kernels::B
   GptDevicePass pass(*model_, plan_, arena_.data(), &products_, input, weights, gradient, stream,
                      side_ ? &*side_ : nullptr);
   RETURN_IF_ERROR(pass.forward());
-  RETURN_IF_ERROR(pass.head(loss));
+  RETURN_IF_ERROR(pass.head(1, loss));
   return pass.backward(is_ready ? is_ready : [](size_t) { return Status::ok(); });
 }
 

@@ -46,7 +46,8 @@ class GptDevice {
   using PartReady = std::function<Status(size_t part)>;
 
   // Plans, allocates and makes the tables that depend on the configuration only. `products`: the algorithms of
-  // gpt_device_products(), or none. The model must outlive it.
+  // gpt_device_products(), or none; unless it is for training, the library's first proposals stand in for what is not
+  // in it. The model must outlive it.
   static Result<GptDevice> create(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options,
                                   const cuda::ProductTable& products = {});
 
@@ -55,10 +56,11 @@ class GptDevice {
   // Of device memory, but for what the products' library takes.
   size_t bytes() const { return arena_.bytes(); }
 
-  // *loss: the SUM of the cross entropy over the tokens that have a target, without dropout.
-  Status loss(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* loss, cuda::Stream* stream);
-  // The same with dropout, and in `gradient` (as long as the parameters, overwritten) the gradient of that sum times
-  // the input's scale. `is_ready`, where there is one, is called for each of the gradient's parts, the last first.
+  // losses[s]: the SUM of the cross entropy over sequence s's tokens that have a target, without dropout.
+  Status losses(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* losses, cuda::Stream* stream);
+  // *loss: that sum over all sequences, with dropout; in `gradient` (as long as the parameters, overwritten) its
+  // gradient times the input's scale. `is_ready`, where there is one, is called for each of the gradient's parts, the
+  // last first.
   Status forward_backward(const GptDeviceInput& input, const kernels::Bfloat16* weights, float* gradient, double* loss,
                           cuda::Stream* stream, const PartReady& is_ready = {});
   // Where the parts of a gradient begin, ascending: the embeddings, each layer, what follows them.

@@ -6,7 +6,7 @@
 
 namespace freshet::worker {
 
-Status GptDevicePass::head(double* loss) {
+Status GptDevicePass::head(size_t groups, double* losses) {
   const size_t width = config_.width;
   Bfloat16* logits = values(plan_.logits);
   const Bfloat16* output = weight(layout_.output);
@@ -14,21 +14,21 @@ Status GptDevicePass::head(double* loss) {
     const size_t rows = std::min(plan_.head_rows, rows_ - row);
     Bfloat16* normed = values(plan_.normed_last) + row * width;
     const cuda::LogitChunk chunk{rows, config_.vocabulary, plan_.logits_stride};
-    float* losses = floats(plan_.losses) + row;
+    float* of_rows = floats(plan_.losses) + row;
     RETURN_IF_ERROR(products_.run(logits_product(config_, rows),
                                   {normed, width, output, width, logits, plan_.logits_stride}, stream_));
     if (gradient_ == nullptr) {
-      RETURN_IF_ERROR(cuda::cross_entropy_forward(chunk, logits, input_.targets + row, losses, stream_));
+      RETURN_IF_ERROR(cuda::cross_entropy_forward(chunk, logits, input_.targets + row, of_rows, stream_));
       continue;
     }
-    RETURN_IF_ERROR(cuda::cross_entropy_backward(chunk, input_.scale, input_.targets + row, logits, losses, stream_));
+    RETURN_IF_ERROR(cuda::cross_entropy_backward(chunk, input_.scale, input_.targets + row, logits, of_rows, stream_));
     RETURN_IF_ERROR(products_.run(logits_weight_gradient_product(config_, rows, row == 0),
                                   {logits, plan_.logits_stride, normed, width, gradient_ + layout_.output, width},
                                   stream_));
     RETURN_IF_ERROR(products_.run(logits_input_gradient_product(config_, rows),
                                   {logits, plan_.logits_stride, output, width, normed, width}, stream_));
   }
-  return cuda::sum_losses(1, rows_, floats(plan_.losses), loss, stream_);
+  return cuda::sum_losses(groups, rows_ / groups, floats(plan_.losses), losses, stream_);
 }
 
 Status GptDevicePass::next_token_logits(float* logits) {

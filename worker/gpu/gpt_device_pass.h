@@ -20,8 +20,9 @@ class GptDevicePass {
 
   // Leaves the normed residual stream in plan.normed_last.
   Status forward();
-  // The sum of the losses. With a gradient: that of the output matrix in it, and that of normed_last in its place.
-  Status head(double* loss);
+  // losses[groups]: their sums over as many groups of equally many rows. With a gradient: that of the output matrix in
+  // it, and that of normed_last in its place.
+  Status head(size_t groups, double* losses);
   // Of all other tensors.
   Status backward(const GptDevice::PartReady& is_ready);
   Status next_token_logits(float* logits);

@@ -33,8 +33,8 @@ cuda::Epilogue bias_of(const GptDense& dense);
 cuda::Epilogue activation_of(const GptConfig& config);
 cuda::Epilogue activation_gradient_of(const GptConfig& config);
 
-// All that a plan's passes run: forward_backward() where it is for training, loss() and next_token_logits(). Ascending,
-// each once.
+// All that a plan's passes run: forward_backward() where it is for training, losses() and next_token_logits().
+// Ascending, each once.
 std::vector<cuda::ProductShape> gpt_device_products(const GptConfig& config, const GptDevicePlan& plan);
 
 }  // namespace freshet::worker

@@ -87,6 +87,7 @@ Status multiply(const ProductShape& shape, const ProductOperands& operands) {
 
 struct Products::Parts {
   ProductTable table;
+  Unlisted unlisted;
 };
 
 Products::Products(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -96,21 +97,23 @@ Products::~Products() = default;
 
 std::string Products::library() { return "emulated"; }
 
-Result<Products> Products::create(const ProductTable& table) {
+Result<Products> Products::create(const ProductTable& table, Unlisted unlisted) {
   if (!table.entries.empty()) {
     ASSIGN_OR_RETURN(const DeviceProperties device, device_properties());
     RETURN_IF_ERROR(table.check_made_for(device.name, library()));
   }
   auto parts = std::make_unique<Parts>();
   parts->table = table;
+  parts->unlisted = table.entries.empty() ? Unlisted::kFirstProposal : unlisted;
   return Products(std::move(parts));
 }
 
 Status Products::run(const ProductShape& shape, const ProductOperands& operands, CudaStream stream) {
   RETURN_IF_ERROR(check_product(shape, operands));
-  if (!parts_->table.entries.empty()) {
-    ASSIGN_OR_RETURN(const auto entry, parts_->table.find(shape));
-    if (auto tiles = wgmma_tiles_of(entry.algorithm)) return wgmma_matmul(shape, operands, *tiles, stream);
+  if (const auto entry = parts_->table.find(shape); entry.is_ok()) {
+    if (auto tiles = wgmma_tiles_of(entry->algorithm)) return wgmma_matmul(shape, operands, *tiles, stream);
+  } else if (parts_->unlisted == Unlisted::kRefused) {
+    return entry.status();
   }
   return emulated::queue_work(stream, [shape, operands] { return multiply(shape, operands); });
 }

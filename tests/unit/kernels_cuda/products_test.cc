@@ -145,6 +145,12 @@ TEST_F(ProductsCuda, ATableSaysWhatMayRun) {
   EXPECT_EQ(status.code(), Code::kNotFound);
   EXPECT_NE(status.message().find("16x24x48 nn bf16 bf16 = none: tune this model"), std::string::npos)
       << status.to_string();
+  products = Products::create(*table, Unlisted::kFirstProposal);
+  ASSERT_TRUE(products.is_ok()) << products.status().to_string();
+  EXPECT_OK(products->run(shape, arrays.operands(), stream()));
+  EXPECT_OK(products->run(third_example.shape, third.operands(), stream()));
+  expect_done();
+  expect_product(third_example, third);
 
   table->device = "another";
   EXPECT_EQ(Products::create(*table).status().code(), Code::kUnavailable);
