@@ -11,6 +11,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/product_proposals.h"
 #include "kernels/cuda/products.h"
+#include "kernels/cuda/wgmma_matmul.h"
 #include "kernels/float8.h"
 
 namespace freshet::cuda {
@@ -74,10 +75,11 @@ class Tuner {
   }
 
   // The fastest algorithm that is right and gives the same bits twice.
-  Result<ProductTable::Entry> tune(const ProductShape& shape) {
+  Result<ProductTable::Entry> tune(const ProductShape& shape, bool with_own) {
     Operands operands;
     RETURN_IF_ERROR(fill(shape, &operands));
-    ASSIGN_OR_RETURN(const auto proposals, product_proposals(shape, operands.of));
+    ASSIGN_OR_RETURN(auto proposals, product_proposals(shape, operands.of));
+    if (!with_own) std::erase_if(proposals, [](const auto& each) { return wgmma_tiles_of(each).has_value(); });
     // What the library proposes first, of what runs, is taken to be right.
     Status ran;
     for (const std::string& algorithm : proposals) {
@@ -216,7 +218,7 @@ class Tuner {
 
 }  // namespace
 
-Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes) {
+Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes, bool with_own) {
   ASSIGN_OR_RETURN(auto tuner, Tuner::create());
   ProductTable table;
   table.device = tuner.device();
@@ -225,7 +227,7 @@ Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes) {
   std::sort(each.begin(), each.end());
   each.erase(std::unique(each.begin(), each.end()), each.end());
   for (const ProductShape& shape : each) {
-    ASSIGN_OR_RETURN(auto entry, tuner.tune(shape));
+    ASSIGN_OR_RETURN(auto entry, tuner.tune(shape, with_own));
     table.entries.push_back(std::move(entry));
   }
   return table;

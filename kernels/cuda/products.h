@@ -118,7 +118,8 @@ class Products {
 };
 
 // Times the library's proposals (and our own) for each shape, on random values, and takes the fastest that gives the
-// same bits twice, close to those of the library's first proposal. Logs what it leaves out.
-Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes);
+// same bits twice, close to those of the library's first proposal. Logs what it leaves out. Our own are not tried
+// where `with_own` is false.
+Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes, bool with_own = true);
 
 }  // namespace freshet::cuda

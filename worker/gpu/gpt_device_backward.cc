@@ -141,7 +141,7 @@ Status GptDevicePass::attend_backward(size_t l) {
   RETURN_IF_ERROR(cuda::attention_backward(plan_.attention(config_), qkv, qkv + keys, qkv + values_of_keys,
                                            values(now.attended), floats(now.log_sum), values(plan_.d_attended), d_qkv,
                                            d_qkv + keys, d_qkv + values_of_keys, arena_ + plan_.attention_scratch,
-                                           stream_));
+                                           stream_, plan_.options.attention_version));
   RETURN_IF_ERROR(rope(floats(plan_.rope), d_qkv, true));
 
   if (makes_again(Recompute::kNorms)) {

@@ -38,6 +38,7 @@ struct GptDeviceOptions {
   // Whether gradients of weights are made on a stream of their own, beside those of activations: it fills what small
   // products leave idle, and changes no bits.
   bool weights_beside = true;
+  int attention_version = 0;  // of cuda::kAttentionVersions; 0: the fastest
   // Whether the products of layers, forward and of gradients of activations, take their operands as 8-bit floats
   // (e4m3): twice the arithmetic, for models so wide that it outweighs the conversions. Each operand is scaled by its
   // own greatest magnitude. It is read once more for that; scales that look back on earlier steps would save it, but

@@ -175,6 +175,26 @@ TEST_F(GptDeviceTest, ChunksOfTheHeadAddUp) {
   expect_close_gradients(model, pass, cpu_forward_backward(model, tokens.batch(), weights));
 }
 
+TEST_F(GptDeviceTest, TakesTheVersionOfAttentionThatIsWanted) {
+  const auto config = tiny_gpt(Style::kGpt2);
+  const auto model = model_of(config);
+  const SomeTokens tokens(config, kShape);
+  const auto weights = weights_of(model);
+  GptDeviceOptions options;
+  options.attention_version = 1;
+  const auto first = forward_backward(model, tokens, weights, options);
+  expect_close_gradients(model, first, cpu_forward_backward(model, tokens.batch(), weights));
+
+  options.attention_version = cuda::kAttentionVersions + 1;
+  auto device = GptDevice::create(model, kShape, options);
+  ASSERT_TRUE(device.is_ok()) << device.status().to_string();
+  Array<kernels::Bfloat16> rounded(cuda::narrowed(weights));
+  Array<double> loss(1);
+  const Status status = device->loss(input(model, tokens, 1), rounded.data(), loss.data(), &*stream_);
+  EXPECT_NE(status.message().find("attention has no version"), std::string::npos) << status.to_string();
+  expect_done();
+}
+
 TEST_F(GptDeviceTest, TakesHeadsOf128AndOneTokenAndAWholeContext) {
   auto config = tiny_gpt(Style::kLlama);
   config.layers = 1;
