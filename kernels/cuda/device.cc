@@ -8,7 +8,7 @@ namespace freshet::cuda {
 
 int device_count() {
   int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+  return checked(cudaGetDeviceCount(&count), "cudaGetDeviceCount").is_ok() ? count : 0;
 }
 
 Status use_device(int index) { return checked(cudaSetDevice(index), "cudaSetDevice"); }
@@ -100,7 +100,10 @@ Status Event::record(CudaStream stream) { return checked(cudaEventRecord(parts_-
 
 Result<bool> Event::is_done() const {
   cudaError_t found = cudaEventQuery(parts_->event);
-  if (found == cudaErrorNotReady) return false;
+  if (found == cudaErrorNotReady) {
+    cudaGetLastError();  // else the next launch takes it for its own
+    return false;
+  }
   RETURN_IF_ERROR(checked(found, "cudaEventQuery"));
   return true;
 }
