@@ -62,6 +62,24 @@ TEST_F(Emulation, WritingBehindAnArrayEndsTheProcess) {
       "");
 }
 
+__global__ void read_pairs(const float* from, unsigned at, float* out) {
+  const float2 pair = *reinterpret_cast<const float2*>(from + at + 2 * threadIdx.x);
+  out[threadIdx.x] = pair.x + pair.y;
+}
+
+TEST_F(Emulation, AnAccessThatIsNotOnTheBorderOfItsTypeEndsTheProcess) {
+  Array<float> from(std::vector<float>(64, 1)), out(size_t{16});
+  EXPECT_OK(launch("read_pairs", read_pairs, {1, 16}, stream(), from.data(), 2U, out.data()));
+  expect_done();
+  EXPECT_EQ(out.values(), std::vector<float>(16, 2));
+  EXPECT_DEATH(
+      {
+        (void)launch("read_pairs", read_pairs, {1, 16}, stream(), from.data(), 1U, out.data());
+        (void)stream_->synchronize();
+      },
+      "misaligned");
+}
+
 __global__ void copy_late(const int* from, bool wait, int* out) {
   int* shared = dynamic_shared<int>();
   emulated::copy_async(shared + threadIdx.x, from + threadIdx.x, sizeof(int));
