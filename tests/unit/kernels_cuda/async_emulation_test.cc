@@ -21,16 +21,16 @@ class AsyncEmulation : public CudaTest {
   }
 };
 
-// An array of 64 rows of 128 bytes, full of bfloat16 ones, that one tile takes.
-struct Ones {
-  Array<Bfloat16> values{std::vector<Bfloat16>(4096, 0x3F80)};
+// An array of 64 rows of 128 bytes.
+struct Tile {
+  Array<Bfloat16> values{std::vector<Bfloat16>(4096, 0x3F80)};  // ones
 
-  TensorMap map() const {
+  TensorMap map(unsigned rows_of_tile = 64) const {
     TensorMapShape shape;
     shape.data = values.data();
     shape.extents = {64, 64};
     shape.strides = {1, 64};
-    shape.box = {64, 64};
+    shape.box = {64, rows_of_tile};
     auto made = make_tensor_map(shape);
     CHECK_MSG(made.is_ok(), made.status().to_string());
     return *made;
@@ -94,7 +94,7 @@ __global__ void load_tile(const __grid_constant__ TensorMap map, Loading mistake
 }
 
 TEST_F(AsyncEmulation, ATileIsLoadedByTheRules) {
-  Ones ones;
+  Tile ones;
   Array<unsigned> out(size_t{kTileBytes / 4});
   auto expect_error = [&](Loading mistake, const std::string& expected) {
     const auto error = error_of(load_tile, {1, 32, kTileBytes + 8}, ones.map(), mistake, out.data());
@@ -120,6 +120,47 @@ TEST_F(AsyncEmulation, ATileIsLoadedByTheRules) {
   }
 }
 
+// Tiles of 8 rows take turns in one place of shared memory, which both warps read and then give back.
+__global__ void load_in_turn(const __grid_constant__ TensorMap map, bool wait_for_readers, Bfloat16* out) {
+  constexpr unsigned kBytes = kTileBytes / 8, kCount = kBytes / sizeof(Bfloat16);
+  Bfloat16* tile = dynamic_shared<Bfloat16>();
+  uint64_t* full = reinterpret_cast<uint64_t*>(tile + kCount);
+  uint64_t* free = full + 1;
+  if (threadIdx.x == 0) {
+    mbarrier_init(full, 1);
+    mbarrier_init(free, 2);
+    mbarrier_init_fence();
+  }
+  __syncthreads();
+  for (unsigned turn = 0; turn < 8; ++turn) {
+    if (threadIdx.x == 0) {
+      if (wait_for_readers) mbarrier_wait(free, turn % 2 ^ 1);
+      mbarrier_arrive_expect(full, kBytes);
+      tma_load(tile, &map, full, 0, static_cast<int>(turn * 8));
+    }
+    __syncwarp();
+    mbarrier_wait(full, turn % 2);
+    for (unsigned i = threadIdx.x; i < kCount; i += blockDim.x) out[turn * kCount + i] = tile[i];
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(free);
+  }
+}
+
+TEST_F(AsyncEmulation, APlaceThatIsFilledBeforeAllHaveReadItShows) {
+  std::vector<Bfloat16> values(4096);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<Bfloat16>(i);
+  Tile tile{Array(values)};
+  Array<Bfloat16> out(size_t{4096});
+  auto is_right = [&](bool wait_for_readers) {
+    const auto error = error_of(load_in_turn, {1, 64, kTileBytes / 8 + 16}, tile.map(8), wait_for_readers, out.data());
+    return error.empty() && out.values() == values;
+  };
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_TRUE(is_right(true));
+    EXPECT_FALSE(is_right(false));
+  }
+}
+
 enum class Storing { kRight, kNoFence, kEarlyFence, kOneFence, kNoWait, kReuses };
 
 __global__ void store_tile(const __grid_constant__ TensorMap map, Storing mistake) {
@@ -139,7 +180,7 @@ __global__ void store_tile(const __grid_constant__ TensorMap map, Storing mistak
 }
 
 TEST_F(AsyncEmulation, ATileIsStoredByTheRules) {
-  Ones target;
+  Tile target;
   auto run = [&](Storing mistake) { return error_of(store_tile, {1, 64, kTileBytes}, target.map(), mistake); };
   for (int i = 0; i < 4; ++i) {
     EXPECT_EQ(run(Storing::kRight), "");
@@ -219,7 +260,7 @@ __global__ void multiply(const __grid_constant__ TensorMap map, Multiplying mist
 }
 
 TEST_F(AsyncEmulation, AProductIsMadeByTheRules) {
-  Ones ones;
+  Tile ones;
   Array<float> out(size_t{128});
   auto expect_error = [&](Multiplying mistake, const std::string& expected) {
     const auto error = error_of(multiply, {1, 128, 2 * kTileBytes + 8}, ones.map(), mistake, out.data());
