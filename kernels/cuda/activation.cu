@@ -177,6 +177,7 @@ __global__ void __launch_bounds__(kThreads) dropout_kernel(size_t vectors, Mask 
 }
 
 struct DropoutBackward {
+  using In = uint4;
   Mask mask;
   const Bfloat16* dy;
   Bfloat16* dx;
@@ -186,8 +187,9 @@ struct DropoutBackward {
     number = mask.place->stream;
     first = mask.place->first / 4;
   }
-  __device__ void row(size_t place, float (&values)[kPassColumns]) const {
-    load8(dy + place, values);
+  __device__ In load(size_t place) const { return packed8(dy + place); }
+  __device__ void row(size_t place, const In& in, float (&values)[kPassColumns]) const {
+    widen8(in, values);
     apply(mask, number, first, place / kVector, values);
     store8(values, dx + place);
   }

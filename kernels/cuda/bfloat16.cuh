@@ -53,9 +53,9 @@ __device__ __forceinline__ uint4 narrow8(const float (&values)[8]) {
 }
 
 // From and to a border of 16 bytes.
-__device__ __forceinline__ void load8(const Bfloat16* from, float (&values)[8]) {
-  widen8(*reinterpret_cast<const uint4*>(from), values);
-}
+__device__ __forceinline__ uint4 packed8(const Bfloat16* from) { return *reinterpret_cast<const uint4*>(from); }
+
+__device__ __forceinline__ void load8(const Bfloat16* from, float (&values)[8]) { widen8(packed8(from), values); }
 
 __device__ __forceinline__ void store8(const float (&values)[8], Bfloat16* to) {
   *reinterpret_cast<uint4*>(to) = narrow8(values);

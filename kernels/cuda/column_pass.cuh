@@ -15,11 +15,14 @@ inline constexpr unsigned kPassThreads = 256;
 inline constexpr unsigned kPassColumns = 8;  // of a thread: 16 bytes
 
 struct ColumnPass {
-  size_t rows, columns, stride;  // stride: elements, a multiple of 8
+  static constexpr size_t kPiecesMax = 512;
+
+  size_t rows, columns, stride;    // stride: elements, a multiple of 8
+  size_t pieces_max = kPiecesMax;  // at least 1
 
   unsigned piece() const {  // rows
-    constexpr size_t kPiecesMax = 512, kPieceMin = 32;
-    return static_cast<unsigned>(std::max(kPieceMin, (rows + kPiecesMax - 1) / kPiecesMax));
+    constexpr size_t kPieceMin = 32;
+    return static_cast<unsigned>(std::max(kPieceMin, (rows + pieces_max - 1) / pieces_max));
   }
   unsigned pieces() const { return static_cast<unsigned>((rows + piece() - 1) / piece()); }
   // Threads side by side, a power of two.
@@ -31,8 +34,11 @@ struct ColumnPass {
   size_t scratch() const { return pieces() * columns; }  // floats
 };
 
-// operation(place, column, values): place = row * stride + column, on a border of 8 elements; fills the eight values
-// that are summed, and writes what it likes.
+// An operation is a struct of device functions; place = row * stride + column, on a border of 8 elements.
+//   begin(column, columns): of the thread.
+//   In load(place): what it reads there. Of several rows, before the first of them is computed, so that a store, which
+//     may be to the same array, doesn't hold up the next load.
+//   row(place, in, values): fills the eight values that are summed, and writes what it likes.
 template <class Operation>
 __global__ void __launch_bounds__(kPassThreads)
     column_pass_kernel(Operation operation, unsigned rows, unsigned columns, size_t stride, unsigned lanes,
@@ -41,15 +47,27 @@ __global__ void __launch_bounds__(kPassThreads)
   const unsigned groups = kPassThreads / lanes, lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
   const unsigned first_column = blockIdx.x * lanes * kPassColumns, column = first_column + lane * kPassColumns;
   const unsigned begin = blockIdx.y * piece, end = begin + piece < rows ? begin + piece : rows;
+  using In = typename Operation::In;
+  constexpr unsigned kInFlight = sizeof(In) > 2 * sizeof(uint4) ? 2 : 4;
   float sums[kPassColumns] = {};
   if (column < columns) {
     operation.begin(column, columns);
-#pragma unroll 4
-    for (unsigned r = begin + group; r < end; r += groups) {
-      float values[kPassColumns];
-      operation.row(r * stride + column, values);
+    for (unsigned first = begin + group; first < end; first += groups * kInFlight) {
+      In in[kInFlight];
 #pragma unroll
-      for (unsigned c = 0; c < kPassColumns; ++c) sums[c] += values[c];
+      for (unsigned u = 0; u < kInFlight; ++u) {
+        const unsigned row = first + u * groups;
+        if (row < end) in[u] = operation.load(row * stride + column);
+      }
+#pragma unroll
+      for (unsigned u = 0; u < kInFlight; ++u) {
+        const unsigned row = first + u * groups;
+        if (row >= end) continue;
+        float values[kPassColumns];
+        operation.row(row * stride + column, in[u], values);
+#pragma unroll
+        for (unsigned c = 0; c < kPassColumns; ++c) sums[c] += values[c];
+      }
     }
   }
 #pragma unroll

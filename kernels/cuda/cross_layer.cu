@@ -31,6 +31,9 @@ __global__ void __launch_bounds__(kThreads)
 
 template <bool kIsFirst>
 struct Backward {
+  struct In {
+    uint4 x0, dy, u, dx0;
+  };
   const Bfloat16* x0;
   const Bfloat16* bias;
   const Bfloat16* dy;
@@ -39,12 +42,16 @@ struct Backward {
   float biases[8] = {};
 
   __device__ void begin(unsigned column, unsigned columns) { load_bias(bias, column, columns, biases); }
-  __device__ void row(size_t place, float (&du)[8]) const {
-    float features[8], gradient[8], map[8], sum[8] = {};
-    load8(x0 + place, features);
-    load8(dy + place, gradient);
-    load8(u + place, map);
-    if (!kIsFirst) load8(dx0 + place, sum);
+  __device__ In load(size_t place) const {
+    return {packed8(x0 + place), packed8(dy + place), packed8(u + place),
+            kIsFirst ? make_uint4(0, 0, 0, 0) : packed8(dx0 + place)};
+  }
+  __device__ void row(size_t place, const In& in, float (&du)[8]) const {
+    float features[8], gradient[8], map[8], sum[8];
+    widen8(in.x0, features);
+    widen8(in.dy, gradient);
+    widen8(in.u, map);
+    widen8(in.dx0, sum);
 #pragma unroll
     for (unsigned c = 0; c < 8; ++c) {
       sum[c] += gradient[c] * (map[c] + biases[c]);

@@ -25,14 +25,18 @@ __global__ void __launch_bounds__(kThreads) bias_relu_kernel(unsigned chunks, un
 }
 
 struct BiasReluBackward {
+  struct In {
+    uint4 y, dz;
+  };
   const Bfloat16* y;
   Bfloat16* dz;
 
   __device__ void begin(unsigned, unsigned) {}
-  __device__ void row(size_t place, float (&values)[8]) const {
+  __device__ In load(size_t place) const { return {packed8(y + place), packed8(dz + place)}; }
+  __device__ void row(size_t place, const In& in, float (&values)[8]) const {
     float outputs[8];
-    load8(y + place, outputs);
-    load8(dz + place, values);
+    widen8(in.y, outputs);
+    widen8(in.dz, values);
 #pragma unroll
     for (unsigned c = 0; c < 8; ++c) {
       if (outputs[c] == 0) values[c] = 0;
@@ -42,10 +46,12 @@ struct BiasReluBackward {
 };
 
 struct BiasBackward {
+  using In = uint4;
   const Bfloat16* dz;
 
   __device__ void begin(unsigned, unsigned) {}
-  __device__ void row(size_t place, float (&values)[8]) const { load8(dz + place, values); }
+  __device__ In load(size_t place) const { return packed8(dz + place); }
+  __device__ void row(size_t, const In& in, float (&values)[8]) const { widen8(in, values); }
 };
 
 template <unsigned kFew, class From, class To>
