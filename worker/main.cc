@@ -34,8 +34,9 @@ constexpr const char* kUsage =
     "\n"
     "Several ranks: start it under mpirun with as many ranks as the attempt says.\n"
 #if defined(FRESHET_CUDA)
-    "A gpt that computes in BFLOAT16 is trained on the machine's GPUs, one a rank; CUDA_VISIBLE_DEVICES= leaves it on\n"
-    "the CPU. FRESHET_PRODUCTS=FILE: its matrix products go by the table that freshet-tune wrote.\n"
+    "A gpt that computes in BFLOAT16 is trained on the machine's GPUs, one a rank, and evaluated on one of them;\n"
+    "CUDA_VISIBLE_DEVICES= leaves it on the CPU. FRESHET_PRODUCTS=FILE: its matrix products go by the table that\n"
+    "freshet-tune wrote.\n"
 #endif
     ;
 
@@ -87,9 +88,8 @@ Status run_ranks(const v1::AttemptSpec& attempt, Reporter* reporter) {
   Reporter& used = place.rank == 0 ? *reporter : silent;
   Accelerator* accelerator = nullptr;
 #if defined(FRESHET_CUDA)
-  // Other tasks do not pay for the start of a GPU.
   std::unique_ptr<GpuRank> gpu;
-  if (attempt.has_train() || attempt.has_replay()) {
+  if (may_use_accelerator(attempt)) {
     ASSIGN_OR_RETURN(gpu, GpuRank::create(place.local_rank, place.local_size));
     accelerator = gpu->accelerator();
   }

@@ -9,6 +9,8 @@
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/gpu/device_step.h"
 #include "worker/gpu/gpt_device_objective.h"
+#include "worker/gpu/gpt_device_products.h"
+#include "worker/gpu/gpt_device_scorer.h"
 #include "worker/gpu/local_device.h"
 #include "worker/gpu/staged_communicator.h"
 
@@ -106,6 +108,47 @@ Result<std::unique_ptr<StepEngine>> GpuAccelerator::gpt_engine(const GptModel& m
     engine = make();
   }
   return engine;
+}
+
+bool GpuAccelerator::scores(const GptModel& model) const {
+  std::string reason;
+  if (model.config().compute == GptConfig::Compute::kFloat32) {
+    reason = "its recipe computes in FLOAT32";
+  } else {
+    reason = plan_gpt_scoring(model.config()).status().message();
+  }
+  if (!reason.empty()) log_info("task", "the gpt is scored on the CPU: " + reason);
+  return reason.empty();
+}
+
+Result<cuda::ProductTable> GpuAccelerator::listed_products(const std::vector<cuda::ProductShape>& shapes) const {
+  if (products_.empty()) return cuda::ProductTable{};
+  ASSIGN_OR_RETURN(const std::string text, read_file(products_));
+  ASSIGN_OR_RETURN(const auto table, cuda::ProductTable::of_text(text).with_context(products_.string()));
+  const std::string others = ", so scoring goes by the library's first proposals";
+  if (const Status fits = table.check_made_for(device_name_, cuda::Products::library()); !fits.is_ok()) {
+    log_info("task", products_.string() + ": " + fits.message() + others);
+    return cuda::ProductTable{};
+  }
+  cuda::ProductTable listed{{}, table.device, table.library};
+  for (const auto& shape : shapes) {
+    if (auto entry = table.find(shape); entry.is_ok()) listed.entries.push_back(*std::move(entry));
+  }
+  if (const size_t missing = shapes.size() - listed.entries.size(); missing > 0) {
+    log_info("task", products_.string() + " lacks " + std::to_string(missing) + " of the " +
+                         std::to_string(shapes.size()) + " matrix products of scoring" + others + " for them");
+  }
+  return listed;
+}
+
+Result<std::unique_ptr<TextScorer>> GpuAccelerator::text_scorer(const GptModel& model,
+                                                                std::span<const float> parameters) {
+  RETURN_IF_ERROR(cuda::use_device(device_));
+  ASSIGN_OR_RETURN(const auto plan, plan_gpt_scoring(model.config()));
+  ASSIGN_OR_RETURN(const auto products, listed_products(gpt_device_products(model.config(), plan)));
+  products_digest_ = products.entries.empty() ? std::string() : products.digest();
+  ASSIGN_OR_RETURN(auto scorer, GptDeviceScorer::create(model, plan.shape, parameters, products));
+  return std::unique_ptr<TextScorer>(std::move(scorer));
 }
 
 }  // namespace freshet::worker

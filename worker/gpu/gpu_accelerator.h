@@ -28,6 +28,10 @@ class GpuAccelerator final : public Accelerator {
   Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
                                                  const TrainOptions& options, Communicator* comm,
                                                  std::span<const float> parameters) override;
+  bool scores(const GptModel& model) const override;
+  // Products that the table lacks, or all where it is another GPU's, are the library's first proposals, as a line in
+  // the log says: no training's bits depend on them.
+  Result<std::unique_ptr<TextScorer>> text_scorer(const GptModel& model, std::span<const float> parameters) override;
 
  private:
   GpuAccelerator(int device, std::string device_name, bool is_shared, Connect connect, std::filesystem::path products)
@@ -37,6 +41,8 @@ class GpuAccelerator final : public Accelerator {
         connect_(std::move(connect)),
         products_(std::move(products)) {}
   Result<cuda::ProductTable> share_products(Communicator* comm);
+  // What the table has of these.
+  Result<cuda::ProductTable> listed_products(const std::vector<cuda::ProductShape>& shapes) const;
   // Owned by this object, or by whoever connects.
   Result<DeviceCommunicator*> devices_of(Communicator* comm);
 
@@ -45,7 +51,7 @@ class GpuAccelerator final : public Accelerator {
   const bool is_shared_;
   const Connect connect_;
   const std::filesystem::path products_;
-  std::string products_digest_;  // of the newest engine's table; empty: none
+  std::string products_digest_;  // of the newest engine's or scorer's table; empty: none
   std::unique_ptr<DeviceCommunicator> own_;
   std::unique_ptr<DeviceObjective> objective_;  // of the newest engine
 };

@@ -1,6 +1,6 @@
-// Where a worker's trainings compute what the CPU would take long for: a GPU. The tasks know only this; who made the
-// worker with one (worker/gpu/gpu_accelerator.h) hands it in. One object per rank, on the thread that trains; it
-// outlives the engines that it made, one at a time.
+// Where a worker computes what the CPU would take long for: a GPU. The tasks know only this; who made the worker with
+// one (worker/gpu/gpu_accelerator.h) hands it in. One object per rank, on the thread that runs the task; it outlives
+// the engines and scorers that it made, one at a time.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 #include "proto/artifact.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/gpt.h"
+#include "worker/model/text_scorer.h"
 #include "worker/text/tokenizer.h"
 #include "worker/train/options.h"
 #include "worker/train/step_engine.h"
@@ -21,7 +22,7 @@ class Accelerator {
  public:
   virtual ~Accelerator() = default;
 
-  // What decides on the bits of its engines, but for the engine's build.
+  // What decides on the bits of its newest engine or scorer, but for the engine's build.
   virtual v1::NumericsFingerprint numerics() const = 0;
 
   // The steps of a gpt's training from `parameters`, the same on all ranks; collective. Null, and a line in the log,
@@ -29,6 +30,12 @@ class Accelerator {
   virtual Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
                                                          const TrainOptions& options, Communicator* comm,
                                                          std::span<const float> parameters) = 0;
+
+  // Whether text_scorer() takes this model. Where it does not, a line in the log says why.
+  virtual bool scores(const GptModel& model) const = 0;
+  // Of the model with these parameters, which it does not need afterwards; the model outlives it. resource_exhausted
+  // where the memory is taken.
+  virtual Result<std::unique_ptr<TextScorer>> text_scorer(const GptModel& model, std::span<const float> parameters) = 0;
 };
 
 }  // namespace freshet::worker

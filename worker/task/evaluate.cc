@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "worker/checkpoint/fingerprint.h"
 #include "worker/data/label.h"
 #include "worker/data/table.h"
 #include "worker/data/table_stream.h"
@@ -160,6 +161,7 @@ class Examination {
 v1::ModelScores scores_of(v1::Label::Task task, const Scored& scored, const std::string& digest) {
   v1::ModelScores scores;
   scores.set_model_digest(digest);
+  *scores.mutable_numerics() = platform_fingerprint();
   for (auto& metric : all_metrics(task, scored)) *scores.add_metrics() = std::move(metric);
   return scores;
 }

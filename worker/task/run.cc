@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "proto/json.h"
 #include "worker/checkpoint/artifact_writer.h"
+#include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/gpt_artifact.h"
 #include "worker/checkpoint/manifest.h"
 #include "worker/checkpoint/model_artifact.h"
@@ -46,27 +47,34 @@ Result<Task> without_other_family(Task task, const std::string& family) {
   return task;
 }
 
-Result<v1::EvaluationReport> evaluate_any(const v1::EvaluateTask& given, unsigned threads) {
+Result<v1::EvaluationReport> evaluate_any(const TaskContext& context) {
+  const v1::EvaluateTask& given = context.attempt.evaluate();
   ASSIGN_OR_RETURN(const auto manifest, read_manifest(std::filesystem::path(given.candidate().path()) / kManifest));
   ASSIGN_OR_RETURN(const auto task, without_other_family(given, manifest.checkpoint().family()));
   if (manifest.checkpoint().family() == kGptFamily) {
     ASSIGN_OR_RETURN(const auto candidate, load_gpt(task.candidate().path()));
     ASSIGN_OR_RETURN(const auto champion, load_gpt_if_any(task.champion()));
-    return evaluate_text(task, candidate, address_of(champion), threads);
+    return evaluate_text(task, candidate, address_of(champion), context.threads, context.accelerator);
   }
   ASSIGN_OR_RETURN(const auto candidate, load_predictor(task.candidate().path()));
   ASSIGN_OR_RETURN(const auto champion, load_if_any(task.champion()));
-  return evaluate(task, *candidate, champion.get(), threads);
+  return evaluate(task, *candidate, champion.get(), context.threads);
 }
 
-Result<v1::InspectionReport> inspect_any(const v1::InspectTask& given, unsigned threads) {
+Result<v1::InspectionReport> inspect_any(const TaskContext& context) {
+  const v1::InspectTask& given = context.attempt.inspect();
   ASSIGN_OR_RETURN(const auto task, without_other_family(given, given.step().has_gpt() ? kGptFamily : kTabularFamily));
   if (task.step().has_gpt()) {
     ASSIGN_OR_RETURN(const auto champion, load_gpt_if_any(task.champion()));
-    return inspect_text(task, address_of(champion), threads);
+    return inspect_text(task, address_of(champion), context.threads, context.accelerator);
   }
   ASSIGN_OR_RETURN(const auto champion, load_if_any(task.champion()));
-  return inspect(task, champion.get(), threads);
+  return inspect(task, champion.get(), context.threads);
+}
+
+Status add_engine_build(v1::ModelScores* scores) {
+  ASSIGN_OR_RETURN(*scores->mutable_numerics(), numerics_fingerprint(scores->numerics()));
+  return Status::ok();
 }
 
 Status one_rank_only(const TaskContext& context, const char* task) {
@@ -88,7 +96,9 @@ Status run_evaluate(const TaskContext& context) {
   RETURN_IF_ERROR(one_rank_only(context, "evaluate"));
   const auto& task = context.attempt.evaluate();
   if (task.candidate().path().empty()) return invalid_argument("the evaluate task names no candidate");
-  ASSIGN_OR_RETURN(auto report, evaluate_any(task, context.threads));
+  ASSIGN_OR_RETURN(auto report, evaluate_any(context));
+  RETURN_IF_ERROR(add_engine_build(report.mutable_candidate()));
+  if (report.has_champion()) RETURN_IF_ERROR(add_engine_build(report.mutable_champion()));
   report.set_champion_version(task.champion_version());  // also of one that counts as none
   RETURN_IF_ERROR(context.reporter.milestone("evaluated"));
   return write_report(context, report);
@@ -96,8 +106,14 @@ Status run_evaluate(const TaskContext& context) {
 
 Status run_inspect(const TaskContext& context) {
   RETURN_IF_ERROR(one_rank_only(context, "inspect"));
-  ASSIGN_OR_RETURN(auto report, inspect_any(context.attempt.inspect(), context.threads));
+  ASSIGN_OR_RETURN(auto report, inspect_any(context));
   return write_report(context, report);
+}
+
+bool may_use_accelerator(const v1::AttemptSpec& attempt) {
+  if (attempt.has_evaluate()) return !attempt.evaluate().step().has_tabular();
+  if (attempt.has_inspect()) return attempt.inspect().step().has_gpt() && attempt.inspect().has_champion();
+  return attempt.has_train() || attempt.has_replay();
 }
 
 Status run_task(const TaskContext& context) {

@@ -34,6 +34,9 @@ Status run_replay(const TaskContext& context);
 // As output "report", from the one rank that has it.
 Status write_report(const TaskContext& context, const google::protobuf::Message& report);
 
+// Whether the attempt's task has a use for an accelerator, which takes time to start.
+bool may_use_accelerator(const v1::AttemptSpec& attempt);
+
 // The one that the attempt asks for.
 Status run_task(const TaskContext& context);
 
