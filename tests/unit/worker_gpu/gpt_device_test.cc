@@ -189,8 +189,8 @@ TEST_F(GptDeviceTest, TakesTheVersionOfAttentionThatIsWanted) {
   auto device = GptDevice::create(model, kShape, options);
   ASSERT_TRUE(device.is_ok()) << device.status().to_string();
   Array<kernels::Bfloat16> rounded(cuda::narrowed(weights));
-  Array<double> loss(1);
-  const Status status = device->loss(input(model, tokens, 1), rounded.data(), loss.data(), &*stream_);
+  Array<double> losses(kShape.sequences);
+  const Status status = device->losses(input(model, tokens, 1), rounded.data(), losses.data(), &*stream_);
   EXPECT_NE(status.message().find("attention has no version"), std::string::npos) << status.to_string();
   expect_done();
 }
