@@ -5,28 +5,42 @@ import os
 import re
 import statistics
 import subprocess
+import threading
 
 
 class Trainee:
-    """A process that makes steps when it is told to, on `threads` threads."""
+    """A process that makes steps when it is told to, on `threads` threads. It has `seconds_max` for each answer."""
 
-    def __init__(self, name, command, threads):
-        self.name, self.results = name, []
+    def __init__(self, name, command, threads, seconds_max=3600):
+        self.name, self.results, self.seconds_max = name, [], seconds_max
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, env=environment)
+                                        text=True, errors="replace", env=environment)
         self.version = self.answer()["version"]
 
     def answer(self):
+        timer = threading.Timer(self.seconds_max, self.process.kill)
+        timer.start()
         line = self.process.stdout.readline()
+        is_late = not timer.is_alive()
+        timer.cancel()
+        if is_late:
+            raise RuntimeError(f"{self.name} did not answer in {self.seconds_max} s")
         if not line:
             raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: its messages are above")
-        # What C++ prints of a loss that is no number is no JSON.
-        return json.loads(re.sub(r"(?<=[\[ ])-?(nan|inf)(?=[,\]}])", "NaN", line))
+        try:
+            # What C++ prints of a loss that is no number is no JSON.
+            return json.loads(re.sub(r"(?<=[\[ ])-?(nan|inf)(?=[,\]}])", "NaN", line))
+        except ValueError:
+            self.process.kill()
+            raise RuntimeError(f"{self.name} answered {line[:80]!r}") from None
 
     def say(self, line):
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # answer() says with what status it ended
         return self.answer()
 
     def steps(self, count):
@@ -49,6 +63,8 @@ class Trainee:
         return self.results[-1]["peak_mib"]
 
     def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+        try:
+            self.process.communicate(timeout=min(60, self.seconds_max))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()

@@ -32,7 +32,7 @@ struct Options {
   GptDeviceOptions device;
   size_t batch = 4, steps = 16;
   std::string weights, batches, products, tune;
-  bool prepare = false, snapshots = false;
+  bool prepare = false, snapshots = false, safe = false;
 };
 
 Status write(const std::string& path, const void* data, size_t size) {
@@ -98,7 +98,7 @@ Result<std::vector<float>> initial_weights(const Options& options, const GptMode
 
 Status tune(const Options& options, const GptModel& model) {
   ASSIGN_OR_RETURN(const auto plan, plan_gpt_device(model.config(), options.shape, options.device));
-  ASSIGN_OR_RETURN(const auto table, cuda::tune_products(gpt_device_products(model.config(), plan)));
+  ASSIGN_OR_RETURN(const auto table, cuda::tune_products(gpt_device_products(model.config(), plan), !options.safe));
   const std::string text = table.to_text();
   return write(options.tune, text.data(), text.size());
 }
@@ -167,6 +167,10 @@ Status run(Options options) {
     return invalid_argument("--batch must be a multiple of --micro_batches");
   }
   options.training.micro_batch_rows = options.shape.sequences = options.batch / options.training.micro_batches;
+  if (options.safe) {
+    options.device.attention_version = 1;
+    options.device.weights_beside = false;
+  }
   ASSIGN_OR_RETURN(auto model, GptModel::create(options.model));
   if (options.prepare) return prepare(options, model);
   return options.tune.empty() ? serve(options, model) : tune(options, model);
@@ -201,6 +205,7 @@ int main(int argc, char** argv) {
   app.add_option("--learning_rate", options.training.learning_rate);
   app.add_option("--weight_decay", options.training.weight_decay);
   app.add_option("--clip_norm", options.training.clip_norm);
+  app.add_flag("--safe", options.safe, "attention for any GPU, products of the library's, one stream");
   app.add_flag("--snapshot", options.snapshots, "copy the training's state to the host after every step");
   CLI11_PARSE(app, argc, argv);
   freshet::Status status = freshet::worker::run(options);

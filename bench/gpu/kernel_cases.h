@@ -61,13 +61,14 @@ struct KernelCase {
   std::function<Result<Launch>(Arrays*)> prepare;
 };
 
-// Of GPT-2 124M, unless they are made smaller for a rehearsal.
+// Of GPT-2 124M, unless they are made smaller for a rehearsal. What is timed of it.
 struct Sizes {
   size_t sequences = 64, length = 1024, heads = 12, head = 64, vocabulary = 50257;
   size_t chunk_rows = 8192;  // of the output matrix, at a time
   size_t parameters = 124'439'808;
   size_t copy_bytes = size_t{2} << 30;
   size_t square = 8192;  // of the product that stands for the ceiling
+  bool safe = false;     // without our kernels of wgmma
 
   size_t rows() const { return sequences * length; }
   size_t width() const { return heads * head; }

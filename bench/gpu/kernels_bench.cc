@@ -18,11 +18,12 @@ namespace {
 
 class Bench {
  public:
-  static Result<Bench> create(bool tiny) {
+  static Result<Bench> create(bool tiny, bool safe) {
     if (device_count() == 0) return unavailable("there is no CUDA device");
     RETURN_IF_ERROR(use_device(0));
     Sizes sizes;
     if (tiny) sizes = {2, 32, 2, 64, 203, 16, 5003, 1 << 16, 64};
+    sizes.safe = safe;
     ASSIGN_OR_RETURN(const auto properties, device_properties());
     ASSIGN_OR_RETURN(auto stream, Stream::create());
     ASSIGN_OR_RETURN(auto other,
@@ -119,10 +120,11 @@ class Bench {
 
 int main(int argc, char** argv) {
   CLI::App app("Times the operations of kernels/cuda for bench/gpu/run.");
-  bool tiny = false;
+  bool tiny = false, safe = false;
   app.add_flag("--tiny", tiny, "shapes for the emulation");
+  app.add_flag("--safe", safe, "without our kernels of wgmma");
   CLI11_PARSE(app, argc, argv);
-  auto bench = freshet::cuda::Bench::create(tiny);
+  auto bench = freshet::cuda::Bench::create(tiny, safe);
   if (bench.is_ok()) {
     bench->serve();
     return 0;

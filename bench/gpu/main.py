@@ -22,22 +22,23 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HERE = pathlib.Path(__file__).resolve().parent
 
 # (name, the goals it measures, seconds that it is not worth starting with less than, seconds that it may take; in full and --quick).
-# In order of importance: the last are left out first.
+# In order of importance: the last are left out first. Only the first two run while PyTorch compiles.
 SECTIONS = [
     ("tests", ["tests", "ranks"], (10, 100), (10, 30)),
-    ("ceilings", ["copy", "product"], (10, 40), (8, 20)),
-    ("gpt", ["losses", "gradients", "124M B=64", "mfu 124M", "peak memory", "determinism"], (40, 170), (30, 60)),
-    ("attention", ["attention forward", "attention backward"], (15, 40), (10, 20)),
+    ("sanitizer", ["sanitizer"], (10, 50), (10, 20)),
+    ("ceilings", ["copy", "product"], (10, 60), (8, 20)),
+    ("gpt", ["losses", "gradients", "124M B=64", "mfu 124M", "peak memory"], (40, 170), (30, 60)),
+    ("attention", ["attention forward", "attention backward"], (15, 70), (10, 20)),
     ("memory_bound", ["memory-bound"], (10, 30), (8, 15)),
     ("small_batch", ["124M B=4", "host"], (25, 110), (20, 35)),
-    ("large_350M", ["mfu 350M"], (15, 70), (15, 30)),
-    ("large_774M", ["mfu 774M"], (20, 80), (20, 30)),
-    ("large_1558M", ["mfu 1558M"], (25, 90), (25, 30)),
-    ("recommender", ["embedding", "dlrm"], (40, 110), (15, 25)),
-    ("fp8", ["fp8"], (25, 60), (20, 30)),
-    ("snapshot", ["snapshot"], (10, 30), (8, 15)),
-    ("sanitizer", ["sanitizer"], (15, 60), (10, 15)),
+    ("snapshot", ["snapshot", "determinism"], (10, 30), (8, 15)),
+    ("large_350M", ["mfu 350M"], (15, 60), (15, 30)),
+    ("large_774M", ["mfu 774M"], (20, 60), (20, 30)),
+    ("large_1558M", ["mfu 1558M", "fp8"], (25, 120), (25, 40)),
+    ("recommender", ["embedding", "dlrm"], (30, 110), (15, 25)),
+    ("products", [], (10, 40), (10, 20)),
 ]
+BESIDE_COMPILING = ("tests", "sanitizer")
 
 
 def parse():
@@ -65,20 +66,20 @@ def parse():
 
 def output_of(*command):
     try:
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace", timeout=60)
         return done.stdout.strip() if done.returncode == 0 else ""
     except (OSError, subprocess.TimeoutExpired):
         return ""
 
 
 def library_folders(python):
-    """Where the packages of PyTorch keep cuBLASLt and NCCL."""
+    """Where the packages of PyTorch keep cuBLASLt and NCCL; else the toolkit's."""
     script = ("import glob, sys, sysconfig\n"
               "for name in 'libcublasLt.so.13', 'libnccl.so.2':\n"
               "    for base in sys.path + [sysconfig.get_paths()['purelib']]:\n"
               "        print(*glob.glob(f'{base}/nvidia/*/lib*/{name}') if base else '', sep='\\n')\n")
-    found = [pathlib.Path(line).parent for line in output_of(python, "-c", script).splitlines() if line]
-    return list(dict.fromkeys(str(folder) for folder in [*found, pathlib.Path("/usr/local/cuda/lib64")]))
+    found = [str(pathlib.Path(line).parent) for line in output_of(python, "-c", script).splitlines() if line]
+    return list(dict.fromkeys(found)) or ["/usr/local/cuda/lib64"]
 
 
 class Session:
@@ -96,6 +97,7 @@ class Session:
             folders = [*library_folders(options.python), os.environ.get("LD_LIBRARY_PATH", "")]
             self.environment["LD_LIBRARY_PATH"] = ":".join(folder for folder in folders if folder)
         self.environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(work / "inductor"))
+        self.environment.setdefault("HOME", str(work))
         self.reasons = {}
         # What bench/gpu/pack made of the folder.
         archive = options.binaries.with_name(options.binaries.name + ".tar.gz")
@@ -127,19 +129,24 @@ class Session:
     def write(self, description):
         """The table of what is known by now; its text."""
         rows = [line for line in self.lines() if "goal" in line]
-        text = "\n".join([*description, *goals.table(rows, self.reasons), *goals.more(rows), "",
+        safe = [f"**Our fastest kernels failed; from there on without them (--safe): {line['safe']}**\n"
+                for line in self.lines() if "safe" in line][:1]
+        text = "\n".join([*description, *safe, *goals.table(rows, self.reasons), *goals.more(rows), "",
                           f"{time.monotonic() - self.began:.0f} s. {shapes.NOTES}", ""])
         self.markdown.write_text(text)
         return text
 
 
 def end(process):
-    """All of its group."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
+    """All of its group, and what memory it has on the device; not longer than some seconds, whatever state a driver leaves it in."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.poll()
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
 
 
 class WarmUp:
@@ -177,12 +184,19 @@ class WarmUp:
             if process.poll() is None:
                 end(process)
         for thread in self.lanes:
-            thread.join()
+            thread.join(15)
+
+
+def shorten(path, bytes_max=8 << 20):
+    """Keeps the beginning and the end: what is carried home has a limit."""
+    text = path.read_bytes()
+    if len(text) > bytes_max:
+        path.write_bytes(text[:bytes_max // 2] + b"\n[...]\n" + text[-bytes_max // 2:])
 
 
 def run_section(session, name, measured, limit):
     settings = dict(options={key: str(value) if isinstance(value, pathlib.Path) else value
-                             for key, value in vars(session.options).items()}, work=str(session.work), raw=str(session.raw))
+                             for key, value in vars(session.options).items()}, work=str(session.work), raw=str(session.raw), limit=limit)
     began, mark = time.monotonic(), session.log.stat().st_size
     with open(session.log, "a") as log:
         log.write(f"== {name}\n")
@@ -229,7 +243,7 @@ def main():
     unknown = set(wanted) - {name for name, *_ in SECTIONS}
     if unknown:
         sys.exit(f"bench/gpu/run: there is no section {', '.join(sorted(unknown))}")
-    with tempfile.TemporaryDirectory(prefix="freshet-gpu-bench.") as directory:
+    with tempfile.TemporaryDirectory(prefix="freshet-gpu-bench.", ignore_cleanup_errors=True) as directory:
         session = Session(options, pathlib.Path(directory))
         description = describe(session)
         print("\n".join(description), flush=True)
@@ -242,7 +256,7 @@ def main():
                 if wanted and name not in wanted:
                     session.reasons.update((goal, "not asked for") for goal in measured)
                     continue
-                if name != "tests":
+                if name not in BESIDE_COMPILING:
                     # Nothing is timed while something compiles beside it.
                     warm_up.finish(max(0, (60 if options.quick else 120) - (time.monotonic() - session.began)))
                 if session.left() < least:
@@ -255,6 +269,7 @@ def main():
         finally:
             warm_up.finish(0)
         print(session.write(description), flush=True)
+        shorten(session.log)
         if options.check and session.failures():
             sys.exit("\n".join(json.dumps(line) for line in session.failures()))
 

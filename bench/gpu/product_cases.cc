@@ -18,11 +18,11 @@ std::string text_of(const ProductShape& shape) {
                                                       : "");
 }
 
-KernelCase product(const std::string& name, const ProductShape& shape) {
+KernelCase product(const std::string& name, const ProductShape& shape, const Sizes& sizes) {
   KernelCase made{
       "product", name, text_of(shape), 0, 2.0 * static_cast<double>(shape.m * shape.n) * static_cast<double>(shape.k),
       {}};
-  made.prepare = [shape](Arrays* arrays) -> Result<Launch> {
+  made.prepare = [shape, safe = sizes.safe](Arrays* arrays) -> Result<Launch> {
     ProductOperands operands;
     operands.a = arrays->random16(shape.m * shape.k);
     operands.a_stride = shape.a_transposed ? shape.m : shape.k;
@@ -36,7 +36,7 @@ KernelCase product(const std::string& name, const ProductShape& shape) {
     if (shape.epilogue == Epilogue::kBiasGelu) operands.z = arrays->output16(shape.m * shape.n);
     if (shape.epilogue == Epilogue::kGeluGradient) operands.z = arrays->random16(shape.m * shape.n);
     RETURN_IF_ERROR(arrays->status());
-    ASSIGN_OR_RETURN(auto table, tune_products({shape}));
+    ASSIGN_OR_RETURN(auto table, tune_products({shape}, !safe));
     ASSIGN_OR_RETURN(auto made_products, Products::create(table));
     auto products = std::make_shared<Products>(std::move(made_products));
     return Launch([=](CudaStream stream) { return products->run(shape, operands, stream); });
@@ -45,8 +45,9 @@ KernelCase product(const std::string& name, const ProductShape& shape) {
 }
 
 // A dense layer's three products: y = x w + bias, dx = dy w^T, dw = x^T dy. w[inputs][outputs], as GPT-2's lie.
-void add_layer(const std::string& name, size_t rows, size_t inputs, size_t outputs, Epilogue forward, Epilogue backward,
-               std::vector<KernelCase>* cases) {
+void add_layer(const std::string& name, const Sizes& sizes, size_t inputs, size_t outputs, Epilogue forward,
+               Epilogue backward, std::vector<KernelCase>* cases) {
+  const size_t rows = sizes.rows();
   ProductShape y{rows, outputs, inputs};
   y.epilogue = forward;
   ProductShape dx{rows, inputs, outputs};
@@ -55,31 +56,31 @@ void add_layer(const std::string& name, size_t rows, size_t inputs, size_t outpu
   ProductShape dw{inputs, outputs, rows};
   dw.a_transposed = true;
   dw.result = Type::kFloat32;
-  cases->push_back(product(name + " forward", y));
-  cases->push_back(product(name + " input gradient", dx));
-  cases->push_back(product(name + " weight gradient", dw));
+  cases->push_back(product(name + " forward", y, sizes));
+  cases->push_back(product(name + " input gradient", dx, sizes));
+  cases->push_back(product(name + " weight gradient", dw, sizes));
 }
 
 }  // namespace
 
 std::vector<KernelCase> product_cases(const Sizes& sizes) {
   std::vector<KernelCase> cases;
-  const size_t rows = sizes.rows(), width = sizes.width(), padded = (sizes.vocabulary + 127) / 128 * 128;
-  cases.push_back(product("ceiling", {sizes.square, sizes.square, sizes.square}));
+  const size_t width = sizes.width(), padded = (sizes.vocabulary + 127) / 128 * 128;
+  cases.push_back(product("ceiling", {sizes.square, sizes.square, sizes.square}, sizes));
   cases.back().group = "ceiling";
-  add_layer("queries, keys, values", rows, width, 3 * width, Epilogue::kBias, Epilogue::kNone, &cases);
-  add_layer("attention out", rows, width, width, Epilogue::kBias, Epilogue::kNone, &cases);
-  add_layer("perceptron in", rows, width, 4 * width, Epilogue::kBiasGelu, Epilogue::kNone, &cases);
-  add_layer("perceptron out", rows, 4 * width, width, Epilogue::kBias, Epilogue::kGeluGradient, &cases);
+  add_layer("queries, keys, values", sizes, width, 3 * width, Epilogue::kBias, Epilogue::kNone, &cases);
+  add_layer("attention out", sizes, width, width, Epilogue::kBias, Epilogue::kNone, &cases);
+  add_layer("perceptron in", sizes, width, 4 * width, Epilogue::kBiasGelu, Epilogue::kNone, &cases);
+  add_layer("perceptron out", sizes, 4 * width, width, Epilogue::kBias, Epilogue::kGeluGradient, &cases);
   // The output matrix is the embedding's, [vocabulary][width], a chunk of rows at a time.
   ProductShape logits{sizes.chunk_rows, padded, width};
   logits.b_transposed = true;
-  cases.push_back(product("head forward", logits));
-  cases.push_back(product("head input gradient", {sizes.chunk_rows, width, padded}));
+  cases.push_back(product("head forward", logits, sizes));
+  cases.push_back(product("head input gradient", {sizes.chunk_rows, width, padded}, sizes));
   ProductShape weights{padded, width, sizes.chunk_rows};
   weights.a_transposed = true;
   weights.result = Type::kFloat32;
-  cases.push_back(product("head weight gradient", weights));
+  cases.push_back(product("head weight gradient", weights, sizes));
   return cases;
 }
 

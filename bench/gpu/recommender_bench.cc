@@ -51,7 +51,7 @@ struct Options {
   std::string mode, folder;
   size_t tables = 26, codes = 2000000, dim = 128, numeric = 13, batch = 8192, batches = 8;
   std::vector<uint32_t> numeric_layers, hidden;
-  bool dot = false, tune = false;
+  bool dot = false, tune = false, safe = false;
   uint32_t cross_layers = 0, cross_rank = 0;
   float bound = 0.05F;
   kernels::RowwiseAdagradStep adagrad;
@@ -381,7 +381,8 @@ Status step(const Options& options) {
     ASSIGN_OR_RETURN(const auto rows, read_rows(options));
     cuda::ProductTable products;
     if (options.tune) {
-      ASSIGN_OR_RETURN(products, cuda::tune_products(worker::TabularDevice::products_of(model, options.batch)));
+      ASSIGN_OR_RETURN(products,
+                       cuda::tune_products(worker::TabularDevice::products_of(model, options.batch), !options.safe));
     }
     ASSIGN_OR_RETURN(objective,
                      worker::TabularDeviceObjective::create(model, rows, training, options.adagrad, products));
@@ -431,6 +432,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.batch, "rows of a step")->capture_default_str();
   app.add_option("--batches", options.batches, "that differ")->capture_default_str();
   app.add_flag("--tune", options.tune, "step: choose the algorithms of matrix products by timing them first");
+  app.add_flag("--safe", options.safe, "with --tune: products of the library's only");
   app.add_option("--adagrad_learning_rate", options.adagrad.learning_rate)->capture_default_str();
   app.add_option("--adagrad_epsilon", options.adagrad.epsilon)->capture_default_str();
   app.add_option("--learning_rate", options.learning_rate, "of AdamW")->capture_default_str();

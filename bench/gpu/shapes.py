@@ -82,10 +82,8 @@ def torch_recommender(options, part, folder):
 # How PyTorch is tried at B=64: (name, --compile, more flags). The first is the one whose losses are compared; the others are only
 # tried when their compilation ended beside the tests.
 def torch_ways(options):
-    ways = [("compiled, autocast", "default", []), ("compiled, bf16 weights", "default", ["--precision", "pure"])]
-    if not options.quick and not options.rehearse:
-        ways.append(("max-autotune, autocast", "max-autotune-no-cudagraphs", []))
-    return ways
+    pure = ("compiled, bf16 weights", "default", ["--precision", "pure"])
+    return [("compiled, autocast", "default", [])] + ([] if options.quick else [pure])
 
 
 # Tried when none of the ways works: torch.compile needs a C compiler and Python's headers.

@@ -64,18 +64,6 @@ def initialise(model):
             torch.nn.init.normal_(parameter, std=0.02)
 
 
-def compiled(model, how):
-    """"blocks": each block for itself, which takes one compilation for all of them."""
-    if how == "no":
-        return model
-    if how == "blocks":
-        for block in model.h:
-            block.compile()
-        model.head = torch.compile(model.head)
-        return model
-    return torch.compile(model, mode=None if how == "default" else how)
-
-
 class Training:
     def __init__(self, options):
         config = json.loads(options.config)
@@ -95,7 +83,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(parameter_groups(model, config["weight_decay"]), lr=config["learning_rate"],
                                            betas=(0.9, 0.95), eps=1e-8, fused=True)
         self.parameters, self.clip = list(model.parameters()), config["clip_norm"]
-        self.model = compiled(model, options.compile)
+        self.model = model if options.compile == "no" else torch.compile(model, mode=options.compile)
         shape = (-1, config["batch"], config["length"] + 1)
         if options.batches:
             tokens = numpy.fromfile(options.batches, dtype=numpy.int32).reshape(shape)
@@ -124,8 +112,7 @@ def main():
     parser.add_argument("--batches", help="int32, [step][batch][length + 1]; without it random tokens")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--precision", default="autocast", choices=["autocast", "pure", "float"])
-    parser.add_argument("--compile", default="default", choices=["no", "default", "blocks", "max-autotune-no-cudagraphs",
-                                                                 "max-autotune", "reduce-overhead"])
+    parser.add_argument("--compile", default="default", choices=["no", "default", "reduce-overhead"])
     training = Training(parser.parse_args())
     serve_steps(training.device, training.step)
 
