@@ -1,7 +1,10 @@
 // Memory-bound: 2 bytes read for each element, 1 written for each of y and y_transposed. One version: a block has 128
 // rows of 64 columns; a thread four vectors of 8 below each other, whose bytes it packs into words of four rows, which
-// go through shared memory into rows of 128 bytes of the transposed array.
+// go through shared memory into rows of 128 bytes of the transposed array. A block raises the magnitude only when its
+// own is above what the magnitude was when it began: thousands of atomics on one word would take longer than the rest.
 #include "kernels/cuda/float8.h"
+
+#include <algorithm>
 
 #include "kernels/cuda/bfloat16.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -20,9 +23,10 @@ constexpr unsigned kThreads = 256;
 constexpr unsigned kRows = 128, kColumns = 64;  // of a block
 constexpr unsigned kVector = 8;
 constexpr unsigned kVectors = kColumns / kVector;
-constexpr unsigned kWords = kRows / 4;     // of a column
-constexpr unsigned kPitch = kWords + 1;    // two vectors meet in a bank at most
-constexpr unsigned kFinite = 0x7F7FFFFFU;  // the greatest bits of a magnitude that is finite
+constexpr unsigned kWords = kRows / 4;      // of a column
+constexpr unsigned kPitch = kWords + 1;     // two vectors meet in a bank at most
+constexpr unsigned kMeasuringBlocks = 128;  // few: but for a training's first step they find nothing to do
+constexpr unsigned kFinite = 0x7F7FFFFFU;   // the greatest bits of a magnitude that is finite
 
 // The first in the low byte.
 __device__ __forceinline__ unsigned narrow4(float a, float b, float c, float d) {
@@ -36,15 +40,70 @@ __device__ __forceinline__ unsigned narrow4(float a, float b, float c, float d) 
 #endif
 }
 
+__device__ __forceinline__ unsigned magnitude_bits(float value) { return __float_as_uint(value) & 0x7FFFFFFFU; }
+
+// What an array of this greatest magnitude is scaled by; where 448 / magnitude would be no finite number, everything
+// rounds to 0 all the same.
+struct Scaling {
+  float scale = 1, inverse = 1;
+};
+__device__ __forceinline__ Scaling scaling_of(unsigned bits) {
+  const float greatest = __uint_as_float(bits);
+  if (bits > kFinite || greatest <= 0x1p-100F) return {};
+  return {__fdiv_rn(greatest, kernels::kFloat8Max), __fdiv_rn(kernels::kFloat8Max, greatest)};
+}
+
+__device__ __forceinline__ unsigned warp_max_bits(unsigned bits) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) bits = max(bits, __shfl_xor_sync(kFullMask, bits, distance));
+  return bits;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    begin_step_kernel(size_t count, const Float8History* histories, Float8Scale* scales) {
+  const size_t i = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= count) return;
+  unsigned greatest = 0;
+  for (float magnitude : histories[i].magnitudes) greatest = max(greatest, __float_as_uint(magnitude));
+  const Scaling scaling = scaling_of(greatest);
+  scales[i] = {scaling.scale, histories[i].steps > 0 ? scaling.inverse : 0.0F, 0, 0};
+}
+
+__global__ void __launch_bounds__(kThreads) begin_micro_batch_kernel(size_t count, Float8Scale* scales) {
+  const size_t i = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < count) scales[i].moment = 0;
+}
+
+__global__ void __launch_bounds__(kThreads) measure_kernel(Float8Shape shape, const Bfloat16* x, Float8Scale* scale) {
+  if (scale->inverse != 0) return;
+  const size_t vectors = shape.columns / kVector, end = shape.rows * vectors;
+  const size_t step = static_cast<size_t>(gridDim.x) * kThreads;
+  unsigned bits = 0;
+  for (size_t i = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x; i < end; i += step) {
+    float values[kVector];
+    load8(x + i / vectors * shape.x_stride + i % vectors * kVector, values);
+#pragma unroll
+    for (float value : values) bits = max(bits, magnitude_bits(value));
+  }
+  bits = warp_max_bits(bits);
+  if (threadIdx.x % kWarp == 0 && bits > 0) atomicMax(&scale->moment, bits);
+}
+
 __global__ void __launch_bounds__(kThreads)
     quantize_kernel(Float8Shape shape, const Bfloat16* x, Float8Scale* scale, Float8* y, Float8* y_transposed) {
   __shared__ unsigned words[kColumns * kPitch];
+  __shared__ unsigned magnitudes[kThreads / kWarp];
   const unsigned vector = threadIdx.x % kVectors, group = threadIdx.x / kVectors;
   const size_t first_row = static_cast<size_t>(blockIdx.y) * kRows,
                first_column = static_cast<size_t>(blockIdx.x) * kColumns;
   const size_t row = first_row + group * 4, column = first_column + vector * kVector;
-  const float inverse = scale->inverse;
-  float magnitude = 0;
+  const Float8Scale before = *scale;
+  Scaling scaling{0, before.inverse};
+  if (before.inverse == 0) {
+    scaling = scaling_of(before.moment);
+    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) scale->scale = scaling.scale;
+  }
+  unsigned magnitude = 0;
   if (row < shape.rows && column < shape.columns) {
     float values[4][kVector];
 #pragma unroll
@@ -54,9 +113,9 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (unsigned i = 0; i < kVector; ++i) {
         // As an integer: a NaN is the greatest, where fmaxf() would lose it.
-        const unsigned bits = __float_as_uint(values[r][i]) & 0x7FFFFFFFU;
-        magnitude = __uint_as_float(max(bits, __float_as_uint(magnitude)));
-        values[r][i] *= inverse;
+        const unsigned bits = magnitude_bits(values[r][i]);
+        magnitude = max(magnitude, bits);
+        values[r][i] = bits > kFinite ? __uint_as_float(0x7FC00000U) : values[r][i] * scaling.inverse;
       }
       if (y) {
         const uint2 packed = make_uint2(narrow4(values[r][0], values[r][1], values[r][2], values[r][3]),
@@ -72,12 +131,14 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
   }
-  unsigned bits = __float_as_uint(magnitude);
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) bits = max(bits, __shfl_xor_sync(kFullMask, bits, distance));
-  if (threadIdx.x % kWarp == 0 && bits > 0) atomicMax(&scale->magnitude, bits);
-  if (!y_transposed) return;
+  magnitude = warp_max_bits(magnitude);
+  if (threadIdx.x % kWarp == 0) magnitudes[threadIdx.x / kWarp] = magnitude;
   __syncthreads();
+  if (threadIdx.x == 0) {
+    for (unsigned of_warp : magnitudes) magnitude = max(magnitude, of_warp);
+    if (magnitude > before.magnitude) atomicMax(&scale->magnitude, magnitude);
+  }
+  if (!y_transposed) return;
   const unsigned lane = threadIdx.x % kWarp;
   if (first_row + lane * 4 >= shape.rows) return;
   for (unsigned c = threadIdx.x / kWarp; c < kColumns && first_column + c < shape.columns; c += kThreads / kWarp) {
@@ -86,26 +147,34 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads) update_kernel(size_t count, Float8Scale* scales) {
+__global__ void __launch_bounds__(kThreads) end_step_kernel(size_t count, size_t ranks, const Float8Scale* scales,
+                                                            const int32_t* is_applied, Float8History* histories) {
   const size_t i = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= count) return;
-  Float8Scale& one = scales[i];
-  one.history[one.updates % kFloat8History] = one.magnitude <= kFinite ? __uint_as_float(one.magnitude) : 0.0F;
-  ++one.updates;
-  one.magnitude = 0;
-  float greatest = 0;
-  for (float magnitude : one.history) greatest = fmaxf(greatest, magnitude);
-  // Where 448 / greatest would be no finite number, everything rounds to 0 all the same.
-  const bool is_usable = greatest > 0x1p-100F;
-  one.scale = is_usable ? __fdiv_rn(greatest, kernels::kFloat8Max) : 1.0F;
-  one.inverse = is_usable ? __fdiv_rn(kernels::kFloat8Max, greatest) : 1.0F;
+  if (i >= count || *is_applied == 0) return;
+  unsigned magnitude = 0;
+  for (size_t rank = 0; rank < ranks; ++rank) magnitude = max(magnitude, scales[rank * count + i].magnitude);
+  Float8History& history = histories[i];
+  history.magnitudes[history.steps % kFloat8History] = magnitude <= kFinite ? __uint_as_float(magnitude) : 0.0F;
+  ++history.steps;
 }
+
+unsigned blocks_of(size_t count) { return static_cast<unsigned>((count + kThreads - 1) / kThreads); }
 
 }  // namespace
 
-Status update_float8_scales(size_t count, Float8Scale* scales, CudaStream stream) {
-  const auto blocks = static_cast<unsigned>((count + kThreads - 1) / kThreads);
-  return launch("update_float8_scales", update_kernel, {blocks, kThreads}, stream, count, scales);
+Status begin_float8_step(size_t count, const Float8History* histories, Float8Scale* scales, CudaStream stream) {
+  return launch("begin_float8_step", begin_step_kernel, {blocks_of(count), kThreads}, stream, count, histories, scales);
+}
+
+Status begin_float8_micro_batch(size_t count, Float8Scale* scales, CudaStream stream) {
+  return launch("begin_float8_micro_batch", begin_micro_batch_kernel, {blocks_of(count), kThreads}, stream, count,
+                scales);
+}
+
+Status end_float8_step(size_t count, size_t ranks, const Float8Scale* scales, const int32_t* is_applied,
+                       Float8History* histories, CudaStream stream) {
+  return launch("end_float8_step", end_step_kernel, {blocks_of(count), kThreads}, stream, count, ranks, scales,
+                is_applied, histories);
 }
 
 Status quantize_float8(const Float8Shape& shape, const Bfloat16* x, Float8Scale* scale, Float8* y, Float8* y_transposed,
@@ -117,6 +186,9 @@ Status quantize_float8(const Float8Shape& shape, const Bfloat16* x, Float8Scale*
   }
   const size_t row_blocks = (shape.rows + kRows - 1) / kRows;
   if (row_blocks > 65535) return invalid_argument("quantize_float8: " + std::to_string(shape.rows) + " rows");
+  const size_t vectors = shape.rows * shape.columns / kVector;
+  RETURN_IF_ERROR(launch("measure_float8", measure_kernel, {std::min(blocks_of(vectors), kMeasuringBlocks), kThreads},
+                         stream, shape, x, scale));
   const dim3 grid(static_cast<unsigned>((shape.columns + kColumns - 1) / kColumns), static_cast<unsigned>(row_blocks));
   return launch("quantize_float8", quantize_kernel, {grid, kThreads}, stream, shape, x, scale, y, y_transposed);
 }

@@ -11,6 +11,7 @@
 #include "proto/json.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/memory_room.h"
+#include "worker/checkpoint/objective_file.h"
 
 namespace freshet::worker {
 namespace {
@@ -123,6 +124,7 @@ void Checkpointer::copy(const TrainingSnapshot& training) {
   } else {
     copy_status_ = copy_segment(training);
   }
+  objective_.assign(training.objective.begin(), training.objective.end());
   copied_.store(true, std::memory_order_release);
   copied_.notify_all();
   CRASH_POINT("snapshot.copy.after");
@@ -175,6 +177,9 @@ Status Checkpointer::write(const std::atomic<bool>& stop) {
       const TableRows rows{{begin, end}, table.dim, &table.values[at * table.dim], &table.sums[at]};
       shards.push_back([&, t, rows] { return write_table_shard(directory, tensors_[t], rows, stop); });
     }
+  }
+  if (comm_.rank() == 0 && !objective_.empty()) {
+    shards.push_back([&] { return write_objective_file(directory, objective_); });
   }
   std::vector<v1::ArtifactFile> files(shards.size());
   RETURN_IF_ERROR(pool_.run(shards.size(), [&](size_t index, unsigned) -> Status {
@@ -378,8 +383,13 @@ Status Checkpointer::load(const Candidate& candidate, const TrainingMemory& memo
   progress->skipped.assign(info.skipped_steps().begin(), info.skipped_steps().end());
   progress->recent_losses.assign(info.recent_losses().begin(), info.recent_losses().end());
   ShardTarget target(tensors_, memory);
-  RETURN_IF_ERROR(pool_.run(static_cast<size_t>(manifest->files_size()), [&](size_t index, unsigned) {
-    return target.read(directory / manifest->files(static_cast<int>(index)).name());
+  if (memory.objective != nullptr) memory.objective->clear();
+  RETURN_IF_ERROR(pool_.run(static_cast<size_t>(manifest->files_size()), [&](size_t index, unsigned) -> Status {
+    const std::string& name = manifest->files(static_cast<int>(index)).name();
+    if (name != kObjectiveFile) return target.read(directory / name);
+    if (memory.objective == nullptr) return Status::ok();
+    ASSIGN_OR_RETURN(*memory.objective, read_objective_file(directory));
+    return Status::ok();
   }));
   return target.check_complete();
 }

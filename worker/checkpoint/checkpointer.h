@@ -135,6 +135,7 @@ class Checkpointer {
   size_t copied_size_ = 0;
   std::vector<TableMemory> tables_;  // likewise
   std::vector<TableCopy> copied_tables_;
+  std::vector<std::byte> objective_;
   std::optional<v1::NumericsFingerprint> numerics_;
   double write_seconds_ = 0, seal_seconds_ = 0;  // in the place at hand
   uint64_t bytes_ = 0;

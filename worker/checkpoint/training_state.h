@@ -2,6 +2,7 @@
 // optimizer's step changes. Plain data, which does not own what it shows.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -34,15 +35,19 @@ struct TrainingMemory {
   Range segment;
   std::span<float> m, v;
   std::vector<TableMemory> tables;
+  // What the objective keeps from step to step, the same on all ranks; empty where none was saved. Null: nothing is.
+  std::vector<std::byte>* objective = nullptr;
 };
 
-// What a checkpoint takes of one rank: parameters and moments of the segment that it owns, and its tables.
+// What a checkpoint takes of one rank: parameters and moments of the segment that it owns, its tables, and of rank 0
+// what the objective keeps.
 struct TrainingSnapshot {
   Range segment;  // of the parameters but those of tables
   const float* parameters = nullptr;
   const float* m = nullptr;
   const float* v = nullptr;
   std::vector<TableMemory> tables;
+  std::span<const std::byte> objective = {};  // what it keeps from step to step, the same on all ranks
   // None: this is the memory that the next update changes. Else it is a copy of it, whole once this has returned (on
   // any thread), that stays until the next snapshot is asked for.
   std::function<Status()> wait;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "base/status.h"
@@ -42,10 +43,27 @@ class DeviceObjective {
 
   // Queues, for the micro-batch that `input` (device memory, on a border of 256 bytes) tells of: the sum of its losses
   // in *loss, and in `gradient` (as long as the parameters, overwritten) the gradient of that sum times its scale. The
-  // bits depend on the micro-batch and the weights only. All arrays are device memory that stays where it is for a
-  // recorded graph. `is_ready` is called for each part.
+  // bits depend on the micro-batch, the weights and the state only. All arrays are device memory that stays where it is
+  // for a recorded graph. `is_ready` is called for each part.
   virtual Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient,
                                   double* loss, cuda::Stream* stream, const PartReady& is_ready) = 0;
+
+  // What the objective keeps from step to step beside the weights, the same on all ranks: device memory that begins as
+  // zero bytes, which only end_step() changes, and which is part of checkpoints. Empty: nothing.
+  virtual std::span<std::byte> state() const { return {}; }
+  // What a rank's micro-batches of a step leave for end_step(): device memory. Empty: nothing.
+  virtual std::span<std::byte> notes() const { return {}; }
+  // Queued in front of a step's micro-batches, also of a rank that has none.
+  virtual Status begin_step(const kernels::Bfloat16* weights, cuda::Stream* stream) {
+    (void)weights, (void)stream;
+    return Status::ok();
+  }
+  // Queued behind the step's update, where there are notes: those of all ranks, one after the other, go into the state,
+  // unless output->is_applied is 0. All lie in device memory.
+  virtual Status end_step(size_t ranks, const std::byte* notes, const cuda::StepOutput* output, cuda::Stream* stream) {
+    (void)ranks, (void)notes, (void)output, (void)stream;
+    return Status::ok();
+  }
 
   // Parameters that the objective trains by itself, beside the flat ones: tables of embeddings. Null: none.
   virtual DeviceTables* tables() { return nullptr; }

@@ -1,7 +1,7 @@
 // What a training keeps on a device from step to step: the working copy of all parameters, and of the segment that a
-// rank owns the parameters themselves with AdamW's moments. A snapshot of the segment is copied to the host's memory
-// beside the work of the next step, of which only the update waits for it. One object per rank, used on the thread that
-// trains.
+// rank owns the parameters themselves with AdamW's moments; what the objective keeps lies in the objective's memory. A
+// snapshot of the segment and of that is copied to the host's memory beside the work of the next step, of which only the
+// update waits for it. One object per rank, used on the thread that trains.
 #pragma once
 
 #include <memory>
@@ -19,7 +19,8 @@ namespace freshet::worker {
 
 class DeviceState {
  public:
-  static Result<DeviceState> create(size_t parameters, Range segment);
+  // `objective`: DeviceObjective::state().
+  static Result<DeviceState> create(size_t parameters, Range segment, std::span<std::byte> objective);
 
   kernels::Bfloat16* weights() const { return weights_.data<kernels::Bfloat16>(); }  // of all parameters
   // Of the segment.
@@ -27,9 +28,10 @@ class DeviceState {
   float* m() const { return w() + stride_; }
   float* v() const { return w() + 2 * stride_; }
 
-  // All of it, when it returns. `m` and `v` are of the segment; empty: zero. Behind what is queued on `stream`.
+  // All of it, when it returns. `m` and `v` are of the segment; they and `objective` may be empty: zero. Behind what is
+  // queued on `stream`. kCorrupt when `objective` is of another length than the objective's.
   Status set(std::span<const float> parameters, std::span<const float> m, std::span<const float> v,
-             cuda::Stream* stream);
+             std::span<const std::byte> objective, cuda::Stream* stream);
 
   // Of what the work queued on `stream` makes of the state. Its memory is that of the snapshot before.
   Result<TrainingSnapshot> snapshot(const cuda::Stream& stream);
@@ -40,10 +42,12 @@ class DeviceState {
   Result<std::vector<float>> read(const float* from, cuda::Stream* stream) const;
 
  private:
-  DeviceState(Range segment, size_t stride, cuda::DeviceMemory weights, cuda::DeviceMemory own);
+  DeviceState(Range segment, size_t stride, std::span<std::byte> objective, cuda::DeviceMemory weights,
+              cuda::DeviceMemory own);
 
   Range segment_;
   size_t stride_;  // floats from one of the segment's arrays to the next
+  std::span<std::byte> objective_;
   cuda::DeviceMemory weights_, own_;
   std::unique_ptr<HostCopy> copy_;  // made with the first snapshot
 };

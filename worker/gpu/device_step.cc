@@ -62,7 +62,7 @@ Status DeviceStep::allocate() {
   ASSIGN_OR_RETURN(auto reducer, DeviceReducer::create(gang_.devices, parameters, options_.micro_batches,
                                                        objective_.gradient_parts(), stage_));
   reducer_.emplace(std::move(reducer));
-  ASSIGN_OR_RETURN(state_, DeviceState::create(parameters, reducer_->segment()));
+  ASSIGN_OR_RETURN(state_, DeviceState::create(parameters, reducer_->segment(), objective_.state()));
   RETURN_IF_ERROR(allocate_inputs());
 
   std::vector<uint64_t> borders;
@@ -73,6 +73,10 @@ Status DeviceStep::allocate() {
   decayed_borders_ = borders.size();
   ASSIGN_OR_RETURN(decayed_, cuda::DeviceMemory::allocate(borders.size() * sizeof(uint64_t)));
   RETURN_IF_ERROR(cuda::copy_to_device(decayed_.data(), borders.data(), decayed_.bytes(), stream_->get()));
+  if (gang_.devices->size() > 1) {
+    const auto ranks = static_cast<size_t>(gang_.devices->size());
+    ASSIGN_OR_RETURN(notes_, cuda::DeviceMemory::allocate(ranks * objective_.notes().size()));
+  }
   ASSIGN_OR_RETURN(losses_, cuda::DeviceMemory::allocate(options_.micro_batches * sizeof(double)));
   const size_t blocks = (parameters + kernels::kBlock - 1) / kernels::kBlock;
   ASSIGN_OR_RETURN(block_sums_, cuda::DeviceMemory::allocate(blocks * sizeof(double)));
@@ -138,6 +142,7 @@ Status DeviceStep::run(Phase* phase, const std::function<Status()>& queue) {
 Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
   gang_.devices->begin_step();
   reducer_->begin_step(leaves, &*stream_);
+  RETURN_IF_ERROR(objective_.begin_step(state_->weights(), &*stream_));
   auto* losses = losses_.data<double>();
   const std::vector<size_t> mine = reducer_->leaves();
   for (size_t i = 0; i < mine.size(); ++i) {
@@ -194,8 +199,25 @@ Status DeviceStep::queue_update(const Phases& phases) {
   const auto* output = output_.data<cuda::StepOutput>();
   RETURN_IF_ERROR(cuda::adamw(own, inputs_->step(), output, stream_->get()));
   RETURN_IF_ERROR(objective_.update_tables(inputs_->step(), output, &*stream_));
+  RETURN_IF_ERROR(end_objective_step());
   if (gang_.devices->size() == 1) return Status::ok();
   return reducer_->all_gather("weights", state_->weights(), sizeof(kernels::Bfloat16), &*stream_);
+}
+
+Status DeviceStep::end_objective_step() {
+  const std::span<std::byte> notes = objective_.notes();
+  if (notes.empty()) return Status::ok();
+  const auto ranks = static_cast<size_t>(gang_.devices->size());
+  const std::byte* all = notes.data();
+  if (ranks > 1) {
+    std::vector<MutableBytes> of_ranks;
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      of_ranks.emplace_back(notes_.data() + rank * notes.size(), notes.size());
+    }
+    RETURN_IF_ERROR(gang_.devices->all_gather("notes of the micro-batches", notes, of_ranks, &*stream_));
+    all = notes_.data();
+  }
+  return objective_.end_step(ranks, all, output_.data<cuda::StepOutput>(), &*stream_);
 }
 
 Result<StepNumbers> DeviceStep::end() {
@@ -218,7 +240,8 @@ Status DeviceStep::overwrite(const std::function<Result<bool>(const TrainingMemo
   CHECK(begun_ == ended_);
   std::vector<float> parameters(objective_.parameters());
   std::vector<float> m(reducer_->segment().size()), v(reducer_->segment().size());
-  TrainingMemory memory{parameters, reducer_->segment(), m, v, {}};
+  std::vector<std::byte> objective;
+  TrainingMemory memory{parameters, reducer_->segment(), m, v, {}, &objective};
   DeviceTables* tables = objective_.tables();
   std::unique_ptr<float[]> host;
   if (tables != nullptr) {
@@ -233,7 +256,7 @@ Status DeviceStep::overwrite(const std::function<Result<bool>(const TrainingMemo
   ASSIGN_OR_RETURN(const bool is_filled, fill(memory));
   if (!is_filled) return Status::ok();
   if (tables != nullptr) RETURN_IF_ERROR(tables->load(host.get(), &*stream_));
-  return state_->set(parameters, m, v, &*stream_);
+  return state_->set(parameters, m, v, objective, &*stream_);
 }
 
 Status DeviceStep::start_over(std::span<const float> parameters) {
@@ -245,7 +268,7 @@ Status DeviceStep::start_over(std::span<const float> parameters) {
 // All but tables.
 Status DeviceStep::start_flat(std::span<const float> parameters) {
   CHECK(parameters.size() == objective_.parameters());
-  return state_->set(parameters, {}, {}, &*stream_);
+  return state_->set(parameters, {}, {}, {}, &*stream_);
 }
 
 Result<OptimizerState> DeviceStep::gather_optimizer_state() {

@@ -84,6 +84,7 @@ class DeviceStep final : public StepEngine {
   Status queue_sum(size_t leaves, Phases* phases);
   Status gather_losses(size_t leaves);
   Status queue_update(const Phases& phases);
+  Status end_objective_step();
 
   DeviceObjective& objective_;
   const TrainOptions options_;
@@ -99,6 +100,7 @@ class DeviceStep final : public StepEngine {
   cuda::DeviceMemory decayed_;  // borders, of all parameters
   size_t decayed_borders_ = 0;
   cuda::DeviceMemory losses_, block_sums_;  // of the whole batch and all parameters
+  cuda::DeviceMemory notes_;                // the objective's, of all ranks
   cuda::DeviceMemory output_;
   cuda::PinnedMemory outputs_;         // of every other step
   std::vector<cuda::Event> finished_;  // behind them

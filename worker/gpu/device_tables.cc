@@ -92,7 +92,7 @@ Status DeviceTables::snapshot(const cuda::Stream& stream, TrainingSnapshot* snap
   if (!copy_) {
     ASSIGN_OR_RETURN(copy_, HostCopy::create(bytes()));
   }
-  RETURN_IF_ERROR(copy_->begin(memory_, stream));
+  RETURN_IF_ERROR(copy_->begin(memory_, {}, stream));
   snapshot->tables = view(copy_->data());
   snapshot->wait = [wait = std::move(snapshot->wait), copy = copy_.get()]() -> Status {
     if (wait) RETURN_IF_ERROR(wait());

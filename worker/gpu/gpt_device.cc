@@ -5,10 +5,10 @@
 namespace freshet::worker {
 namespace {
 
-Status write_rope_table(const GptConfig& config, const GptDevicePlan& plan, std::byte* arena) {
+Status write_rope_table(const GptConfig& config, const GptDevicePlan& plan, std::byte* arena,
+                        const cuda::Stream& stream) {
   if (plan.rope == kNoBuffer) return Status::ok();
   const auto table = kernels::rope_table(plan.shape.length, config.head_size(), config.rope_base);
-  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
   RETURN_IF_ERROR(cuda::copy_to_device(arena + plan.rope, table.data(), table.size() * sizeof(float), stream.get()));
   return stream.synchronize();
 }
@@ -27,7 +27,13 @@ Result<GptDevice> GptDevice::create(const GptModel& model, const GptDeviceShape&
                                     const cuda::ProductTable& table) {
   ASSIGN_OR_RETURN(auto plan, plan_gpt_device(model.config(), shape, options));
   ASSIGN_OR_RETURN(auto arena, cuda::DeviceMemory::allocate(plan.bytes));
-  RETURN_IF_ERROR(write_rope_table(model.config(), plan, arena.data()));
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  RETURN_IF_ERROR(write_rope_table(model.config(), plan, arena.data(), stream));
+  if (plan.has_float8()) {
+    const auto histories = GptDeviceFloat8(plan, arena.data()).histories();
+    RETURN_IF_ERROR(cuda::fill_bytes(histories.data(), 0, histories.size_bytes(), stream.get()));
+    RETURN_IF_ERROR(stream.synchronize());
+  }
   using cuda::Unlisted;
   ASSIGN_OR_RETURN(auto products,
                    cuda::Products::create(table, options.training ? Unlisted::kRefused : Unlisted::kFirstProposal));
@@ -46,6 +52,27 @@ GptDevice::GptDevice(const GptModel& model, GptDevicePlan plan, cuda::DeviceMemo
       arena_(std::move(arena)),
       products_(std::move(products)),
       side_(std::move(side)) {}
+
+std::span<cuda::Float8Scale> GptDevice::float8_scales() const {
+  if (!plan_.has_float8()) return {};
+  return GptDeviceFloat8(plan_, arena_.data()).scales();
+}
+
+std::span<cuda::Float8History> GptDevice::float8_histories() const {
+  if (!plan_.has_float8()) return {};
+  return GptDeviceFloat8(plan_, arena_.data()).histories();
+}
+
+Status GptDevice::begin_step(const kernels::Bfloat16* weights, cuda::Stream* stream) {
+  if (!plan_.has_float8()) return Status::ok();
+  return GptDeviceFloat8(plan_, arena_.data()).begin_step(weights, stream->get());
+}
+
+Status GptDevice::end_step(size_t ranks, const cuda::Float8Scale* scales, const int32_t* is_applied,
+                           cuda::Stream* stream) {
+  const auto histories = float8_histories();
+  return cuda::end_float8_step(histories.size(), ranks, scales, is_applied, histories.data(), stream->get());
+}
 
 Status GptDevice::losses(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* losses,
                          cuda::Stream* stream) {

@@ -2,19 +2,21 @@
 // time, as work that is queued on a stream. Weights and activations are bfloat16, gradients of parameters and sums
 // float. All memory is allocated by create(), as planned (gpt_device_plan.h); the passes allocate nothing and wait for
 // nothing, so they can be recorded as a graph. Their bits depend on the weights, the input, the plan and the table of
-// products. One thread and one stream at a time.
+// products; with options.float8 on the magnitudes of the steps before, too. One thread and one stream at a time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/status.h"
 #include "kernels/bfloat16.h"
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/float8.h"
 #include "kernels/cuda/products.h"
 #include "worker/gpu/gpt_device_plan.h"
 #include "worker/model/gpt.h"
@@ -55,6 +57,16 @@ class GptDevice {
   const GptDevicePlan& plan() const { return plan_; }
   // Of device memory, but for what the products' library takes.
   size_t bytes() const { return arena_.bytes(); }
+
+  // Queued in front of a step's micro-batches, which take what they need of the layers' weights in 8 bits from here.
+  // Nothing without options.float8.
+  Status begin_step(const kernels::Bfloat16* weights, cuda::Stream* stream);
+  // Queued behind them, unless the magnitudes that they have seen are to be forgotten: the scales of `ranks` devices,
+  // one after the other, go into the histories if *is_applied is not 0 (end_float8_step).
+  Status end_step(size_t ranks, const cuda::Float8Scale* scales, const int32_t* is_applied, cuda::Stream* stream);
+  // Empty without options.float8.
+  std::span<cuda::Float8Scale> float8_scales() const;
+  std::span<cuda::Float8History> float8_histories() const;
 
   // losses[s]: the SUM of the cross entropy over sequence s's tokens that have a target, without dropout.
   Status losses(const GptDeviceInput& input, const kernels::Bfloat16* weights, double* losses, cuda::Stream* stream);

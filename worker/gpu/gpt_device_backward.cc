@@ -69,7 +69,7 @@ Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, 
   operands.c = values(dx);
   operands.c_stride = dense.inputs;
   operands.z = z == kNoBuffer ? nullptr : values(z);
-  return layer_product(input_gradient_product(dense, rows_, epilogue), operands);
+  return dense_product(dense, Float8Array::kOutputGradient, input_gradient_product(dense, rows_, epilogue), operands);
 }
 
 Status GptDevicePass::weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy, bool sums_too) {

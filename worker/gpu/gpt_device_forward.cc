@@ -2,7 +2,6 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/embedding.h"
-#include "kernels/cuda/float8.h"
 #include "worker/gpu/gpt_device_pass.h"
 
 namespace freshet::worker {
@@ -16,6 +15,7 @@ GptDevicePass::GptDevicePass(const GptModel& model, const GptDevicePlan& plan, s
       layout_(model.layout()),
       plan_(plan),
       arena_(arena),
+      float8_(plan.has_float8() && gradient != nullptr ? std::optional(GptDeviceFloat8(plan, arena)) : std::nullopt),
       products_(*products),
       input_(input),
       weights_(weights),
@@ -27,6 +27,10 @@ GptDevicePass::GptDevicePass(const GptModel& model, const GptDevicePlan& plan, s
       dropout_(gradient == nullptr ? 0 : model.config().dropout) {}
 
 Status GptDevicePass::forward() {
+  if (float8_) {
+    const auto scales = float8_->scales();
+    RETURN_IF_ERROR(cuda::begin_float8_micro_batch(scales.size(), scales.data(), stream_));
+  }
   RETURN_IF_ERROR(embed());
   for (size_t l = 0; l < config_.layers; ++l) {
     RETURN_IF_ERROR(attend(l, false));
@@ -65,32 +69,19 @@ Status GptDevicePass::norm(const GptNorm& at, size_t x, size_t add, size_t dropo
                                   floats(mean), floats(scale), stream_);
 }
 
-Status GptDevicePass::layer_product(const cuda::ProductShape& shape, const cuda::ProductOperands& operands) {
-  if (!plan_.options.float8) return products_.run(shape, operands, stream_);
-  auto* scales = reinterpret_cast<cuda::Float8Scale*>(arena_ + plan_.float8_scales);
-  auto* a = reinterpret_cast<kernels::Float8*>(arena_ + plan_.float8_values);
-  auto* b = reinterpret_cast<kernels::Float8*>(arena_ + plan_.float8_weights);
-  const auto* from_a = static_cast<const Bfloat16*>(operands.a);
-  const auto* from_b = static_cast<const Bfloat16*>(operands.b);
-  // [m][k] and [n][k]; where B lies as [k][n] it is transposed.
-  const cuda::Float8Shape a_shape{shape.m, shape.k, operands.a_stride, shape.k, 0};
-  cuda::Float8Shape b_shape{shape.k, shape.n, operands.b_stride, 0, shape.k};
-  if (shape.b_transposed) b_shape = {shape.n, shape.k, operands.b_stride, shape.k, 0};
-  RETURN_IF_ERROR(cuda::fill_bytes(scales, 0, 2 * sizeof(cuda::Float8Scale), stream_));
-  RETURN_IF_ERROR(cuda::quantize_float8(a_shape, from_a, &scales[0], nullptr, nullptr, stream_));
-  RETURN_IF_ERROR(cuda::quantize_float8(b_shape, from_b, &scales[1], nullptr, nullptr, stream_));
-  RETURN_IF_ERROR(cuda::update_float8_scales(2, scales, stream_));
-  RETURN_IF_ERROR(cuda::quantize_float8(a_shape, from_a, &scales[0], a, nullptr, stream_));
-  RETURN_IF_ERROR(cuda::quantize_float8(b_shape, from_b, &scales[1], shape.b_transposed ? b : nullptr,
-                                        shape.b_transposed ? nullptr : b, stream_));
-  cuda::ProductOperands narrow = operands;
-  narrow.a = a;
-  narrow.a_stride = shape.k;
-  narrow.a_scale = &scales[0].scale;
-  narrow.b = b;
-  narrow.b_stride = shape.k;
-  narrow.b_scale = &scales[1].scale;
-  return products_.run(in_float8(shape), narrow, stream_);
+Status GptDevicePass::dense_product(const GptDense& dense, Float8Array values, const cuda::ProductShape& shape,
+                                    cuda::ProductOperands operands) {
+  if (!float8_) return products_.run(shape, operands, stream_);
+  cuda::Float8Scale* const scale = float8_->scale(dense, values);
+  RETURN_IF_ERROR(cuda::quantize_float8({shape.m, shape.k, operands.a_stride, shape.k, 0},
+                                        static_cast<const Bfloat16*>(operands.a), scale, float8_->values(), nullptr,
+                                        stream_));
+  operands.a = float8_->values();
+  operands.a_scale = &scale->scale;
+  operands.b = float8_->weight(dense, values == Float8Array::kInput);
+  operands.b_scale = &float8_->scale(dense, Float8Array::kWeight)->scale;
+  operands.a_stride = operands.b_stride = shape.k;
+  return products_.run(in_float8(shape), operands, stream_);
 }
 
 Status GptDevicePass::forward_dense(const GptDense& dense, size_t x, size_t y, Epilogue epilogue, size_t z) {
@@ -103,7 +94,7 @@ Status GptDevicePass::forward_dense(const GptDense& dense, size_t x, size_t y, E
   operands.c_stride = dense.outputs;
   operands.bias = weight(dense.bias);
   operands.z = z == kNoBuffer ? nullptr : values(z);
-  return layer_product(forward_product(dense, rows_, epilogue), operands);
+  return dense_product(dense, Float8Array::kInput, forward_product(dense, rows_, epilogue), operands);
 }
 
 Status GptDevicePass::rope(const float* table, Bfloat16* qkv, bool backward) {
@@ -126,8 +117,8 @@ Status GptDevicePass::attend(size_t l, bool again) {
   RETURN_IF_ERROR(rope(floats(plan_.rope), q, false));
   const Bfloat16* k = q + size_t{config_.heads} * config_.head_size();
   const Bfloat16* v = k + size_t{config_.kv_heads} * config_.head_size();
-  RETURN_IF_ERROR(
-      cuda::attention_forward(plan_.attention(config_), q, k, v, values(now.attended), floats(now.log_sum), stream_));
+  RETURN_IF_ERROR(cuda::attention_forward(plan_.attention(config_), q, k, v, values(now.attended), floats(now.log_sum),
+                                          stream_, plan_.options.attention_version));
   return forward_dense(at.attention_out, now.attended, plan_.added, bias_of(at.attention_out));
 }
 

@@ -30,6 +30,16 @@ class GptDeviceObjective final : public DeviceObjective {
   Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient, double* loss,
                           cuda::Stream* stream, const PartReady& is_ready) override;
 
+  // Histories of 8-bit scales, and the scales themselves.
+  std::span<std::byte> state() const override { return std::as_writable_bytes(device_.float8_histories()); }
+  std::span<std::byte> notes() const override { return std::as_writable_bytes(device_.float8_scales()); }
+  Status begin_step(const kernels::Bfloat16* weights, cuda::Stream* stream) override {
+    return device_.begin_step(weights, stream);
+  }
+  Status end_step(size_t ranks, const std::byte* notes, const cuda::StepOutput* output, cuda::Stream* stream) override {
+    return device_.end_step(ranks, reinterpret_cast<const cuda::Float8Scale*>(notes), &output->is_applied, stream);
+  }
+
   const GptDevice& device() const { return device_; }
 
  private:

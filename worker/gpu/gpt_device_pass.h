@@ -5,6 +5,7 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/rope.h"
 #include "worker/gpu/gpt_device.h"
+#include "worker/gpu/gpt_device_float8.h"
 #include "worker/gpu/gpt_device_products.h"
 
 namespace freshet::worker {
@@ -61,8 +62,9 @@ class GptDevicePass {
   Result<const Bfloat16*> masked_residual_gradient(const GptDense& added, size_t site);
   Status rope(const float* table, Bfloat16* qkv, bool backward);
 
-  // Of a layer, from operands in bfloat16.
-  Status layer_product(const cuda::ProductShape& shape, const cuda::ProductOperands& operands);
+  // Of a dense layer's input, or of its output's gradient, with its weight.
+  Status dense_product(const GptDense& dense, Float8Array values, const cuda::ProductShape& shape,
+                       cuda::ProductOperands operands);
   Status forward_dense(const GptDense& dense, size_t x, size_t y, cuda::Epilogue epilogue, size_t z = kNoBuffer);
   Status input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, cuda::Epilogue epilogue,
                         size_t z = kNoBuffer);
@@ -75,6 +77,7 @@ class GptDevicePass {
   const GptLayout& layout_;
   const GptDevicePlan& plan_;
   std::byte* const arena_;
+  const std::optional<GptDeviceFloat8> float8_;  // of passes with a gradient
   cuda::Products& products_;
   const GptDeviceInput& input_;
   const Bfloat16* const weights_;

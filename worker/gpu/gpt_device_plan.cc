@@ -6,8 +6,8 @@
 
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/embedding.h"
-#include "kernels/cuda/float8.h"
 #include "kernels/cuda/norm.h"
+#include "worker/gpu/gpt_device_float8.h"
 #include "worker/gpu/memory_plan.h"
 
 namespace freshet::worker {
@@ -88,7 +88,7 @@ class Planner {
     plan_.layers.resize(training_ ? config_.layers : 1);
     for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
     add_forward();
-    if (plan_.options.float8) add_float8();
+    if (training_ && plan_.options.float8) add_float8();
     if (training_) add_backward();
     plan_.bytes = memory_.place();
     plan_.bytes_least = memory_.bytes_least();
@@ -166,13 +166,24 @@ class Planner {
   }
 
   void add_float8() {
-    const size_t width = config_.width, widest = std::max({width, config_.qkv_width(), config_.hidden_width()});
+    const size_t widest = std::max({size_t{config_.width}, config_.qkv_width(), config_.hidden_width()});
     const Phases products = from_to(kAttend, kFeedForward) | from_to(kAttendAgain, kFeedForwardAgain) |
                             from_to(kActivationGradient, kHiddenGradient) |
                             from_to(kAttentionOutGradient, kQkvGradient);
     memory_.add(rows_ * widest * sizeof(kernels::Float8), products, &plan_.float8_values);
-    memory_.add(width * widest * sizeof(kernels::Float8), products, &plan_.float8_weights);
-    memory_.add(2 * sizeof(cuda::Float8Scale), products, &plan_.float8_scales);
+    for (const GptLayer& layer : GptLayout(config_).layers) {
+      for (const GptDense& dense : {layer.qkv, layer.attention_out, layer.hidden, layer.feed_forward_out}) {
+        plan_.float8_dense.push_back(dense);
+      }
+    }
+    const GptDense &first = plan_.float8_dense.front(), &last = plan_.float8_dense.back();
+    const size_t weights = last.weight + last.inputs * last.outputs - first.weight;
+    const size_t arrays = kFloat8Arrays * plan_.float8_dense.size();
+    const Phases always = from_to(kEmbed, kEmbedGradient);
+    memory_.add(weights * sizeof(kernels::Float8), always, &plan_.float8_weights);
+    memory_.add(weights * sizeof(kernels::Float8), always, &plan_.float8_weights_transposed);
+    memory_.add(arrays * sizeof(cuda::Float8History), always, &plan_.float8_histories);
+    memory_.add(arrays * sizeof(cuda::Float8Scale), always, &plan_.float8_scales);
   }
 
   void add_backward() {

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "kernels/cuda/attention.h"
 #include "worker/model/gpt_config.h"
+#include "worker/model/gpt_layout.h"
 
 namespace freshet::worker {
 
@@ -39,11 +40,10 @@ struct GptDeviceOptions {
   // products leave idle, and changes no bits.
   bool weights_beside = true;
   int attention_version = 0;  // of cuda::kAttentionVersions; 0: the fastest
-  // Whether the products of layers, forward and of gradients of activations, take their operands as 8-bit floats
-  // (e4m3): twice the arithmetic, for models so wide that it outweighs the conversions. Each operand is scaled by its
-  // own greatest magnitude. It is read once more for that; scales that look back on earlier steps would save it, but
-  // then a step's bits depended on which micro-batches a rank has seen before. Wants dimensions and rows that are
-  // multiples of 16.
+  // Whether the products of layers in a training, forward and of gradients of activations, take their operands as 8-bit
+  // floats (e4m3): twice the arithmetic, for models so wide that it outweighs the conversions. Each operand is scaled
+  // by its greatest magnitude in the steps before (kernels/cuda/float8.h). Wants width, feed_forward and rows that are
+  // multiples of 16. Losses and logits without a gradient are computed in bfloat16.
   bool float8 = false;
 };
 
@@ -78,8 +78,12 @@ struct GptDevicePlan {
   size_t logits = kNoBuffer;  // [head_rows][logits_stride]; its gradient in its place
   size_t losses = kNoBuffer;  // [rows]
   size_t rope = kNoBuffer;    // table for the positions of a sequence
-  // One product's operands in 8 bits, and their two scales.
-  size_t float8_values = kNoBuffer, float8_weights = kNoBuffer, float8_scales = kNoBuffer;
+  // With float8 in a training (gpt_device_float8.h); all but the values stay from step to step.
+  std::vector<GptDense> float8_dense;  // of all layers, ascending
+  size_t float8_values = kNoBuffer;    // of one product
+  // From the first dense layer's weight to the last one's; where the flat parameters have them, and each transposed.
+  size_t float8_weights = kNoBuffer, float8_weights_transposed = kNoBuffer;
+  size_t float8_histories = kNoBuffer, float8_scales = kNoBuffer;
 
   // Gradients.
   size_t d_residual = kNoBuffer;  // of the residual stream, from the end to the start
@@ -95,6 +99,7 @@ struct GptDevicePlan {
   size_t bytes = 0;        // of the arena
   size_t bytes_least = 0;  // that the phase which needs most needs
 
+  bool has_float8() const { return !float8_dense.empty(); }
   cuda::AttentionShape attention(const GptConfig& config) const;
 };
 

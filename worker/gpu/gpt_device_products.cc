@@ -75,10 +75,17 @@ std::vector<ProductShape> gpt_device_products(const GptConfig& config, const Gpt
   const GptLayer& layer = layout.layers[0];
   const size_t rows = plan.shape.rows();
   std::vector<ProductShape> shapes{next_token_product(config, plan.shape.sequences)};
-  auto add = [&](const ProductShape& shape) { shapes.push_back(plan.options.float8 ? in_float8(shape) : shape); };
-  add(forward_product(layer.hidden, rows, activation_of(config)));
+  // Without a gradient products are in bfloat16, too.
+  auto add_forward = [&](const ProductShape& shape) {
+    shapes.push_back(shape);
+    if (plan.has_float8()) shapes.push_back(in_float8(shape));
+  };
+  auto add_backward = [&](const ProductShape& shape) {
+    shapes.push_back(plan.has_float8() ? in_float8(shape) : shape);
+  };
+  add_forward(forward_product(layer.hidden, rows, activation_of(config)));
   for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.feed_forward_out}) {
-    add(forward_product(*dense, rows, bias_of(*dense)));
+    add_forward(forward_product(*dense, rows, bias_of(*dense)));
   }
   for (size_t row = 0; row < rows; row += plan.head_rows) {
     const size_t chunk = std::min(plan.head_rows, rows - row);
@@ -88,9 +95,9 @@ std::vector<ProductShape> gpt_device_products(const GptConfig& config, const Gpt
     shapes.push_back(logits_weight_gradient_product(config, chunk, row == 0));
   }
   if (plan.options.training) {
-    add(input_gradient_product(layer.feed_forward_out, rows, activation_gradient_of(config)));
+    add_backward(input_gradient_product(layer.feed_forward_out, rows, activation_gradient_of(config)));
     for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.hidden}) {
-      add(input_gradient_product(*dense, rows, Epilogue::kNone));
+      add_backward(input_gradient_product(*dense, rows, Epilogue::kNone));
     }
     for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.hidden, &layer.feed_forward_out}) {
       shapes.push_back(weight_gradient_product(*dense, rows));

@@ -39,10 +39,12 @@ Result<std::unique_ptr<HostCopy>> HostCopy::create(size_t bytes, size_t pinned_b
   return copy;
 }
 
-Status HostCopy::begin(const cuda::DeviceMemory& from, const cuda::Stream& stream) {
+Status HostCopy::begin(const cuda::DeviceMemory& from, std::span<const std::byte> more, const cuda::Stream& stream) {
   RETURN_IF_ERROR(made_.record(stream.get()));
   RETURN_IF_ERROR(stream_.wait(made_));
-  RETURN_IF_ERROR(cuda::copy_to_host(data(), from.data(), from.bytes(), stream_.get()));
+  auto* const to = reinterpret_cast<std::byte*>(data());
+  RETURN_IF_ERROR(cuda::copy_to_host(to, from.data(), from.bytes(), stream_.get()));
+  RETURN_IF_ERROR(cuda::copy_to_host(to + from.bytes(), more.data(), more.size(), stream_.get()));
   RETURN_IF_ERROR(copied_.record(stream_.get()));
   return copied_host_.record(stream_.get());
 }

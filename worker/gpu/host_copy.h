@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 
 #include "base/status.h"
 #include "kernels/cuda/device.h"
@@ -21,8 +22,9 @@ class HostCopy {
   bool is_pinned() const { return pinned_.bytes() > 0; }
   float* data() const { return is_pinned() ? pinned_.data<float>() : ordinary_.get(); }
 
-  // Of what the work queued on `stream` makes of `from`, which is as long as create() was told.
-  Status begin(const cuda::DeviceMemory& from, const cuda::Stream& stream);
+  // Of what the work queued on `stream` makes of `from`, and behind it of `more`, device memory, too: together as long
+  // as create() was told.
+  Status begin(const cuda::DeviceMemory& from, std::span<const std::byte> more, const cuda::Stream& stream);
   // What is queued on `stream` from here on may change what is being copied.
   Status hold_back(cuda::Stream* stream) const { return stream->wait(copied_); }
   // Returns when the newest copy is whole. Any thread, one at a time.

@@ -54,7 +54,7 @@ std::vector<TableMemory> CpuStep::tables() const {
 
 Result<TrainingSnapshot> CpuStep::snapshot() {
   const Range segment = reducer_.segment();
-  return TrainingSnapshot{segment, parameters_.data() + segment.begin, m_.data(), v_.data(), tables(), {}};
+  return TrainingSnapshot{segment, parameters_.data() + segment.begin, m_.data(), v_.data(), tables(), {}, {}};
 }
 
 Status CpuStep::overwrite(const std::function<Result<bool>(const TrainingMemory&)>& fill) {
