@@ -12,6 +12,8 @@ constexpr size_t kDigestShown = 12;
 
 std::string shown(const std::string& digest) { return digest.substr(0, kDigestShown); }
 
+std::string shown_or_none(const std::string& digest) { return digest.empty() ? "none" : shown(digest); }
+
 std::vector<std::string> libraries_of(const v1::NumericsFingerprint& numerics) {
   return {numerics.libraries().begin(), numerics.libraries().end()};
 }
@@ -26,6 +28,7 @@ std::string other_numerics(const v1::NumericsFingerprint& recorded, const v1::Nu
   note("instruction set", replayed.instruction_set(), recorded.instruction_set());
   note("libraries", joined(libraries_of(replayed)), joined(libraries_of(recorded)));
   note("device", replayed.device(), recorded.device());
+  note("table of products", shown_or_none(replayed.products()), shown_or_none(recorded.products()));
   return joined(parts);
 }
 

@@ -91,6 +91,7 @@ std::string numerics_text(const v1::NumericsFingerprint& numerics) {
   if (!numerics.instruction_set().empty()) parts.push_back(numerics.instruction_set());
   if (!numerics.device().empty()) parts.push_back(numerics.device());
   parts.insert(parts.end(), numerics.libraries().begin(), numerics.libraries().end());
+  if (!numerics.products().empty()) parts.push_back("products " + short_id(numerics.products()));
   return joined(parts);
 }
 

@@ -160,6 +160,15 @@ Result<ProductTable::Entry> ProductTable::find(const ProductShape& shape) const 
   return *found;
 }
 
+Result<ProductTable> ProductTable::only(const std::vector<ProductShape>& shapes) const {
+  ProductTable part{{}, device, library};
+  for (const ProductShape& shape : shapes) {
+    ASSIGN_OR_RETURN(Entry entry, find(shape));
+    part.add({std::move(entry)});
+  }
+  return part;
+}
+
 void ProductTable::add(const std::vector<Entry>& more) {
   for (const Entry& entry : more) {
     const auto place = place_of(entries, entry.shape);

@@ -79,6 +79,8 @@ class ProductTable {
   };
   // not_found, in words that name the tuning command, for a shape that is not in it.
   Result<Entry> find(const ProductShape& shape) const;
+  // Of these shapes alone, so that it stays the same whatever else is tuned. not_found as find().
+  Result<ProductTable> only(const std::vector<ProductShape>& shapes) const;
   // Puts them in their places, and in the place of older ones.
   void add(const std::vector<Entry>& more);
   // unavailable when the table was tuned on another device or library.

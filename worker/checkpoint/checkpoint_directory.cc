@@ -139,13 +139,18 @@ Status CheckpointDirectory::remove_all_unfinished() const {
   return Status::ok();
 }
 
-Result<v1::ArtifactManifest> verify_checkpoint(const fs::path& directory, size_t part, size_t parts, ThreadPool* pool) {
+Result<v1::ArtifactManifest> read_checkpoint(const fs::path& directory) {
   ASSIGN_OR_RETURN(auto manifest, read_checkpoint_manifest(directory / kManifest));
   v1::ArtifactManifest rest = manifest;
   rest.clear_self_sha256();
   if (manifest.type() != "checkpoint" || manifest.self_sha256() != message_digest(rest)) {
     return corrupt((directory / kManifest).string() + " is not what was written");
   }
+  return manifest;
+}
+
+Result<v1::ArtifactManifest> verify_checkpoint(const fs::path& directory, size_t part, size_t parts, ThreadPool* pool) {
+  ASSIGN_OR_RETURN(auto manifest, read_checkpoint(directory));
   const auto files = static_cast<size_t>(manifest.files_size());
   const size_t own = files <= part ? 0 : (files - part + parts - 1) / parts;
   RETURN_IF_ERROR(pool->run(own, [&](size_t index, unsigned) {

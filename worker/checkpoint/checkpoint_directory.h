@@ -40,6 +40,9 @@ class CheckpointDirectory {
   uint64_t epoch_;
 };
 
+// The manifest alone; kCorrupt when it is not what was written.
+Result<v1::ArtifactManifest> read_checkpoint(const std::filesystem::path& directory);
+
 // Reads and compares with the manifest those files whose number is `part` modulo `parts`, so that ranks can share the
 // work; on the threads of `pool`. kCorrupt names the file.
 Result<v1::ArtifactManifest> verify_checkpoint(const std::filesystem::path& directory, size_t part, size_t parts,

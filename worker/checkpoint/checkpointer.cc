@@ -8,10 +8,11 @@
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "proto/json.h"
+#include "proto/digest.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/memory_room.h"
 #include "worker/checkpoint/objective_file.h"
+#include "worker/checkpoint/products_file.h"
 
 namespace freshet::worker {
 namespace {
@@ -19,6 +20,16 @@ namespace {
 // With both moments 192 MiB a file: few files, and a reader holds little at a time.
 constexpr size_t kShardElements = size_t{1} << 24;
 constexpr size_t kCopiedElements = size_t{1} << 20;  // at a time
+
+// What a checkpoint says of the whole training, not of its step.
+v1::CheckpointInfo training_of(v1::CheckpointInfo checkpoint) {
+  checkpoint.clear_step();
+  checkpoint.clear_epoch();
+  checkpoint.clear_cursor();
+  checkpoint.clear_skipped_steps();
+  checkpoint.clear_recent_losses();
+  return checkpoint;
+}
 
 std::string name_of(uint64_t step) { return "the checkpoint of step " + std::to_string(step); }
 
@@ -181,6 +192,9 @@ Status Checkpointer::write(const std::atomic<bool>& stop) {
   if (comm_.rank() == 0 && !objective_.empty()) {
     shards.push_back([&] { return write_objective_file(directory, objective_); });
   }
+  if (comm_.rank() == 0 && !options_.products.empty()) {
+    shards.push_back([&] { return write_products(directory, options_.products); });
+  }
   std::vector<v1::ArtifactFile> files(shards.size());
   RETURN_IF_ERROR(pool_.run(shards.size(), [&](size_t index, unsigned) -> Status {
     ASSIGN_OR_RETURN(files[index], shards[index]());
@@ -300,6 +314,28 @@ Status Checkpointer::finish() {
   return Status::ok();
 }
 
+Result<std::optional<std::string>> Checkpointer::products_of(const CheckpointOptions& options) {
+  const std::vector<Place> places = places_of(options);
+  v1::CheckpointInfo expected = options.training;
+  std::set<Candidate> tried;
+  while (true) {
+    ASSIGN_OR_RETURN(const Candidate candidate, newest(places, tried));
+    if (candidate.step == kNoStep) return std::optional<std::string>();
+    if (tried.empty()) {  // reads the whole program
+      ASSIGN_OR_RETURN(*expected.mutable_numerics(), numerics_fingerprint(expected.numerics()));
+    }
+    tried.insert(candidate);
+    const std::filesystem::path directory = places[candidate.place].directory.sealed_path(candidate.step);
+    const auto manifest = read_checkpoint(directory);
+    if (!manifest.is_ok()) continue;  // as restore() will say
+    v1::CheckpointInfo found = training_of(manifest->checkpoint());
+    const std::string digest = found.numerics().products();
+    found.mutable_numerics()->clear_products();
+    if (message_digest(found) != message_digest(expected)) continue;
+    if (auto text = read_products(directory, digest); text.is_ok()) return std::optional<std::string>(*std::move(text));
+  }
+}
+
 Result<std::optional<Progress>> Checkpointer::restore(const TrainingMemory& memory) {
   RETURN_IF_ERROR(finish());
   Status prepared;
@@ -312,7 +348,7 @@ Result<std::optional<Progress>> Checkpointer::restore(const TrainingMemory& memo
     Candidate candidate;
     Status listed;
     if (comm_.rank() == 0) {
-      auto found = newest(tried);
+      auto found = newest(places_, tried);
       listed = found.status();
       if (found.is_ok()) candidate = *found;
     }
@@ -340,11 +376,11 @@ Result<std::optional<Progress>> Checkpointer::restore(const TrainingMemory& memo
   }
 }
 
-// Of those that have not been tried.
-Result<Checkpointer::Candidate> Checkpointer::newest(const std::set<Candidate>& tried) const {
+Result<Checkpointer::Candidate> Checkpointer::newest(const std::vector<Place>& places,
+                                                     const std::set<Candidate>& tried) {
   Candidate best;
-  for (size_t place = 0; place < places_.size(); ++place) {
-    ASSIGN_OR_RETURN(auto steps, places_[place].directory.sealed());
+  for (size_t place = 0; place < places.size(); ++place) {
+    ASSIGN_OR_RETURN(auto steps, places[place].directory.sealed());
     for (uint64_t step : steps) {
       const Candidate candidate{step, place};
       if ((best.step == kNoStep || step > best.step) && !tried.contains(candidate)) best = candidate;
@@ -363,13 +399,7 @@ Status Checkpointer::load(const Candidate& candidate, const TrainingMemory& memo
     const auto& found = manifest->checkpoint();
     v1::CheckpointInfo expected = options_.training;
     *expected.mutable_numerics() = *numerics_;
-    v1::CheckpointInfo common = found;
-    common.clear_step();
-    common.clear_epoch();
-    common.clear_cursor();
-    common.clear_skipped_steps();
-    common.clear_recent_losses();
-    if (to_canonical_json(common) != to_canonical_json(expected) || found.step() != candidate.step) {
+    if (message_digest(training_of(found)) != message_digest(expected) || found.step() != candidate.step) {
       usable = conflict(directory.string() +
                         " is of another training (data, recipe, seed, engine or machine differ), or of another step");
     }
@@ -386,6 +416,7 @@ Status Checkpointer::load(const Candidate& candidate, const TrainingMemory& memo
   if (memory.objective != nullptr) memory.objective->clear();
   RETURN_IF_ERROR(pool_.run(static_cast<size_t>(manifest->files_size()), [&](size_t index, unsigned) -> Status {
     const std::string& name = manifest->files(static_cast<int>(index)).name();
+    if (name == kProductsFile) return Status::ok();
     if (name != kObjectiveFile) return target.read(directory / name);
     if (memory.objective == nullptr) return Status::ok();
     ASSIGN_OR_RETURN(*memory.objective, read_objective_file(directory));

@@ -43,6 +43,8 @@ struct CheckpointOptions {
   // What is true of the whole training: family, seed, training digest, numerics (without: the CPU's). Checkpoints that
   // say otherwise, or that were written by another engine, are of another training, and are removed.
   v1::CheckpointInfo training;
+  // The table of matrix products that the training goes by (products_file.h); empty: none.
+  std::string products;
 };
 
 // A checkpoint that has been sealed.
@@ -58,6 +60,11 @@ class Checkpointer {
   // `on_sealed`: on rank 0, from after_step() or finish().
   Checkpointer(CheckpointOptions options, std::vector<TensorView> tensors, Communicator* comm,
                std::function<void(const SealedCheckpoint&)> on_sealed);
+
+  // By which table of matrix products the training went whose checkpoints are here, empty: by none; nullopt: there are
+  // none of it. For an engine that is made before restore() can tell; `options` is of an engine without a table. Rank
+  // 0.
+  static Result<std::optional<std::string>> products_of(const CheckpointOptions& options);
 
   // Fills the memory from the newest sealed checkpoint of this training whose files are good. A damaged one is logged,
   // removed and passed over for an older one. Nothing is found: the memory is as it was.
@@ -95,6 +102,8 @@ class Checkpointer {
   };
   static constexpr uint64_t kNoStep = UINT64_MAX;
   static std::vector<Place> places_of(const CheckpointOptions& options);
+  // Of the checkpoints that have not been tried.
+  static Result<Candidate> newest(const std::vector<Place>& places, const std::set<Candidate>& tried);
   bool is_in_memory(size_t place) const { return place + 1 < places_.size(); }
   Status advance(bool is_due);
   void start_writing(const TrainingSnapshot* training);
@@ -105,7 +114,6 @@ class Checkpointer {
   uint64_t bytes_of_all_ranks() const;
   Status seal(const v1::CheckpointInfo& info);
   void settle(const std::vector<Note>& notes);
-  Result<Candidate> newest(const std::set<Candidate>& tried) const;
   Status load(const Candidate& candidate, const TrainingMemory& memory, Progress* progress, bool* touched);
   Status know_numerics();
   v1::CheckpointInfo info_of(const Progress& progress) const;

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/manifest.h"
+#include "worker/checkpoint/products_file.h"
 
 namespace freshet::worker {
 namespace {
@@ -65,6 +66,7 @@ Status add_weights(const std::vector<TensorView>& tensors, const TrainedWeights&
   if (!weights.m.empty()) {
     RETURN_IF_ERROR(writer->add_file(kOptimizer, optimizer_bytes(tensors, weights)));
   }
+  if (!weights.products.empty()) RETURN_IF_ERROR(writer->add_file(kProductsFile, weights.products));
   if (!checkpoint.has_numerics()) *checkpoint.mutable_numerics() = platform_fingerprint();
   ASSIGN_OR_RETURN(*checkpoint.mutable_numerics(), numerics_fingerprint(checkpoint.numerics()));
   checkpoint.set_family(family);

@@ -1,11 +1,12 @@
 // The files of weights in a model's artifact, whatever its family: model.safetensors, and optimizer.safetensors with
-// AdamW's two moments of each tensor as "m.NAME" and "v.NAME", or row-wise AdaGrad's sums as "sum.NAME". Blocking; any
-// thread.
+// AdamW's two moments of each tensor as "m.NAME" and "v.NAME", or row-wise AdaGrad's sums as "sum.NAME"; of a training
+// on a GPU its table of matrix products, too. Blocking; any thread.
 #pragma once
 
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -24,6 +25,7 @@ struct TrainedWeights {
   const std::vector<float>& m;
   const std::vector<float>& v;
   std::span<const float> row_sums = {};
+  std::string_view products = {};  // the table of matrix products that it went by (products_file.h); empty: none
 };
 
 // Adds the files, and to `checkpoint` the family, the weights' digest, and what its numerics fingerprint lacks.

@@ -1,9 +1,11 @@
 #include "worker/gpu/gpu_accelerator.h"
 
+#include <cstdlib>
 #include <utility>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/products.h"
 #include "worker/checkpoint/fingerprint.h"
@@ -26,6 +28,32 @@ std::string reason_against(const GptModel& model, const GptDeviceShape& shape, c
   return plan.is_ok() ? std::string() : plan.status().message();
 }
 
+// Kernels are machine code for capabilities 8.x and 9.0. Elsewhere, or where it is told to, the driver compiles them,
+// and decides on bits.
+bool is_compiled_by_driver(const cuda::DeviceProperties& device) {
+  return device.major > 9 || (device.major == 9 && device.minor > 0) || std::getenv("CUDA_FORCE_PTX_JIT") != nullptr;
+}
+
+std::string driver() {
+  const auto version = read_file("/sys/module/nvidia/version");
+  return "NVIDIA driver " + (version.is_ok() ? version->substr(0, version->find('\n')) : "unknown");
+}
+
+// By the capability kernels are chosen, by the number of multiprocessors, which a partition of a GPU (MIG, MPS) has
+// fewer of, the library's algorithms.
+std::string device_text(const cuda::DeviceProperties& device) {
+  return device.name + " (" + std::to_string(device.major) + '.' + std::to_string(device.minor) + ", " +
+         std::to_string(device.multiprocessors) + " multiprocessors)";
+}
+
+v1::NumericsFingerprint numerics_of(const cuda::DeviceProperties& device) {
+  v1::NumericsFingerprint numerics = platform_fingerprint();
+  numerics.set_device(device_text(device));
+  numerics.add_libraries(cuda::Products::library());
+  if (is_compiled_by_driver(device)) numerics.add_libraries(driver());
+  return numerics;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<GpuAccelerator>> GpuAccelerator::create(int local_rank, int local_ranks, Connect connect,
@@ -35,37 +63,49 @@ Result<std::unique_ptr<GpuAccelerator>> GpuAccelerator::create(int local_rank, i
   const bool is_shared = local_ranks > devices;
   ASSIGN_OR_RETURN(int device,
                    use_local_device(local_rank, local_ranks, is_shared ? DeviceSharing::kAny : DeviceSharing::kNone));
-  ASSIGN_OR_RETURN(auto properties, cuda::device_properties());
-  return std::unique_ptr<GpuAccelerator>(
-      new GpuAccelerator(device, std::move(properties.name), is_shared, std::move(connect), std::move(products)));
+  ASSIGN_OR_RETURN(const auto properties, cuda::device_properties());
+  return std::unique_ptr<GpuAccelerator>(new GpuAccelerator(device, properties.name, numerics_of(properties), is_shared,
+                                                            std::move(connect), std::move(products)));
 }
 
 v1::NumericsFingerprint GpuAccelerator::numerics() const {
-  v1::NumericsFingerprint numerics = platform_fingerprint();
-  numerics.set_device(device_name_);
-  numerics.add_libraries(cuda::Products::library() +
-                         (products_digest_.empty() ? ", its first proposals" : ", products " + products_digest_));
+  v1::NumericsFingerprint numerics = numerics_;
+  if (!used_products_.empty()) numerics.set_products(Sha256::hex_of(used_products_));
   return numerics;
 }
 
-Result<cuda::ProductTable> GpuAccelerator::share_products(Communicator* comm) {
-  std::string text;
-  Status status;
-  if (comm->rank() == 0 && !products_.empty()) {
-    auto read = read_file(products_);
-    status = read.status();
-    if (read.is_ok()) text = *std::move(read);
+Status GpuAccelerator::use_products(std::optional<std::string> text) {
+  given_products_.reset();
+  if (text && !text->empty()) {
+    ASSIGN_OR_RETURN(const auto table, cuda::ProductTable::of_text(*text));
+    RETURN_IF_ERROR(table.check_made_for(device_name_, cuda::Products::library()));
   }
-  RETURN_IF_ERROR(comm->agree(status));
-  uint64_t size = text.size();
+  given_products_ = std::move(text);
+  return Status::ok();
+}
+
+Result<std::string> GpuAccelerator::products_of_rank() const {
+  if (given_products_) return *given_products_;
+  if (node_products_.empty()) return std::string();
+  ASSIGN_OR_RETURN(std::string text, read_file(node_products_));
+  RETURN_IF_ERROR(cuda::ProductTable::of_text(text).status().with_context(node_products_.string()));
+  return text;
+}
+
+Result<cuda::ProductTable> GpuAccelerator::share_products(Communicator* comm,
+                                                          const std::vector<cuda::ProductShape>& shapes) {
+  used_products_.clear();
+  Result<std::string> text = comm->rank() == 0 ? products_of_rank() : std::string();
+  RETURN_IF_ERROR(comm->agree(text.status()));
+  uint64_t size = text->size();
   RETURN_IF_ERROR(comm->broadcast(bytes_of(std::span(&size, 1))));
-  text.resize(size);
-  RETURN_IF_ERROR(comm->broadcast(bytes_of(std::span(text))));
-  products_digest_.clear();
-  if (text.empty()) return cuda::ProductTable{};
-  ASSIGN_OR_RETURN(auto table, cuda::ProductTable::of_text(text).with_context(products_.string()));
-  products_digest_ = table.digest();
-  return table;
+  text->resize(size);
+  RETURN_IF_ERROR(comm->broadcast(bytes_of(std::span(*text))));
+  if (text->empty()) return cuda::ProductTable{};
+  ASSIGN_OR_RETURN(const auto table, cuda::ProductTable::of_text(*text));
+  ASSIGN_OR_RETURN(auto part, table.only(shapes));
+  used_products_ = part.to_text();
+  return part;
 }
 
 Result<DeviceCommunicator*> GpuAccelerator::devices_of(Communicator* comm) {
@@ -90,7 +130,8 @@ Result<std::unique_ptr<StepEngine>> GpuAccelerator::gpt_engine(const GptModel& m
     return std::unique_ptr<StepEngine>();
   }
   RETURN_IF_ERROR(cuda::use_device(device_));
-  ASSIGN_OR_RETURN(const cuda::ProductTable products, share_products(comm));
+  ASSIGN_OR_RETURN(const auto plan, plan_gpt_device(model.config(), shape, on_device));
+  ASSIGN_OR_RETURN(const auto products, share_products(comm, gpt_device_products(model.config(), plan)));
   ASSIGN_OR_RETURN(DeviceCommunicator * devices, devices_of(comm));
   auto make = [&]() -> Result<std::unique_ptr<StepEngine>> {
     objective_.reset();  // frees what an earlier one holds
@@ -122,12 +163,12 @@ bool GpuAccelerator::scores(const GptModel& model) const {
 }
 
 Result<cuda::ProductTable> GpuAccelerator::listed_products(const std::vector<cuda::ProductShape>& shapes) const {
-  if (products_.empty()) return cuda::ProductTable{};
-  ASSIGN_OR_RETURN(const std::string text, read_file(products_));
-  ASSIGN_OR_RETURN(const auto table, cuda::ProductTable::of_text(text).with_context(products_.string()));
+  if (node_products_.empty()) return cuda::ProductTable{};
+  ASSIGN_OR_RETURN(const std::string text, read_file(node_products_));
+  ASSIGN_OR_RETURN(const auto table, cuda::ProductTable::of_text(text).with_context(node_products_.string()));
   const std::string others = ", so scoring goes by the library's first proposals";
   if (const Status fits = table.check_made_for(device_name_, cuda::Products::library()); !fits.is_ok()) {
-    log_info("task", products_.string() + ": " + fits.message() + others);
+    log_info("task", node_products_.string() + ": " + fits.message() + others);
     return cuda::ProductTable{};
   }
   cuda::ProductTable listed{{}, table.device, table.library};
@@ -135,7 +176,7 @@ Result<cuda::ProductTable> GpuAccelerator::listed_products(const std::vector<cud
     if (auto entry = table.find(shape); entry.is_ok()) listed.entries.push_back(*std::move(entry));
   }
   if (const size_t missing = shapes.size() - listed.entries.size(); missing > 0) {
-    log_info("task", products_.string() + " lacks " + std::to_string(missing) + " of the " +
+    log_info("task", node_products_.string() + " lacks " + std::to_string(missing) + " of the " +
                          std::to_string(shapes.size()) + " matrix products of scoring" + others + " for them");
   }
   return listed;
@@ -146,7 +187,7 @@ Result<std::unique_ptr<TextScorer>> GpuAccelerator::text_scorer(const GptModel& 
   RETURN_IF_ERROR(cuda::use_device(device_));
   ASSIGN_OR_RETURN(const auto plan, plan_gpt_scoring(model.config()));
   ASSIGN_OR_RETURN(const auto products, listed_products(gpt_device_products(model.config(), plan)));
-  products_digest_ = products.entries.empty() ? std::string() : products.digest();
+  used_products_ = products.entries.empty() ? std::string() : products.to_text();
   ASSIGN_OR_RETURN(auto scorer, GptDeviceScorer::create(model, plan.shape, parameters, products));
   return std::unique_ptr<TextScorer>(std::move(scorer));
 }

@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "kernels/cuda/products.h"
 #include "worker/gpu/device_communicator.h"
@@ -25,6 +28,8 @@ class GpuAccelerator final : public Accelerator {
                                                         std::filesystem::path products);
 
   v1::NumericsFingerprint numerics() const override;
+  Status use_products(std::optional<std::string> text) override;
+  const std::string& products() const override { return used_products_; }
   Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
                                                  const TrainOptions& options, Communicator* comm,
                                                  std::span<const float> parameters) override;
@@ -34,24 +39,31 @@ class GpuAccelerator final : public Accelerator {
   Result<std::unique_ptr<TextScorer>> text_scorer(const GptModel& model, std::span<const float> parameters) override;
 
  private:
-  GpuAccelerator(int device, std::string device_name, bool is_shared, Connect connect, std::filesystem::path products)
+  GpuAccelerator(int device, std::string device_name, v1::NumericsFingerprint numerics, bool is_shared, Connect connect,
+                 std::filesystem::path products)
       : device_(device),
         device_name_(std::move(device_name)),
+        numerics_(std::move(numerics)),
         is_shared_(is_shared),
         connect_(std::move(connect)),
-        products_(std::move(products)) {}
-  Result<cuda::ProductTable> share_products(Communicator* comm);
-  // What the table has of these.
+        node_products_(std::move(products)) {}
+  // What rank 0 sends to all: as it was given, or the node's.
+  Result<std::string> products_of_rank() const;
+  // Collective. Of these shapes alone: what else is tuned on the node does not change a training's numerics.
+  Result<cuda::ProductTable> share_products(Communicator* comm, const std::vector<cuda::ProductShape>& shapes);
+  // What the node's table has of these.
   Result<cuda::ProductTable> listed_products(const std::vector<cuda::ProductShape>& shapes) const;
   // Owned by this object, or by whoever connects.
   Result<DeviceCommunicator*> devices_of(Communicator* comm);
 
   const int device_;
   const std::string device_name_;
+  const v1::NumericsFingerprint numerics_;  // without a table
   const bool is_shared_;
   const Connect connect_;
-  const std::filesystem::path products_;
-  std::string products_digest_;  // of the newest engine's or scorer's table; empty: none
+  const std::filesystem::path node_products_;
+  std::optional<std::string> given_products_;
+  std::string used_products_;  // the newest engine's or scorer's table; empty: none
   std::unique_ptr<DeviceCommunicator> own_;
   std::unique_ptr<DeviceObjective> objective_;  // of the newest engine
 };

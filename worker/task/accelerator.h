@@ -4,7 +4,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -24,6 +26,13 @@ class Accelerator {
 
   // What decides on the bits of its newest engine or scorer, but for the engine's build.
   virtual v1::NumericsFingerprint numerics() const = 0;
+
+  // The table of matrix products (freshet-tune) that engines to come go by, on rank 0, whose table goes to all: its
+  // text, empty for none; nullopt: the node's own. unavailable when it was tuned on another GPU or library,
+  // invalid_argument when it is no table: then the node's own is taken.
+  virtual Status use_products(std::optional<std::string> text) = 0;
+  // What of it the newest engine or scorer goes by, likewise; the same on all ranks.
+  virtual const std::string& products() const = 0;
 
   // The steps of a gpt's training from `parameters`, the same on all ranks; collective. Null, and a line in the log,
   // where this model is the CPU's affair. Model, tokens and `comm` outlive the engine.

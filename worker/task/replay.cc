@@ -4,9 +4,12 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <optional>
 
+#include "base/log.h"
 #include "proto/digest.h"
 #include "worker/checkpoint/fingerprint.h"
+#include "worker/checkpoint/products_file.h"
 #include "worker/checkpoint/weights.h"
 #include "worker/task/task.h"
 #include "worker/task/training.h"
@@ -45,6 +48,22 @@ void compare(const v1::ReplayTask& task, const Training& training, const std::ve
   for (auto& difference : tensor_differences(training.tensors(), *recorded, replayed)) {
     *report->add_differences() = std::move(difference);
   }
+}
+
+// By which table of matrix products the model was trained. nullopt, and a line in the log: it can't be had, so that the
+// node's has to do.
+std::optional<std::string> recorded_products(const TaskContext& context) {
+  const v1::ReplayTask& task = context.attempt.replay();
+  const std::string& digest = task.expected().numerics().products();
+  auto text = task.model().path().empty() && !digest.empty()
+                  ? Result<std::string>(not_found("the artifact of the version was collected"))
+                  : read_products(task.model().path(), digest);
+  if (text.is_ok()) return *std::move(text);
+  if (context.accelerator != nullptr && context.comm.rank() == 0) {
+    log_warning("replay", "without the table of matrix products of the training, the node's own is used: " +
+                              text.status().message());
+  }
+  return std::nullopt;
 }
 
 Result<v1::ReplayReport> report_of(const v1::ReplayTask& task, const Training& training,
@@ -100,7 +119,7 @@ Status run_replay(const TaskContext& context) {
   const TaskContext training_context{attempt, context.comm, reporter, context.threads, context.accelerator};
   const auto& skipped = task.expected().skipped_steps();
   return train_model(
-      training_context, {skipped.begin(), skipped.end()},
+      training_context, {{skipped.begin(), skipped.end()}, recorded_products(context)},
       [&](const Training& training, const TrainedWeights& weights, const v1::CheckpointInfo& checkpoint) -> Status {
         ASSIGN_OR_RETURN(auto report, report_of(task, training, checkpoint.numerics(), weights.parameters));
         if (task.keep_model()) RETURN_IF_ERROR(keep_model(training_context, training, weights, checkpoint));

@@ -29,10 +29,9 @@ std::string training_digest(const v1::TrainTask& given) {
   return message_digest(task);
 }
 
-// Null when the recipe wants none.
-std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, const TrainOptions& options,
-                                                const Training& model, const v1::CheckpointInfo& training) {
-  if (!options.has_checkpoints()) return nullptr;
+// `training`: what is known of it before it begins.
+CheckpointOptions checkpoint_options(const TaskContext& context, const TrainOptions& options,
+                                     const v1::CheckpointInfo& training) {
   CheckpointOptions wanted;
   wanted.directory = context.attempt.checkpoint_dir();
   wanted.epoch = context.attempt.epoch();
@@ -46,6 +45,11 @@ std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, cons
   }
   wanted.training = training;
   wanted.training.set_training_digest(training_digest(context.attempt.train()));
+  return wanted;
+}
+
+std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, CheckpointOptions wanted,
+                                                const Training& model) {
   return std::make_unique<Checkpointer>(std::move(wanted), model.tensors(), &context.comm,
                                         [reporter = &context.reporter](const SealedCheckpoint& sealed) {
                                           auto at = static_cast<int64_t>(sealed.step);
@@ -53,6 +57,19 @@ std::unique_ptr<Checkpointer> make_checkpointer(const TaskContext& context, cons
                                           reporter->metric("checkpoint_seconds", sealed.seconds, at);
                                           reporter->metric("checkpoint_bytes", static_cast<double>(sealed.bytes), at);
                                         });
+}
+
+// Which table of matrix products the accelerator goes by: that of the checkpoints that will be gone on from, else
+// `recorded`, else the node's. Rank 0.
+void choose_products(const TaskContext& context, const TrainOptions& options, const v1::CheckpointInfo& training,
+                     std::optional<std::string> recorded) {
+  if (options.has_checkpoints()) {
+    auto begun_with = Checkpointer::products_of(checkpoint_options(context, options, training));
+    if (!begun_with.is_ok()) log_warning("train", begun_with.status().message());
+    if (begun_with.is_ok() && *begun_with) recorded = *std::move(begun_with);
+  }
+  const Status chosen = context.accelerator->use_products(std::move(recorded));
+  if (!chosen.is_ok()) log_warning("train", "the node's own table is used: " + chosen.message());
 }
 
 // Turns steps into metrics, a limited number a second; the first and the last step are always among them.
@@ -99,11 +116,11 @@ Result<std::unique_ptr<Training>> prepare_training(const TaskContext& context) {
   return invalid_argument("the train step has no model: set its `tabular` or `gpt`");
 }
 
-Status train_model(const TaskContext& context, const std::vector<uint64_t>& skipped_steps, const KeepTrained& keep) {
+Status train_model(const TaskContext& context, const RecordedTraining& recorded, const KeepTrained& keep) {
   const auto& attempt = context.attempt;
   bool first_rank = context.comm.rank() == 0;
   ASSIGN_OR_RETURN(TrainOptions options, TrainOptions::of(attempt.train().step(), attempt.seed()));
-  options.guards.skipped_steps = skipped_steps;
+  options.guards.skipped_steps = recorded.skipped_steps;
   if (options.has_checkpoints() && attempt.checkpoint_dir().empty()) {
     return invalid_argument(
         "the step wants checkpoints, but the attempt names no checkpoint_dir: use an agent of the "
@@ -142,11 +159,21 @@ Status train_model(const TaskContext& context, const std::vector<uint64_t>& skip
   std::unique_ptr<StepEngine> engine;
   // On GPUs only where every rank has one.
   const Status has_one = context.accelerator != nullptr ? Status::ok() : unavailable("a rank has no GPU");
+  std::string products;
   if (context.comm.agree(has_one).is_ok()) {
+    if (first_rank) {
+      v1::CheckpointInfo on_gpu = checkpoint;
+      *on_gpu.mutable_numerics() = context.accelerator->numerics();
+      on_gpu.mutable_numerics()->clear_products();
+      choose_products(context, options, on_gpu, recorded.products);
+    }
     auto made = training.engine_on(context.accelerator, options, &context.comm, parameters);
     RETURN_IF_ERROR(context.comm.agree(made.status()));
     engine = *std::move(made);
-    if (engine) *checkpoint.mutable_numerics() = context.accelerator->numerics();
+    if (engine) {
+      *checkpoint.mutable_numerics() = context.accelerator->numerics();
+      products = context.accelerator->products();
+    }
   }
   if (!engine) {
     auto made = training.objective(options, pool.threads());
@@ -160,7 +187,12 @@ Status train_model(const TaskContext& context, const std::vector<uint64_t>& skip
     context.reporter.metric("total_steps", static_cast<double>(Trainer::steps_of(options, examples)), 0);
   }
   StepMetrics metrics(&context.reporter);
-  auto checkpoints = make_checkpointer(context, options, training, checkpoint);
+  std::unique_ptr<Checkpointer> checkpoints;
+  if (options.has_checkpoints()) {
+    CheckpointOptions wanted = checkpoint_options(context, options, checkpoint);
+    wanted.products = products;
+    checkpoints = make_checkpointer(context, std::move(wanted), training);
+  }
   bool is_first_step = true;
   TrainHooks hooks;
   hooks.checkpoints = checkpoints.get();
@@ -192,7 +224,7 @@ Status train_model(const TaskContext& context, const std::vector<uint64_t>& skip
   checkpoint.set_epoch(options.epochs);  // all passes are done: the next would start at their first row
   checkpoint.set_cursor(0);
   for (uint64_t step : trainer.skipped_steps()) checkpoint.add_skipped_steps(step);
-  return keep(training, {trained, optimizer.m, optimizer.v, optimizer.row_sums}, checkpoint);
+  return keep(training, {trained, optimizer.m, optimizer.v, optimizer.row_sums, products}, checkpoint);
 }
 
 Status run_train(const TaskContext& context) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,9 +53,15 @@ class Training {
 using KeepTrained = std::function<Status(const Training& training, const TrainedWeights& weights,
                                          const v1::CheckpointInfo& checkpoint)>;
 
-// The attempt's train task on all ranks of the gang, which it starts; then `keep` on rank 0. The batches of
-// `skipped_steps` are left out.
-Status train_model(const TaskContext& context, const std::vector<uint64_t>& skipped_steps, const KeepTrained& keep);
+// What a training repeats of one that there is a record of.
+struct RecordedTraining {
+  std::vector<uint64_t> skipped_steps;  // whose batches are left out
+  // Accelerator::use_products() of it, unless there is a checkpoint to go on from.
+  std::optional<std::string> products;
+};
+
+// The attempt's train task on all ranks of the gang, which it starts; then `keep` on rank 0.
+Status train_model(const TaskContext& context, const RecordedTraining& recorded, const KeepTrained& keep);
 
 // As the attempt's output "model".
 Status keep_model(const TaskContext& context, const Training& training, const TrainedWeights& weights,

@@ -227,6 +227,17 @@ TEST(ProductTables, MoreTakesThePlaceOfOlder) {
   EXPECT_EQ(algorithms, "abd");
 }
 
+TEST(ProductTables, OnlyWhatIsAskedFor) {
+  ProductTable table{{}, "a", "b"};
+  table.add({{{1, 1, 1}, "a", 1}, {{2, 1, 1}, "b", 1}, {{3, 1, 1}, "c", 1}});
+  auto part = table.only({{3, 1, 1}, {1, 1, 1}});
+  ASSERT_TRUE(part.is_ok());
+  ProductTable expected{{}, "a", "b"};
+  expected.add({{{1, 1, 1}, "a", 1}, {{3, 1, 1}, "c", 1}});
+  EXPECT_EQ(part->to_text(), expected.to_text());
+  EXPECT_EQ(table.only({{4, 1, 1}}).status().code(), Code::kNotFound);
+}
+
 TEST(ProductTables, WhatIsNoneIsRefusedWithItsLine) {
   const std::string head = "freshet product table 1\ndevice a\nlibrary b\n";
   EXPECT_TRUE(ProductTable::of_text(head).is_ok());
