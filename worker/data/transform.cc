@@ -302,14 +302,6 @@ std::vector<uint32_t> Transform::cardinalities() const {
   return counts;
 }
 
-std::vector<uint32_t> Transform::embedding_dims() const {
-  std::vector<uint32_t> dims;
-  for (const auto& feature : model().features()) {
-    if (is_categorical(feature)) dims.push_back(feature.embedding_dim());
-  }
-  return dims;
-}
-
 size_t Transform::numeric_features() const {
   size_t count = 0;
   for (const auto& feature : model().features()) count += is_categorical(feature) ? 0 : width_of(feature);

@@ -50,9 +50,8 @@ class Transform {
   const v1::TransformState& state() const;
   // The features and label it was fitted for (what the model's inputs mean), with embedding widths filled in.
   const v1::TabularModel& model() const;
-  // Number of codes (vocabulary or hash buckets, + 1 for unknown) and embedding width, both per categorical feature.
+  // Number of codes (vocabulary or hash buckets, + 1 for unknown) per categorical feature.
   std::vector<uint32_t> cardinalities() const;
-  std::vector<uint32_t> embedding_dims() const;
   // Of the model's inputs: a feature with a length is as many.
   size_t numeric_features() const;
   // MULTICLASS: how many; else 0.

@@ -1,5 +1,7 @@
 #include "worker/model/tabular_shape.h"
 
+#include "worker/data/features.h"
+
 namespace freshet::worker {
 namespace {
 
@@ -27,24 +29,29 @@ TabularShape::Interaction interaction_of(const v1::TabularModel& model) {
 
 }  // namespace
 
-TabularShape TabularShape::of(const Transform& transform) {
-  const v1::TabularModel& model = transform.model();
+TabularShape TabularShape::of(const v1::TabularModel& model, size_t classes) {
   TabularShape shape;
-  auto codes = transform.cardinalities();
-  auto dims = transform.embedding_dims();
   for (const auto& feature : model.features()) {
-    if (feature.kind() != v1::Feature::CATEGORICAL) continue;
-    size_t i = shape.categorical.size();
-    shape.categorical.push_back({feature_name(feature), codes.at(i), dims.at(i), feature.multi_valued()});
+    if (feature.kind() == v1::Feature::CATEGORICAL) {
+      shape.categorical.push_back({feature_name(feature), 1, feature.embedding_dim(), feature.multi_valued()});
+    } else {
+      shape.numeric += width_of(feature);
+    }
   }
-  shape.numeric = transform.numeric_features();
   shape.numeric_layers.assign(model.numeric_layers().begin(), model.numeric_layers().end());
   shape.interaction = interaction_of(model);
   shape.cross_layers = model.cross_layers();
   shape.cross_rank = model.cross_rank();
   shape.hidden.assign(model.hidden_layers().begin(), model.hidden_layers().end());
   shape.binary = model.label().task() == v1::Label::BINARY;
-  shape.classes = static_cast<uint32_t>(transform.classes());
+  shape.classes = static_cast<uint32_t>(classes);
+  return shape;
+}
+
+TabularShape TabularShape::of(const Transform& transform) {
+  TabularShape shape = of(transform.model(), transform.classes());
+  const auto codes = transform.cardinalities();
+  for (size_t i = 0; i < codes.size(); ++i) shape.categorical.at(i).codes = codes[i];
   return shape;
 }
 

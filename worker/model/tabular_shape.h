@@ -34,6 +34,8 @@ struct TabularShape {
   uint32_t cross_rank = 0;  // 0: a layer's matrix is square; else a product of two, with so many rows between
 
   static TabularShape of(const Transform& transform);
+  // Of a recipe's model with its defaults (normalised()), before there are vocabularies: of each one code.
+  static TabularShape of(const v1::TabularModel& model, size_t classes);
 
   size_t outputs() const { return classes == 0 ? 1 : classes; }
 };
