@@ -34,7 +34,8 @@ constexpr const char* kUsage =
     "\n"
     "Several ranks: start it under mpirun with as many ranks as the attempt says.\n"
 #if defined(FRESHET_CUDA)
-    "A gpt that computes in BFLOAT16 is trained on the machine's GPUs, one a rank, and evaluated on one of them;\n"
+    "A model that computes in BFLOAT16 is trained on the machine's GPUs, one a rank, and a gpt evaluated on one of "
+    "them;\n"
     "CUDA_VISIBLE_DEVICES= leaves it on the CPU. FRESHET_PRODUCTS=FILE: its matrix products go by the table that\n"
     "freshet-tune wrote.\n"
 #endif

@@ -182,6 +182,11 @@ Result<Launch> launch_for(const DotShape& shape, bool is_backward, const void* x
 
 }  // namespace
 
+Status check_dot_interaction(const DotShape& shape) {
+  if (shape.vectors >= 2) RETURN_IF_ERROR(launch_for(shape, false, nullptr, nullptr).status());
+  return shape.vectors == 0 ? Status::ok() : launch_for(shape, true, nullptr, nullptr).status();
+}
+
 Status dot_interaction_forward(const DotShape& shape, const Bfloat16* x, Bfloat16* out, CudaStream stream) {
   if (shape.vectors < 2) return Status::ok();
   ASSIGN_OR_RETURN(const Launch how, launch_for(shape, false, x, nullptr));

@@ -12,6 +12,8 @@ namespace freshet::cuda {
 
 using kernels::DotShape;
 
+// What the two below answer to such a shape.
+Status check_dot_interaction(const DotShape& shape);
 // out[r]: the products of all pairs.
 Status dot_interaction_forward(const DotShape& shape, const kernels::Bfloat16* x, kernels::Bfloat16* out,
                                CudaStream stream);

@@ -155,19 +155,10 @@ dim3 grid_for(const EmbeddingShape& shape, size_t rows_a_block) {
   return {static_cast<unsigned>((shape.rows + rows_a_block - 1) / rows_a_block), static_cast<unsigned>(shape.features)};
 }
 
-Status check(const EmbeddingShape& shape) {
-  if (shape.features > kEmbeddingFeaturesMax || shape.rows * shape.slots > kEmbeddingExamplesMax ||
-      shape.table_rows >= UINT32_MAX || shape.dim_max > kEmbeddingDimMax) {
-    return invalid_argument("embedding tables: more than 256 features, 2^24 examples a step, 2^32 rows or a width of " +
-                            std::to_string(kEmbeddingDimMax));
-  }
-  return Status::ok();
-}
-
 template <class Out>
 Status forward(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words, Out* out,
                size_t stride, CudaStream stream) {
-  RETURN_IF_ERROR(check(shape));
+  RETURN_IF_ERROR(check_embedding_bags(shape));
   const unsigned few = shape.by_fours ? 4 : 1, lanes = lanes_for(shape, few);
   return launch("embedding_bag_forward", few == 4 ? forward_kernel<4, Out> : forward_kernel<1, Out>,
                 {grid_for(shape, kThreads / lanes * kRowsEach), kThreads}, stream, features, words,
@@ -175,6 +166,15 @@ Status forward(const EmbeddingShape& shape, const EmbeddingFeature* features, co
 }
 
 }  // namespace
+
+Status check_embedding_bags(const EmbeddingShape& shape) {
+  if (shape.features > kEmbeddingFeaturesMax || shape.rows * shape.slots > kEmbeddingExamplesMax ||
+      shape.table_rows >= UINT32_MAX || shape.dim_max > kEmbeddingDimMax) {
+    return invalid_argument("embedding tables: more than 256 features, 2^24 examples a step, 2^32 rows or a width of " +
+                            std::to_string(kEmbeddingDimMax));
+  }
+  return Status::ok();
+}
 
 Status embedding_bag_forward(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
                              float* out, size_t stride, CudaStream stream) {
@@ -188,7 +188,7 @@ Status embedding_bag_forward(const EmbeddingShape& shape, const EmbeddingFeature
 
 Status embedding_bag_list(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
                           const uint32_t* slot, const EmbeddingLookups& lookups, CudaStream stream) {
-  RETURN_IF_ERROR(check(shape));
+  RETURN_IF_ERROR(check_embedding_bags(shape));
   return launch("embedding_bag_list", list_kernel, {grid_for(shape, kThreads), kThreads}, stream, features, words, slot,
                 static_cast<unsigned>(shape.rows), shape.lookups, static_cast<uint32_t>(shape.table_rows), lookups);
 }
@@ -196,7 +196,7 @@ Status embedding_bag_list(const EmbeddingShape& shape, const EmbeddingFeature* f
 Status embedding_bag_keep(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
                           const uint32_t* slot, const Bfloat16* a, const Bfloat16* b, size_t stride, Bfloat16* kept,
                           size_t kept_stride, CudaStream stream) {
-  RETURN_IF_ERROR(check(shape));
+  RETURN_IF_ERROR(check_embedding_bags(shape));
   const unsigned few = shape.by_fours ? 4 : 1, lanes = lanes_for(shape, few);
   return launch("embedding_bag_keep", few == 4 ? keep_kernel<4> : keep_kernel<1>,
                 {grid_for(shape, kThreads / lanes * kRowsEach), kThreads}, stream, features, words, slot,

@@ -50,6 +50,9 @@ struct EmbeddingShape {
   bool by_fours = false;
 };
 
+// invalid_argument for more than the functions below take, which answer the same.
+Status check_embedding_bags(const EmbeddingShape& shape);
+
 // out[r], rows of `stride`: each feature's part. `words`: of the micro-batch.
 Status embedding_bag_forward(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
                              float* out, size_t stride, CudaStream stream);

@@ -314,6 +314,7 @@ bool Transform::same_features(const v1::TabularModel& other) const {
   auto meaning = [](v1::TabularModel of) {
     of.clear_weight_column();
     of.clear_column_names();
+    of.clear_compute();
     return normalised(std::move(of));
   };
   return google::protobuf::util::MessageDifferencer::Equals(meaning(model()), meaning(other));

@@ -15,6 +15,7 @@
 #include "worker/gpu/gpt_device_scorer.h"
 #include "worker/gpu/local_device.h"
 #include "worker/gpu/staged_communicator.h"
+#include "worker/gpu/tabular_device_objective.h"
 
 namespace freshet::worker {
 namespace {
@@ -26,6 +27,14 @@ std::string reason_against(const GptModel& model, const GptDeviceShape& shape, c
   }
   const auto plan = plan_gpt_device(model.config(), shape, options);
   return plan.is_ok() ? std::string() : plan.status().message();
+}
+
+std::string reason_against(const TabularModel& model, const TrainOptions& options, int ranks) {
+  if (!options.embeddings && !model.shape().categorical.empty()) {
+    return "AdamW trains its tables; with optimizer.embeddings a GPU does it";
+  }
+  if (ranks > 1) return "its tables are not shared out over GPUs";
+  return TabularDevice::check(model, options.micro_batch_rows, options.micro_batches).message();
 }
 
 // Kernels are machine code for capabilities 8.x and 9.0. Elsewhere, or where it is told to, the driver compiles them,
@@ -190,6 +199,25 @@ Result<std::unique_ptr<TextScorer>> GpuAccelerator::text_scorer(const GptModel& 
   used_products_ = products.entries.empty() ? std::string() : products.to_text();
   ASSIGN_OR_RETURN(auto scorer, GptDeviceScorer::create(model, plan.shape, parameters, products));
   return std::unique_ptr<TextScorer>(std::move(scorer));
+}
+
+Result<std::unique_ptr<StepEngine>> GpuAccelerator::tabular_engine(const TabularModel& model, const EncodedRows& rows,
+                                                                   const TrainOptions& options, Communicator* comm,
+                                                                   std::span<const float> parameters) {
+  if (const std::string reason = reason_against(model, options, comm->size()); !reason.empty()) {
+    log_info("train", "the tabular model is trained on the CPU: " + reason);
+    return std::unique_ptr<StepEngine>();
+  }
+  RETURN_IF_ERROR(cuda::use_device(device_));
+  ASSIGN_OR_RETURN(const auto products,
+                   share_products(comm, TabularDevice::products_of(model, options.micro_batch_rows)));
+  ASSIGN_OR_RETURN(DeviceCommunicator * devices, devices_of(comm));
+  objective_.reset();  // frees what an earlier one holds
+  ASSIGN_OR_RETURN(
+      objective_, TabularDeviceObjective::create(model, rows, options,
+                                                 options.embeddings.value_or(kernels::RowwiseAdagradStep{}), products));
+  ASSIGN_OR_RETURN(auto step, DeviceStep::create(objective_.get(), options, {comm, devices}, parameters));
+  return std::unique_ptr<StepEngine>(std::move(step));
 }
 
 }  // namespace freshet::worker

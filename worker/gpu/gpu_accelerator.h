@@ -33,6 +33,9 @@ class GpuAccelerator final : public Accelerator {
   Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
                                                  const TrainOptions& options, Communicator* comm,
                                                  std::span<const float> parameters) override;
+  Result<std::unique_ptr<StepEngine>> tabular_engine(const TabularModel& model, const EncodedRows& rows,
+                                                     const TrainOptions& options, Communicator* comm,
+                                                     std::span<const float> parameters) override;
   bool scores(const GptModel& model) const override;
   // Products that the table lacks, or all where it is another GPU's, are the library's first proposals, as a line in
   // the log says: no training's bits depend on them.

@@ -215,6 +215,19 @@ Result<TabularDevice> TabularDevice::create(const TabularModel& model, const Tab
   return device;
 }
 
+Status TabularDevice::check(const TabularModel& model, size_t rows, size_t slots) {
+  TabularDevice device;
+  device.model_ = &model;
+  device.options_.rows = rows;
+  device.options_.slots = slots;
+  device.options_.bag_codes_max.assign(model.shape().categorical.size(), 0);
+  device.describe_layers();
+  device.describe_features();
+  RETURN_IF_ERROR(cuda::check_embedding_bags(device.embedding_));
+  const bool is_dot = model.shape().interaction == Interaction::kDot;
+  return is_dot ? cuda::check_dot_interaction(device.dot_shape()) : Status::ok();
+}
+
 Status TabularDevice::fill_input(const TabularBatch& batch, float scale, uint32_t slot, std::byte* input) const {
   CHECK(batch.rows <= options_.rows && slot < options_.slots);
   CHECK(batch.rows == 0 || batch.label != nullptr);

@@ -38,6 +38,9 @@ class TabularDevice {
   static Result<TabularDevice> create(const TabularModel& model, const TabularDeviceOptions& options,
                                       cuda::Products* products);
 
+  // invalid_argument, with the reason, for a model that create() takes and whose passes the kernels refuse.
+  static Status check(const TabularModel& model, size_t rows, size_t slots);
+
   // All matrix products of a pass over so many rows, ascending, each once: what the command that tunes asks for.
   static std::vector<cuda::ProductShape> products_of(const TabularModel& model, size_t rows);
 

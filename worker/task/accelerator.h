@@ -12,7 +12,9 @@
 #include "base/status.h"
 #include "proto/artifact.pb.h"
 #include "worker/comm/communicator.h"
+#include "worker/data/encoded.h"
 #include "worker/model/gpt.h"
+#include "worker/model/tabular.h"
 #include "worker/model/text_scorer.h"
 #include "worker/text/tokenizer.h"
 #include "worker/train/options.h"
@@ -39,6 +41,11 @@ class Accelerator {
   virtual Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel& model, const std::vector<Token>& tokens,
                                                          const TrainOptions& options, Communicator* comm,
                                                          std::span<const float> parameters) = 0;
+
+  // The same of a tabular model that is to compute in bfloat16. The engine has a copy of the rows of its own.
+  virtual Result<std::unique_ptr<StepEngine>> tabular_engine(const TabularModel& model, const EncodedRows& rows,
+                                                             const TrainOptions& options, Communicator* comm,
+                                                             std::span<const float> parameters) = 0;
 
   // Whether text_scorer() takes this model. Where it does not, a line in the log says why.
   virtual bool scores(const GptModel& model) const = 0;

@@ -17,7 +17,8 @@ constexpr size_t kRowsOnHeapMax = size_t{1} << 30;
 class TabularTraining final : public Training {
  public:
   TabularTraining(std::string warm_start_path, uint64_t seed, std::optional<ModelArtifact> previous,
-                  Transform transform, TabularModel model, EncodedRows rows, Communicator& comm)
+                  Transform transform, TabularModel model, EncodedRows rows, v1::TabularModel::Compute compute,
+                  Communicator& comm)
       : warm_start_path_(std::move(warm_start_path)),
         seed_(seed),
         previous_(std::move(previous)),
@@ -25,6 +26,7 @@ class TabularTraining final : public Training {
         transform_(std::move(transform)),
         model_(std::move(model)),
         rows_(std::move(rows)),
+        compute_(compute),
         comm_(comm) {}
 
   std::string family() const override { return kTabularFamily; }
@@ -41,7 +43,23 @@ class TabularTraining final : public Training {
     return warm_start(model_, std::move(parameters), *previous);
   }
 
+  Result<std::unique_ptr<StepEngine>> engine_on(Accelerator* accelerator, const TrainOptions& options,
+                                                Communicator* comm, std::span<const float> parameters) override {
+    if (compute_ != v1::TabularModel::BFLOAT16) {
+      log_info("train",
+               "the tabular model is trained on the CPU: its recipe computes in FLOAT32; with tabular.compute BFLOAT16 "
+               "a GPU does it");
+      return std::unique_ptr<StepEngine>();
+    }
+    auto engine = accelerator->tabular_engine(model_, rows_, options, comm, parameters);
+    if (engine.is_ok() && *engine) rows_ = {};  // the engine has them packed
+    return engine;
+  }
+
   Result<std::unique_ptr<Objective>> objective(const TrainOptions& options, unsigned threads) override {
+    if (compute_ == v1::TabularModel::BFLOAT16) {
+      log_info("train", "the tabular model computes in float32, as a CPU does: no GPU trains it");
+    }
     std::unique_ptr<EmbeddingTables> tables;
     if (options.embeddings) {
       tables = std::make_unique<EmbeddingTables>(std::span(model_.tensors()).first(model_.shape().categorical.size()),
@@ -66,7 +84,8 @@ class TabularTraining final : public Training {
   const bool is_warm_;
   const Transform transform_;
   const TabularModel model_;
-  EncodedRows rows_;  // until they are an objective
+  EncodedRows rows_;  // until they are an objective or an engine
+  const v1::TabularModel::Compute compute_;
   Communicator& comm_;
 };
 
@@ -92,7 +111,7 @@ Result<std::unique_ptr<Training>> prepare_tabular(const TaskContext& context) {
   ASSIGN_OR_RETURN(TabularModel model, TabularModel::create(TabularShape::of(prepared.transform)));
   return std::unique_ptr<Training>(std::make_unique<TabularTraining>(
       task.warm_start().path(), context.attempt.seed(), std::move(previous), std::move(prepared.transform),
-      std::move(model), std::move(prepared.rows), context.comm));
+      std::move(model), std::move(prepared.rows), wanted.compute(), context.comm));
 }
 
 }  // namespace freshet::worker

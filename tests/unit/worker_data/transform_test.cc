@@ -204,6 +204,9 @@ TEST_F(TransformTest, knows_whose_weights_fit) {
   v1::TabularModel wider = model;
   wider.add_hidden_layers(64);
   EXPECT_FALSE(transform->same_features(wider));
+  v1::TabularModel rounded = model;
+  rounded.set_compute(v1::TabularModel::BFLOAT16);
+  EXPECT_TRUE(transform->same_features(rounded)) << "what computes it is not what it is";
 }
 
 TEST_F(TransformTest, is_the_same_after_json) {
