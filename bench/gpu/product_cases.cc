@@ -9,13 +9,30 @@ namespace {
 
 using kernels::Bfloat16;
 
+std::string text_of(Epilogue epilogue) {
+  switch (epilogue) {
+    case Epilogue::kNone:
+      break;
+    case Epilogue::kBias:
+      return ", bias";
+    case Epilogue::kBiasGelu:
+      return ", bias and gelu";
+    case Epilogue::kGeluGradient:
+      return ", gelu's gradient and the bias's";
+    case Epilogue::kBiasRelu:
+      return ", bias and relu";
+    case Epilogue::kReluGradient:
+      return ", relu's gradient and the bias's";
+    case Epilogue::kBiasGradient:
+      return ", the bias's gradient";
+  }
+  return "";
+}
+
 std::string text_of(const ProductShape& shape) {
   return std::to_string(shape.m) + " x " + std::to_string(shape.n) + " x " + std::to_string(shape.k) +
          (shape.a_transposed ? ", A transposed" : "") + (shape.b_transposed ? ", B transposed" : "") +
-         (shape.epilogue == Epilogue::kBiasGelu       ? ", bias and gelu"
-          : shape.epilogue == Epilogue::kBias         ? ", bias"
-          : shape.epilogue == Epilogue::kGeluGradient ? ", gelu's gradient"
-                                                      : "");
+         text_of(shape.epilogue);
 }
 
 KernelCase product(const std::string& name, const ProductShape& shape, const Sizes& sizes) {
@@ -31,10 +48,10 @@ KernelCase product(const std::string& name, const ProductShape& shape, const Siz
     operands.c = shape.result == Type::kFloat32 ? static_cast<void*>(arrays->output(shape.m * shape.n))
                                                 : arrays->output16(shape.m * shape.n);
     operands.c_stride = shape.n;
-    if (shape.epilogue == Epilogue::kBias || shape.epilogue == Epilogue::kBiasGelu)
-      operands.bias = arrays->random16(shape.n);
+    if (takes_bias(shape.epilogue)) operands.bias = arrays->random16(shape.n);
     if (shape.epilogue == Epilogue::kBiasGelu) operands.z = arrays->output16(shape.m * shape.n);
-    if (shape.epilogue == Epilogue::kGeluGradient) operands.z = arrays->random16(shape.m * shape.n);
+    if (is_gradient(shape.epilogue)) operands.z = arrays->random16(shape.m * shape.n);
+    if (has_bias_gradient(shape.epilogue)) operands.bias_gradient = arrays->output(shape.n);
     RETURN_IF_ERROR(arrays->status());
     ASSIGN_OR_RETURN(auto table, tune_products({shape}, !safe));
     ASSIGN_OR_RETURN(auto made_products, Products::create(table));
@@ -44,18 +61,26 @@ KernelCase product(const std::string& name, const ProductShape& shape, const Siz
   return made;
 }
 
+// What each of a layer's products ends with.
+struct Epilogues {
+  Epilogue forward = Epilogue::kBias;
+  Epilogue input_gradient = Epilogue::kNone;
+  Epilogue weight_gradient = Epilogue::kNone;
+};
+
 // A dense layer's three products: y = x w + bias, dx = dy w^T, dw = x^T dy. w[inputs][outputs], as GPT-2's lie.
-void add_layer(const std::string& name, const Sizes& sizes, size_t inputs, size_t outputs, Epilogue forward,
-               Epilogue backward, std::vector<KernelCase>* cases) {
+void add_layer(const std::string& name, const Sizes& sizes, size_t inputs, size_t outputs, const Epilogues& epilogues,
+               std::vector<KernelCase>* cases) {
   const size_t rows = sizes.rows();
   ProductShape y{rows, outputs, inputs};
-  y.epilogue = forward;
+  y.epilogue = epilogues.forward;
   ProductShape dx{rows, inputs, outputs};
   dx.b_transposed = true;
-  dx.epilogue = backward;
+  dx.epilogue = epilogues.input_gradient;
   ProductShape dw{inputs, outputs, rows};
   dw.a_transposed = true;
   dw.result = Type::kFloat32;
+  dw.epilogue = epilogues.weight_gradient;
   cases->push_back(product(name + " forward", y, sizes));
   cases->push_back(product(name + " input gradient", dx, sizes));
   cases->push_back(product(name + " weight gradient", dw, sizes));
@@ -68,10 +93,10 @@ std::vector<KernelCase> product_cases(const Sizes& sizes) {
   const size_t width = sizes.width(), padded = (sizes.vocabulary + 127) / 128 * 128;
   cases.push_back(product("ceiling", {sizes.square, sizes.square, sizes.square}, sizes));
   cases.back().group = "ceiling";
-  add_layer("queries, keys, values", sizes, width, 3 * width, Epilogue::kBias, Epilogue::kNone, &cases);
-  add_layer("attention out", sizes, width, width, Epilogue::kBias, Epilogue::kNone, &cases);
-  add_layer("perceptron in", sizes, width, 4 * width, Epilogue::kBiasGelu, Epilogue::kNone, &cases);
-  add_layer("perceptron out", sizes, 4 * width, width, Epilogue::kBias, Epilogue::kGeluGradient, &cases);
+  add_layer("queries, keys, values", sizes, width, 3 * width, {.weight_gradient = Epilogue::kBiasGradient}, &cases);
+  add_layer("attention out", sizes, width, width, {}, &cases);
+  add_layer("perceptron in", sizes, width, 4 * width, {.forward = Epilogue::kBiasGelu}, &cases);
+  add_layer("perceptron out", sizes, 4 * width, width, {.input_gradient = Epilogue::kGeluGradient}, &cases);
   // The output matrix is the embedding's, [vocabulary][width], a chunk of rows at a time.
   ProductShape logits{sizes.chunk_rows, padded, width};
   logits.b_transposed = true;

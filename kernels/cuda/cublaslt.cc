@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/sha256.h"
+#include "kernels/cuda/product_epilogue.h"
 
 namespace freshet::cuda {
 namespace {
@@ -48,6 +49,12 @@ cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
       return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
     case Epilogue::kGeluGradient:
       return CUBLASLT_EPILOGUE_DGELU;
+    case Epilogue::kBiasRelu:
+      return CUBLASLT_EPILOGUE_RELU_BIAS;
+    case Epilogue::kReluGradient:
+      break;
+    case Epilogue::kBiasGradient:
+      return CUBLASLT_EPILOGUE_BGRADA;  // our B is its A
   }
   return CUBLASLT_EPILOGUE_DEFAULT;
 }
@@ -72,6 +79,8 @@ bool has_fixed_order(const cublasLtMatmulAlgo_t& algorithm) {
 
 }  // namespace
 
+bool cublaslt_has(Epilogue epilogue) { return epilogue != Epilogue::kReluGradient; }
+
 Result<CublasltOwned<cublasLtHandle_t>> make_cublaslt() {
   cublasLtHandle_t made = nullptr;
   RETURN_IF_ERROR(checked(cublasLtCreate(&made), "cublasLtCreate"));
@@ -93,6 +102,9 @@ Result<CublasltProduct> CublasltProduct::create(cublasLtHandle_t handle, const P
   RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_TRANSB, second));
   RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(shape.epilogue)));
   if (operands.bias) RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF));
+  if (shape.epilogue == Epilogue::kBiasGradient) {
+    RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F));
+  }
   if (operands.z) {
     const auto stride = static_cast<int64_t>(operands.c_stride);
     RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, stride));
@@ -112,6 +124,9 @@ Status CublasltProduct::point_to(const ProductOperands& operands) {
   cublasLtMatmulDesc_t description = description_.get();
   if (operands.bias) RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias));
   if (operands.z) RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, operands.z));
+  if (shape_.epilogue == Epilogue::kBiasGradient) {
+    RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias_gradient));
+  }
   if (shape_.operands != Type::kFloat8) return Status::ok();
   RETURN_IF_ERROR(set(description, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.b_scale));
   return set(description, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.a_scale);
@@ -121,7 +136,7 @@ Result<std::vector<cublasLtMatmulAlgo_t>> CublasltProduct::proposals(int count) 
   cublasLtMatmulPreference_t made = nullptr;
   RETURN_IF_ERROR(checked(cublasLtMatmulPreferenceCreate(&made), "cublasLtMatmulPreferenceCreate"));
   const CublasltOwned<cublasLtMatmulPreference_t> preference(made);
-  RETURN_IF_ERROR(set(made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kCublasltWorkspaceBytes}));
+  RETURN_IF_ERROR(set(made, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kProductScratchBytes}));
   RETURN_IF_ERROR(
       set(made, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE}));
   for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
@@ -133,7 +148,10 @@ Result<std::vector<cublasLtMatmulAlgo_t>> CublasltProduct::proposals(int count) 
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
       handle_, description_.get(), b_.get(), a_.get(), c_.get(), c_.get(), made, count, found.data(), &found_count);
   std::vector<cublasLtMatmulAlgo_t> algorithms;
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return algorithms;
+  for (cublasStatus_t cannot :
+       {CUBLAS_STATUS_NOT_SUPPORTED, CUBLAS_STATUS_INVALID_VALUE, CUBLAS_STATUS_ARCH_MISMATCH}) {
+    if (status == cannot) return algorithms;
+  }
   RETURN_IF_ERROR(checked(status, "cublasLtMatmulAlgoGetHeuristic"));
   for (int i = 0; i < found_count; ++i) {
     const auto& one = found[static_cast<size_t>(i)];
@@ -147,8 +165,8 @@ Status CublasltProduct::run(const cublasLtMatmulAlgo_t& algorithm, const Product
   RETURN_IF_ERROR(point_to(operands));
   const float alpha = 1, beta = shape_.accumulate ? 1 : 0;
   return checked(cublasLtMatmul(handle_, description_.get(), &alpha, operands.b, b_.get(), operands.a, a_.get(), &beta,
-                                operands.c, c_.get(), operands.c, c_.get(), &algorithm, workspace,
-                                kCublasltWorkspaceBytes, stream),
+                                operands.c, c_.get(), operands.c, c_.get(), &algorithm, workspace, kProductScratchBytes,
+                                stream),
                  "cublasLtMatmul")
       .with_context("product " + shape_.name());
 }

@@ -24,13 +24,14 @@ struct CublasltDeleter {
 template <class Handle>
 using CublasltOwned = std::unique_ptr<std::remove_pointer_t<Handle>, CublasltDeleter>;
 
-inline constexpr size_t kCublasltWorkspaceBytes = size_t{32} << 20;
-
 Result<CublasltOwned<cublasLtHandle_t>> make_cublaslt();
+
+// Whether it has this epilogue at all; of kGeluGradient it leaves out the sums.
+bool cublaslt_has(Epilogue epilogue);
 
 class CublasltProduct {
  public:
-  // Of this shape and with these strides. `handle` outlives it.
+  // Of this shape, with an epilogue that it has, and with these strides. `handle` outlives it.
   static Result<CublasltProduct> create(cublasLtHandle_t handle, const ProductShape& shape,
                                         const ProductOperands& operands);
 
@@ -38,6 +39,7 @@ class CublasltProduct {
   // rounds them to the result's type. Empty when the library cannot do it.
   Result<std::vector<cublasLtMatmulAlgo_t>> proposals(int count) const;
 
+  // `workspace`: kProductScratchBytes.
   Status run(const cublasLtMatmulAlgo_t& algorithm, const ProductOperands& operands, void* workspace,
              CudaStream stream);
 

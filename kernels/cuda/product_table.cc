@@ -15,7 +15,8 @@ namespace {
 constexpr std::string_view kFirstLine = "freshet product table 1";
 
 constexpr std::array<std::string_view, 3> kTypes = {"bf16", "f32", "f8"};
-constexpr std::array<std::string_view, 4> kEpilogues = {"none", "bias", "bias_gelu", "gelu_gradient"};
+constexpr std::array<std::string_view, 7> kEpilogues = {"none",      "bias",          "bias_gelu",    "gelu_gradient",
+                                                        "bias_relu", "relu_gradient", "bias_gradient"};
 
 template <class Enum, size_t count>
 bool parse_word(std::string_view word, const std::array<std::string_view, count>& words, Enum* value) {
@@ -77,16 +78,25 @@ Status check_product(const ProductShape& shape, const ProductOperands& operands)
   if (is_float8 && (shape.m % 16 != 0 || shape.n % 16 != 0 || shape.k % 16 != 0)) {
     return refused("f8 wants multiples of 16");
   }
-  const bool has_z = shape.epilogue == Epilogue::kBiasGelu || shape.epilogue == Epilogue::kGeluGradient;
-  const bool has_bias = shape.epilogue == Epilogue::kBias || shape.epilogue == Epilogue::kBiasGelu;
-  if (shape.epilogue != Epilogue::kNone && shape.result != Type::kBfloat16) return refused("an epilogue wants bf16");
-  if (has_z && shape.accumulate) return refused("gelu of a part of a sum");
+  const bool has_z = takes_z(shape.epilogue), has_bias = takes_bias(shape.epilogue);
+  const bool has_sums = has_bias_gradient(shape.epilogue), sums_b = shape.epilogue == Epilogue::kBiasGradient;
+  if (shape.epilogue != Epilogue::kNone && (shape.result == Type::kBfloat16) == sums_b) {
+    return refused(sums_b ? "the gradient of a bias wants f32" : "an epilogue wants bf16");
+  }
+  if (sums_b && (is_float8 || shape.b_transposed)) return refused("the gradient of a bias wants B as bf16 and n");
+  if (shape.accumulate && (has_z || shape.epilogue == Epilogue::kBiasRelu)) {
+    return refused("an activation of a part of a sum");
+  }
   if (operands.a == nullptr || operands.b == nullptr || operands.c == nullptr) return refused("an operand is missing");
   if (has_bias != (operands.bias != nullptr)) return refused(has_bias ? "bias is missing" : "bias without a use");
   if (has_z != (operands.z != nullptr)) return refused(has_z ? "z is missing" : "z without a use");
+  if (has_sums != (operands.bias_gradient != nullptr)) {
+    return refused(has_sums ? "bias_gradient is missing" : "bias_gradient without a use");
+  }
   if (!is_float8 && (operands.a_scale || operands.b_scale)) return refused("scales are for f8");
-  for (const void* data : {operands.a, operands.b, static_cast<const void*>(operands.c),
-                           static_cast<const void*>(operands.bias), static_cast<const void*>(operands.z)}) {
+  for (const void* data :
+       {operands.a, operands.b, static_cast<const void*>(operands.c), static_cast<const void*>(operands.bias),
+        static_cast<const void*>(operands.z), static_cast<const void*>(operands.bias_gradient)}) {
     if (!on_border(data)) return refused("an operand that is not on a border of 16 bytes");
   }
   struct Rows {

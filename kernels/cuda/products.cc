@@ -14,22 +14,7 @@
 namespace freshet::cuda {
 namespace {
 
-// What a table says behind an algorithm that computes the bare product.
-constexpr std::string_view kSeparateEpilogue = "+epilogue";
-
 constexpr int kProposals = 16;
-
-// The bare product of it.
-ProductShape without_epilogue(ProductShape shape) {
-  shape.epilogue = Epilogue::kNone;
-  return shape;
-}
-
-ProductOperands without_epilogue(ProductOperands operands) {
-  operands.bias = nullptr;
-  operands.z = nullptr;
-  return operands;
-}
 
 // How a shape with certain strides is computed.
 struct Plan {
@@ -59,10 +44,14 @@ Result<std::vector<std::string>> proposals_of(cublasLtHandle_t handle, const Pro
     for (const auto& algorithm : algorithms) texts.push_back(algorithm_text(algorithm).append(suffix));
     return Status::ok();
   };
-  RETURN_IF_ERROR(append(shape, operands, {}));
+  auto append_fused = [&] { return cublaslt_has(shape.epilogue) ? append(shape, operands, {}) : Status::ok(); };
+  // Sums of B come last: nothing says what they cost.
+  const bool has_sums_of_b = shape.epilogue == Epilogue::kBiasGradient;
+  if (!has_sums_of_b) RETURN_IF_ERROR(append_fused());
   if (shape.epilogue != Epilogue::kNone) {
     RETURN_IF_ERROR(append(without_epilogue(shape), without_epilogue(operands), kSeparateEpilogue));
   }
+  if (has_sums_of_b) RETURN_IF_ERROR(append_fused());
   if (wgmma_matmul_takes(shape)) texts.insert(texts.end(), kWgmmaTilesNames.begin(), kWgmmaTilesNames.end());
   if (texts.empty()) return internal("cuBLASLt has no algorithm for the product " + shape.name());
   return texts;
@@ -99,7 +88,7 @@ Result<Products> Products::create(const ProductTable& table, Unlisted unlisted) 
   parts->table = table;
   parts->unlisted = table.entries.empty() ? Unlisted::kFirstProposal : unlisted;
   ASSIGN_OR_RETURN(parts->handle, make_cublaslt());
-  ASSIGN_OR_RETURN(parts->workspace, DeviceMemory::allocate(kCublasltWorkspaceBytes));
+  ASSIGN_OR_RETURN(parts->workspace, DeviceMemory::allocate(kProductScratchBytes));
   return Products(std::move(parts));
 }
 
@@ -120,10 +109,12 @@ Status Products::run(const ProductShape& shape, const ProductOperands& operands,
     found = parts_->plans.emplace(key, std::move(plan)).first;
   }
   Plan& plan = found->second;
-  if (!plan.product) return wgmma_matmul(shape, operands, plan.own, stream);
+  float* const scratch = parts_->workspace.data<float>();
+  if (!plan.product) return wgmma_matmul(shape, operands, plan.own, scratch, stream);
   const ProductOperands fused = plan.has_separate_epilogue ? without_epilogue(operands) : operands;
-  RETURN_IF_ERROR(plan.product->run(plan.algorithm, fused, parts_->workspace.data(), stream));
-  return plan.has_separate_epilogue ? product_epilogue(shape, operands, stream) : Status::ok();
+  RETURN_IF_ERROR(plan.product->run(plan.algorithm, fused, scratch, stream));
+  if (plan.has_separate_epilogue) return product_epilogue(shape, operands, scratch, stream);
+  return is_gradient(shape.epilogue) ? product_sums(shape, operands, scratch, stream) : Status::ok();
 }
 
 Result<std::vector<std::string>> product_proposals(const ProductShape& shape, const ProductOperands& operands) {

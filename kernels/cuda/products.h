@@ -1,8 +1,10 @@
 // Matrix products on a device, C[m][n] = op(A) * op(B), row-major, with what may be done to C on the way out. By
 // cuBLASLt, or by our own (wgmma_matmul.h) where the table says so. Which algorithm a shape takes decides on its bits:
 // it comes from a table that was tuned by a command of its own (tune_products) and is recorded with the run, or,
-// without a table, from the library's first proposal. Algorithms that use atomics are never taken. One object per
-// device and stream, on one thread at a time; it owns a workspace.
+// without a table, from the library's first proposal. Algorithms that use atomics are never taken. What the library
+// cannot do at the end of a product is done by a pass of our own behind it (product_epilogue.h, which also says why
+// sums for biases are made where they are). One object per device and stream, on one thread at a time; it owns a
+// workspace.
 #pragma once
 
 #include <cstddef>
@@ -20,14 +22,30 @@ namespace freshet::cuda {
 
 enum class Type { kBfloat16, kFloat32, kFloat8 };  // kFloat8: e4m3 (kernels/float8.h)
 
-// What happens to a product before it is stored; C is bfloat16 for all but kNone. Whether gelu and its gradient see z
-// as it is stored or before it was rounded is the algorithm's choice.
+// What happens to a product before it is stored. Whether gelu and its gradient see z as it is stored or before it was
+// rounded, whether sums see C before or after, and whether a NaN leaves relu as one, is the algorithm's choice.
 enum class Epilogue {
   kNone,
+  // C is bfloat16:
   kBias,          // + bias[n]
   kBiasGelu,      // + bias[n], which is kept in `z`, then gelu (the form with tanh); not with `accumulate`
-  kGeluGradient,  // * gelu'(z) of `z`; not with `accumulate`
+  kGeluGradient,  // * gelu'(z) of `z`; bias_gradient[n] = the sums of C's columns; not with `accumulate`
+  kBiasRelu,      // + bias[n], then max(it, 0); not with `accumulate`
+  kReluGradient,  // 0 where `z`, which is what left the relu, is 0; sums and `accumulate` as of kGeluGradient
+  // C is float:
+  kBiasGradient,  // bias_gradient[n] = the sums of B's columns: B is dy[k][n], bfloat16
 };
+
+constexpr bool takes_bias(Epilogue epilogue) {
+  return epilogue == Epilogue::kBias || epilogue == Epilogue::kBiasGelu || epilogue == Epilogue::kBiasRelu;
+}
+constexpr bool is_gradient(Epilogue epilogue) {
+  return epilogue == Epilogue::kGeluGradient || epilogue == Epilogue::kReluGradient;
+}
+constexpr bool takes_z(Epilogue epilogue) { return epilogue == Epilogue::kBiasGelu || is_gradient(epilogue); }
+constexpr bool has_bias_gradient(Epilogue epilogue) {
+  return epilogue == Epilogue::kBiasGradient || is_gradient(epilogue);
+}
 
 struct ProductShape {
   size_t m = 0, n = 0, k = 0;       // at least 1; multiples of 16 for kFloat8
@@ -53,7 +71,8 @@ struct ProductOperands {
   void* c = nullptr;
   size_t c_stride = 0;
   const kernels::Bfloat16* bias = nullptr;
-  kernels::Bfloat16* z = nullptr;  // of c_stride
+  kernels::Bfloat16* z = nullptr;  // of c_stride; only read by the gradients
+  float* bias_gradient = nullptr;  // overwritten
   // kFloat8: what the operands are multiplied by, one float each in device memory; null: 1.
   const float* a_scale = nullptr;
   const float* b_scale = nullptr;
@@ -120,8 +139,8 @@ class Products {
 };
 
 // Times the library's proposals (and our own) for each shape, on random values, and takes the fastest that gives the
-// same bits twice, close to those of the library's first proposal. Logs what it leaves out. Our own are not tried
-// where `with_own` is false.
+// same bits twice, sums for a bias among them, close to those of the first proposal. Logs what it leaves out. Our own
+// are not tried where `with_own` is false.
 Result<ProductTable> tune_products(const std::vector<ProductShape>& shapes, bool with_own = true);
 
 }  // namespace freshet::cuda

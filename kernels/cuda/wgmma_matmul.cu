@@ -4,13 +4,18 @@
 //   wide: tiles of 128 x 256, one block a multiprocessor: reads least. Wins where the inner dimension is long, or the
 //     epilogue short: the next tile is brought while the last one is written, but not multiplied.
 //   narrow: tiles of 128 x 128, two blocks a multiprocessor: one multiplies while the other one writes.
+// Sums of C's columns: each warpgroup adds up its 64 rows on the way out, a part of 4 bytes a column in memory, and
+// sum_parts() adds the parts.
 #include "kernels/cuda/wgmma_matmul.h"
 
 #include <algorithm>
 
 #include "kernels/cuda/bfloat16.cuh"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/gelu.cuh"
+#include "kernels/cuda/epilogue.cuh"
+#include "kernels/cuda/named_barrier.cuh"
+#include "kernels/cuda/product_epilogue.h"
+#include "kernels/cuda/sum_parts.h"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace freshet::cuda {
@@ -24,6 +29,7 @@ constexpr int kTileM = 128, kTileK = 64;
 constexpr int kGroup = 16;                         // tiles below each other
 constexpr unsigned kBlockBytes = 64 * kTileK * 2;  // 64 rows of 128 bytes
 constexpr unsigned kBytesA = 2 * kBlockBytes;
+constexpr int kPartRows = 64;  // of a part of the sums of C's columns
 
 template <int tile_n>
 struct Ring {
@@ -31,7 +37,10 @@ struct Ring {
   static constexpr unsigned kRingBytes = 192 * 1024 / kBlocks;
   static constexpr unsigned kStageBytes = kBytesA + tile_n / 64 * kBlockBytes;
   static constexpr unsigned kStages = kRingBytes / kStageBytes;
-  static constexpr unsigned kSharedBytes = kStages * kStageBytes + 2 * kStages * sizeof(uint64_t);
+  // Behind the stages: barriers, then of each warp its sums of a tile's columns.
+  static constexpr unsigned kBarrierBytes = 2 * kStages * sizeof(uint64_t);
+  static constexpr unsigned kSumBytes = kConsumers / 32 * tile_n * sizeof(float);
+  static constexpr unsigned kSharedBytes = kStages * kStageBytes + kBarrierBytes + kSumBytes;
 };
 
 struct Arguments {
@@ -40,6 +49,7 @@ struct Arguments {
   size_t c_stride;
   const Bfloat16* bias;
   Bfloat16* z;
+  float* parts;  // [m / 64, rounded up][n], where C's columns are summed
   Epilogue epilogue;
   bool is_float, accumulate;
 };
@@ -118,18 +128,19 @@ __device__ __forceinline__ void write_floats(const Arguments& given, const float
   }
 }
 
+// Where C's columns are summed, it leaves the sums of the two rows, before they were rounded, in the place of the first
+// one's: sums[4 * block] and sums[4 * block + 1].
 template <int tile_n>
-__device__ __forceinline__ void write_bfloats(const Arguments& given, const float (&sums)[tile_n / 2], int row,
-                                              int column) {
+__device__ __forceinline__ void write_bfloats(const Arguments& given, float (&sums)[tile_n / 2], int row, int column) {
   const int lane = static_cast<int>(threadIdx.x % 4);
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const bool has_row = row + half * 8 < given.m;
-    const size_t first = static_cast<size_t>(row + half * 8) * given.c_stride;
-    Bfloat16* const c = static_cast<Bfloat16*>(given.c) + first;
-    Bfloat16* const z = given.z + first;
+  for (int blocks = 0; blocks < tile_n / 8; blocks += 4) {
 #pragma unroll
-    for (int blocks = 0; blocks < tile_n / 8; blocks += 4) {
+    for (int half = 0; half < 2; ++half) {
+      const bool has_row = row + half * 8 < given.m;
+      const size_t first = static_cast<size_t>(row + half * 8) * given.c_stride;
+      Bfloat16* const c = static_cast<Bfloat16*>(given.c) + first;
+      Bfloat16* const z = given.z + first;
       unsigned words[4], z_words[4] = {};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -143,12 +154,14 @@ __device__ __forceinline__ void write_bfloats(const Arguments& given, const floa
           const float2 bias = load_pair(given.bias + at, left);
           value = make_float2(value.x + bias.x, value.y + bias.y);
         }
-        if (given.epilogue == Epilogue::kBiasGelu) {
-          z_words[i] = narrow_pair(value.x, value.y);
-          value = make_float2(gelu(value.x), gelu(value.y));
-        } else if (given.epilogue == Epilogue::kGeluGradient) {
+        if (given.epilogue == Epilogue::kBiasGelu) z_words[i] = narrow_pair(value.x, value.y);
+        value = make_float2(activated(given.epilogue, value.x), activated(given.epilogue, value.y));
+        if (given.parts) {
           const float2 before = load_pair(z + at, left);
-          value = make_float2(value.x * gelu_slope(before.x), value.y * gelu_slope(before.y));
+          value.x = left > 0 ? gradient_before(given.epilogue, before.x, value.x) : 0.0F;
+          value.y = left > 1 ? gradient_before(given.epilogue, before.y, value.y) : 0.0F;
+          sums[block * 4] = half == 0 ? value.x : sums[block * 4] + value.x;
+          sums[block * 4 + 1] = half == 0 ? value.y : sums[block * 4 + 1] + value.y;
         }
         words[i] = narrow_pair(value.x, value.y);
       }
@@ -162,6 +175,59 @@ __device__ __forceinline__ void write_bfloats(const Arguments& given, const floa
       }
     }
   }
+}
+
+// Two lanes, `distance` apart, have `count` values each: the lower one gets the sums of the first half of them, the
+// upper one those of the second, in the first half's place. In three such steps eight lanes take 7 / 8 of a shuffle for
+// each value; a sum that all of them got would take three.
+template <int count, int distance>
+__device__ __forceinline__ void share_out(float* values) {
+  const bool is_upper = (threadIdx.x & distance) != 0;
+#pragma unroll
+  for (int i = 0; i < count / 2; ++i) {
+    const float got = __shfl_xor_sync(kFullMask, is_upper ? values[i] : values[count / 2 + i], distance);
+    values[i] = (is_upper ? values[count / 2 + i] : values[i]) + got;
+  }
+}
+
+// Barriers by constants, since a kernel whose numbers are computed takes all sixteen.
+__device__ __forceinline__ void sync_warpgroup(int own_row) {
+  if (own_row == 0) {
+    sync_some(1, kWarpgroup);
+  } else {
+    sync_some(2, kWarpgroup);
+  }
+}
+
+// The sums of the warpgroup's rows, one part, from what write_bfloats() left. `shared`: [4 warps][tile_n] of the
+// warpgroup; `column`: where the tile begins.
+template <int tile_n>
+__device__ __forceinline__ void write_part(const Arguments& given, float (&sums)[tile_n / 2], int own_row,
+                                           float* shared, int first_row, int column) {
+  constexpr int kPairs = tile_n / 8;
+  float columns[2 * kPairs];
+#pragma unroll
+  for (int block = 0; block < kPairs; ++block) {
+    columns[block * 2] = sums[block * 4];
+    columns[block * 2 + 1] = sums[block * 4 + 1];
+  }
+  // Lanes of one l % 4 hold the same columns of eight rows; lane l keeps the l / 4-th eighth of them.
+  share_out<2 * kPairs, 16>(columns);
+  share_out<kPairs, 8>(columns);
+  share_out<kPairs / 2, 4>(columns);
+  const unsigned thread = threadIdx.x % kWarpgroup, lane = thread % 32;
+  float* const own = shared + thread / 32 * tile_n + lane / 4 * (tile_n / 8) + lane % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < kPairs / 8; ++i) {
+    *reinterpret_cast<float2*>(own + i * 8) = make_float2(columns[i * 2], columns[i * 2 + 1]);
+  }
+  sync_warpgroup(own_row);
+  float* const part = given.parts + static_cast<size_t>(first_row / kPartRows) * static_cast<size_t>(given.n);
+  for (int i = static_cast<int>(thread); i < tile_n && first_row < given.m; i += static_cast<int>(kWarpgroup)) {
+    const float sum = (shared[i] + shared[tile_n + i]) + (shared[2 * tile_n + i] + shared[3 * tile_n + i]);
+    if (column + i < given.n) part[column + i] = sum;
+  }
+  sync_warpgroup(own_row);  // the next tile's sums come to the same place
 }
 
 // One thread fills stages as they become free.
@@ -202,7 +268,7 @@ __device__ __forceinline__ void load_tiles(const Arguments& given, const TensorM
 // A warpgroup multiplies the 64 rows from `own_row` on of each tile.
 template <int tile_n, bool a_mn_major, bool b_mn_major>
 __device__ __forceinline__ void multiply_tiles(const Arguments& given, int own_row, const std::byte* stages,
-                                               uint64_t* full, uint64_t* empty) {
+                                               uint64_t* full, uint64_t* empty, float* shared_sums) {
   using R = Ring<tile_n>;
   constexpr unsigned kStepA = a_mn_major ? 2048 : 32, kStepB = b_mn_major ? 2048 : 32;
   const unsigned own_bytes = static_cast<unsigned>(own_row) / 64 * kBlockBytes, lane = threadIdx.x % 32;
@@ -245,6 +311,9 @@ __device__ __forceinline__ void multiply_tiles(const Arguments& given, int own_r
       write_floats<tile_n>(given, sums, row, column);
     } else {
       write_bfloats<tile_n>(given, sums, row, column);
+      if (given.parts) {
+        write_part<tile_n>(given, sums, own_row, shared_sums, place.m + own_row, place.n);
+      }
     }
   }
 }
@@ -267,7 +336,9 @@ __global__ void __launch_bounds__(kThreads, Ring<tile_n>::kBlocks)
   __syncthreads();
   if (threadIdx.x < kConsumers) {
     const int own_row = threadIdx.x < kWarpgroup ? 0 : 64;
-    multiply_tiles<tile_n, a_mn_major, b_mn_major>(given, own_row, stages, full, empty);
+    float* const shared_sums =
+        reinterpret_cast<float*>(stages + R::kStages * R::kStageBytes + R::kBarrierBytes) + own_row / 16 * tile_n;
+    multiply_tiles<tile_n, a_mn_major, b_mn_major>(given, own_row, stages, full, empty, shared_sums);
   } else if (threadIdx.x == kConsumers) {
     load_tiles<tile_n, a_mn_major, b_mn_major>(given, &a, &b, stages, full, empty);
   }
@@ -285,7 +356,8 @@ Result<TensorMap> map_of(const void* data, size_t rows, size_t columns, size_t s
 size_t tiles(size_t extent, size_t tile) { return (extent + tile - 1) / tile; }
 
 template <int tile_n, bool a_mn_major, bool b_mn_major>
-Status start(const ProductShape& shape, const ProductOperands& operands, unsigned multiprocessors, CudaStream stream) {
+Status start(const ProductShape& shape, const ProductOperands& operands, unsigned multiprocessors, float* parts,
+             CudaStream stream) {
   auto map_a = a_mn_major ? map_of(operands.a, shape.k, shape.m, operands.a_stride, kTileK)
                           : map_of(operands.a, shape.m, shape.k, operands.a_stride, kTileM);
   auto map_b = b_mn_major ? map_of(operands.b, shape.k, shape.n, operands.b_stride, kTileK)
@@ -302,6 +374,7 @@ Status start(const ProductShape& shape, const ProductOperands& operands, unsigne
   given.c_stride = operands.c_stride;
   given.bias = operands.bias;
   given.z = operands.z;
+  given.parts = is_gradient(shape.epilogue) ? parts : nullptr;
   given.epilogue = shape.epilogue;
   given.is_float = shape.result == Type::kFloat32;
   given.accumulate = shape.accumulate;
@@ -312,15 +385,17 @@ Status start(const ProductShape& shape, const ProductOperands& operands, unsigne
 }
 
 template <int tile_n>
-Status start_of(const ProductShape& shape, const ProductOperands& operands, unsigned multiprocessors,
+Status start_of(const ProductShape& shape, const ProductOperands& operands, unsigned multiprocessors, float* parts,
                 CudaStream stream) {
   if (shape.a_transposed) {
-    return shape.b_transposed ? start<tile_n, true, false>(shape, operands, multiprocessors, stream)
-                              : start<tile_n, true, true>(shape, operands, multiprocessors, stream);
+    return shape.b_transposed ? start<tile_n, true, false>(shape, operands, multiprocessors, parts, stream)
+                              : start<tile_n, true, true>(shape, operands, multiprocessors, parts, stream);
   }
-  return shape.b_transposed ? start<tile_n, false, false>(shape, operands, multiprocessors, stream)
-                            : start<tile_n, false, true>(shape, operands, multiprocessors, stream);
+  return shape.b_transposed ? start<tile_n, false, false>(shape, operands, multiprocessors, parts, stream)
+                            : start<tile_n, false, true>(shape, operands, multiprocessors, parts, stream);
 }
+
+size_t parts_of(const ProductShape& shape) { return tiles(shape.m, kPartRows); }
 
 // Asked once, which costs milliseconds: a process uses devices of one model.
 const Result<DeviceProperties>& device() {
@@ -333,18 +408,23 @@ const Result<DeviceProperties>& device() {
 bool wgmma_matmul_takes(const ProductShape& shape) {
   constexpr size_t kMost = size_t{1} << 30;  // of an extent, and of the tiles
   return has_wgmma() && shape.operands == Type::kBfloat16 && shape.m < kMost && shape.n < kMost && shape.k < kMost &&
-         tiles(shape.m, kTileM) * tiles(shape.n, 128) < kMost;
+         tiles(shape.m, kTileM) * tiles(shape.n, 128) < kMost &&
+         (!is_gradient(shape.epilogue) || parts_of(shape) * shape.n * sizeof(float) <= kProductScratchBytes);
 }
 
-Status wgmma_matmul(const ProductShape& shape, const ProductOperands& operands, WgmmaTiles tiles_of_c,
+Status wgmma_matmul(const ProductShape& shape, const ProductOperands& operands, WgmmaTiles tiles_of_c, float* scratch,
                     CudaStream stream) {
   RETURN_IF_ERROR(device().status());
   if (!wgmma_matmul_takes(shape)) {
     return invalid_argument("wgmma_matmul does not take " + shape.name() + " on " + device()->name);
   }
   const auto multiprocessors = static_cast<unsigned>(device()->multiprocessors);
-  return tiles_of_c == WgmmaTiles::kWide ? start_of<256>(shape, operands, multiprocessors, stream)
-                                         : start_of<128>(shape, operands, multiprocessors, stream);
+  RETURN_IF_ERROR(tiles_of_c == WgmmaTiles::kWide ? start_of<256>(shape, operands, multiprocessors, scratch, stream)
+                                                  : start_of<128>(shape, operands, multiprocessors, scratch, stream));
+  if (is_gradient(shape.epilogue)) {
+    return sum_parts(parts_of(shape), shape.n, scratch, {operands.bias_gradient}, stream);
+  }
+  return shape.epilogue == Epilogue::kBiasGradient ? product_epilogue(shape, operands, scratch, stream) : Status::ok();
 }
 
 }  // namespace freshet::cuda

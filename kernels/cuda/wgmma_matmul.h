@@ -23,10 +23,13 @@ inline std::optional<WgmmaTiles> wgmma_tiles_of(std::string_view algorithm) {
   return std::nullopt;
 }
 
-// Whether it can compute this on the current device: bfloat16 operands, any layout, result and epilogue.
+// Whether it can compute this on the current device: bfloat16 operands, any layout, result and epilogue, but sums of
+// C's columns only where a float for each 64 rows fits into the scratch.
 bool wgmma_matmul_takes(const ProductShape& shape);
 
-// What check_product() takes. Queued on the stream. invalid_argument for what wgmma_matmul_takes() does not.
-Status wgmma_matmul(const ProductShape& shape, const ProductOperands& operands, WgmmaTiles tiles, CudaStream stream);
+// What check_product() takes; `scratch` of kProductScratchBytes (product_epilogue.h), unless the shape has no gradient
+// of a bias. Queued on the stream. invalid_argument for what wgmma_matmul_takes() does not.
+Status wgmma_matmul(const ProductShape& shape, const ProductOperands& operands, WgmmaTiles tiles, float* scratch,
+                    CudaStream stream);
 
 }  // namespace freshet::cuda

@@ -59,8 +59,8 @@ Result<const GptDevicePass::Bfloat16*> GptDevicePass::masked_residual_gradient(c
   return d_added;
 }
 
-Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, Epilogue epilogue,
-                                     size_t z) {
+Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, Epilogue epilogue, size_t z,
+                                     float* bias_gradient) {
   cuda::ProductOperands operands;
   operands.a = dy;
   operands.a_stride = dense.outputs;
@@ -69,26 +69,24 @@ Status GptDevicePass::input_gradient(const GptDense& dense, const Bfloat16* dy, 
   operands.c = values(dx);
   operands.c_stride = dense.inputs;
   operands.z = z == kNoBuffer ? nullptr : values(z);
+  operands.bias_gradient = bias_gradient;
   return dense_product(dense, Float8Array::kOutputGradient, input_gradient_product(dense, rows_, epilogue), operands);
 }
 
-Status GptDevicePass::weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy, bool sums_too) {
+Status GptDevicePass::weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy, Epilogue epilogue) {
   cuda::CudaStream stream = stream_;
   if (side_ != nullptr) {
     RETURN_IF_ERROR(side_->begins.record(stream_));
     RETURN_IF_ERROR(side_->stream.wait(side_->begins));
     stream = side_->stream.get();
   }
-  if (sums_too && dense.bias != kNoTensor) {
-    RETURN_IF_ERROR(
-        cuda::column_sums(rows_, dense.outputs, dy, gradient_ + dense.bias, floats(plan_.sums_scratch), stream));
-  }
   cuda::ProductOperands operands{values(x), dense.inputs, dy, dense.outputs};
   if (!dense.inputs_first) operands = {dy, dense.outputs, values(x), dense.inputs};
   operands.c = gradient_ + dense.weight;
   operands.c_stride = operands.b_stride;
+  if (cuda::has_bias_gradient(epilogue)) operands.bias_gradient = gradient_ + dense.bias;
   cuda::Products& products = side_ == nullptr ? products_ : side_->products;
-  return products.run(weight_gradient_product(dense, rows_), operands, stream);
+  return products.run(weight_gradient_product(dense, rows_, epilogue), operands, stream);
 }
 
 Status GptDevicePass::join() {
@@ -106,21 +104,21 @@ Status GptDevicePass::feed_forward_backward(size_t l) {
     RETURN_IF_ERROR(gated() ? cuda::swiglu_forward(rows_, columns, values(now.hidden), values(now.active), stream_)
                             : cuda::gelu_forward(rows_ * columns, values(now.hidden), values(now.active), stream_));
   }
-  RETURN_IF_ERROR(weight_gradient(at.feed_forward_out, now.active, d_added, false));
+  RETURN_IF_ERROR(weight_gradient(at.feed_forward_out, now.active, d_added));
   if (gated()) {
     RETURN_IF_ERROR(input_gradient(at.feed_forward_out, d_added, plan_.d_active, activation_gradient_of(config_)));
     RETURN_IF_ERROR(cuda::swiglu_backward(rows_, columns, values(now.hidden), values(plan_.d_active),
                                           values(plan_.d_hidden), stream_));
   } else {
-    RETURN_IF_ERROR(
-        input_gradient(at.feed_forward_out, d_added, plan_.d_hidden, activation_gradient_of(config_), now.hidden));
+    RETURN_IF_ERROR(input_gradient(at.feed_forward_out, d_added, plan_.d_hidden, activation_gradient_of(config_),
+                                   now.hidden, gradient_ + at.hidden.bias));
   }
   if (makes_again(Recompute::kNorms)) {
     RETURN_IF_ERROR(
         norm_again(at.before_feed_forward, now.middle, now.mean_middle, now.scale_middle, now.normed_middle));
   }
   const Bfloat16* d_hidden = values(plan_.d_hidden);
-  RETURN_IF_ERROR(weight_gradient(at.hidden, now.normed_middle, d_hidden, true));
+  RETURN_IF_ERROR(weight_gradient(at.hidden, now.normed_middle, d_hidden));
   RETURN_IF_ERROR(input_gradient(at.hidden, d_hidden, plan_.d_normed, Epilogue::kNone));
   RETURN_IF_ERROR(join());
   return norm_backward(at.before_feed_forward, &at.attention_out, now.middle, now.mean_middle, now.scale_middle,
@@ -131,7 +129,7 @@ Status GptDevicePass::attend_backward(size_t l) {
   const GptLayer& at = layout_.layers[l];
   const GptDeviceLayer& now = layer(l);
   ASSIGN_OR_RETURN(const Bfloat16* d_added, masked_residual_gradient(at.attention_out, 2 * l + 1));
-  RETURN_IF_ERROR(weight_gradient(at.attention_out, now.attended, d_added, false));
+  RETURN_IF_ERROR(weight_gradient(at.attention_out, now.attended, d_added));
   RETURN_IF_ERROR(input_gradient(at.attention_out, d_added, plan_.d_attended, Epilogue::kNone));
 
   const size_t keys = size_t{config_.heads} * config_.head_size();
@@ -147,7 +145,7 @@ Status GptDevicePass::attend_backward(size_t l) {
   if (makes_again(Recompute::kNorms)) {
     RETURN_IF_ERROR(norm_again(at.before_attention, now.input, now.mean, now.scale, now.normed));
   }
-  RETURN_IF_ERROR(weight_gradient(at.qkv, now.normed, d_qkv, true));
+  RETURN_IF_ERROR(weight_gradient(at.qkv, now.normed, d_qkv, qkv_bias_gradient_of(at.qkv)));
   RETURN_IF_ERROR(input_gradient(at.qkv, d_qkv, plan_.d_normed, Epilogue::kNone));
   RETURN_IF_ERROR(join());
   const GptDense* const added = l == 0 ? nullptr : &layout_.layers[l - 1].feed_forward_out;

@@ -66,10 +66,12 @@ class GptDevicePass {
   Status dense_product(const GptDense& dense, Float8Array values, const cuda::ProductShape& shape,
                        cuda::ProductOperands operands);
   Status forward_dense(const GptDense& dense, size_t x, size_t y, cuda::Epilogue epilogue, size_t z = kNoBuffer);
+  // With an activation's gradient as the epilogue: from `z`, and of the bias that it was made with, too.
   Status input_gradient(const GptDense& dense, const Bfloat16* dy, size_t dx, cuda::Epilogue epilogue,
-                        size_t z = kNoBuffer);
-  // Beside what is queued from now on, until join(). `sums_too`: also of the bias, if there is one.
-  Status weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy, bool sums_too);
+                        size_t z = kNoBuffer, float* bias_gradient = nullptr);
+  // Beside what is queued from now on, until join().
+  Status weight_gradient(const GptDense& dense, size_t x, const Bfloat16* dy,
+                         cuda::Epilogue epilogue = cuda::Epilogue::kNone);
   // What is queued from now on begins when the gradients of weights that were queued are there.
   Status join();
 

@@ -207,13 +207,9 @@ class Planner {
     floats(&plan_.norm_scratch, cuda::norm_backward_scratch(norm),
            in(kFinalNormGradient) | in(kMiddleNormGradient) | in(kInputNormGradient));
     floats(&plan_.embedding_scratch, cuda::embedding_backward_scratch(rows_, width), in(kEmbedGradient));
-    if (gated()) return;
-    size_t sums = 0;
-    for (size_t columns : {width, config_.qkv_width(), config_.hidden_width()}) {
-      sums = std::max(sums, cuda::column_sums_scratch(rows_, columns));
-    }
-    if (config_.dropout > 0) sums = std::max(sums, cuda::dropout_backward_scratch(rows_, width));
-    floats(&plan_.sums_scratch, sums, weights);
+    if (gated() || config_.dropout == 0) return;
+    floats(&plan_.sums_scratch, cuda::dropout_backward_scratch(rows_, width),
+           in(kFeedForwardOutGradient) | in(kAttentionOutGradient));
   }
 
   const GptConfig& config_;

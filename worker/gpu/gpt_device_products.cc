@@ -22,8 +22,9 @@ ProductShape input_gradient_product(const GptDense& dense, size_t rows, Epilogue
   return shape;
 }
 
-ProductShape weight_gradient_product(const GptDense& dense, size_t rows) {
+ProductShape weight_gradient_product(const GptDense& dense, size_t rows, Epilogue epilogue) {
   ProductShape shape{dense.inputs, dense.outputs, rows};
+  shape.epilogue = epilogue;
   if (!dense.inputs_first) std::swap(shape.m, shape.n);
   shape.a_transposed = true;
   shape.result = Type::kFloat32;
@@ -62,6 +63,10 @@ ProductShape next_token_product(const GptConfig& config, size_t sequences) {
 
 Epilogue bias_of(const GptDense& dense) { return dense.bias == kNoTensor ? Epilogue::kNone : Epilogue::kBias; }
 
+Epilogue qkv_bias_gradient_of(const GptDense& qkv) {
+  return qkv.bias == kNoTensor ? Epilogue::kNone : Epilogue::kBiasGradient;
+}
+
 Epilogue activation_of(const GptConfig& config) {
   return config.style == GptConfig::Style::kGpt2 ? Epilogue::kBiasGelu : Epilogue::kNone;
 }
@@ -99,8 +104,9 @@ std::vector<ProductShape> gpt_device_products(const GptConfig& config, const Gpt
     for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.hidden}) {
       add_backward(input_gradient_product(*dense, rows, Epilogue::kNone));
     }
-    for (const GptDense* dense : {&layer.qkv, &layer.attention_out, &layer.hidden, &layer.feed_forward_out}) {
-      shapes.push_back(weight_gradient_product(*dense, rows));
+    shapes.push_back(weight_gradient_product(layer.qkv, rows, qkv_bias_gradient_of(layer.qkv)));
+    for (const GptDense* dense : {&layer.attention_out, &layer.hidden, &layer.feed_forward_out}) {
+      shapes.push_back(weight_gradient_product(*dense, rows, Epilogue::kNone));
     }
   }
   std::sort(shapes.begin(), shapes.end());

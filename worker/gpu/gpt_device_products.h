@@ -14,8 +14,9 @@ namespace freshet::worker {
 cuda::ProductShape forward_product(const GptDense& dense, size_t rows, cuda::Epilogue epilogue);
 // dx[rows][inputs] = dy * w^T.
 cuda::ProductShape input_gradient_product(const GptDense& dense, size_t rows, cuda::Epilogue epilogue);
-// dw = x^T * dy, or its transpose where w is [outputs][inputs]; float.
-cuda::ProductShape weight_gradient_product(const GptDense& dense, size_t rows);
+// dw = x^T * dy, or its transpose where w is [outputs][inputs]; float. kBiasGradient, where the sums of dy are wanted,
+// is for a w that is [inputs][outputs].
+cuda::ProductShape weight_gradient_product(const GptDense& dense, size_t rows, cuda::Epilogue epilogue);
 
 // A layer's product with its operands in 8 bits.
 cuda::ProductShape in_float8(cuda::ProductShape shape);
@@ -29,6 +30,9 @@ cuda::ProductShape next_token_product(const GptConfig& config, size_t sequences)
 
 // What follows the product of a dense layer: its bias, if it has one.
 cuda::Epilogue bias_of(const GptDense& dense);
+// Of the gradient of the weights before attention, whose bias no other kernel sums; of the others it is summed by what
+// makes dy (gpt_device_backward.cc).
+cuda::Epilogue qkv_bias_gradient_of(const GptDense& qkv);
 // Of the product before the activation, and of the gradient of what left it.
 cuda::Epilogue activation_of(const GptConfig& config);
 cuda::Epilogue activation_gradient_of(const GptConfig& config);

@@ -50,13 +50,17 @@ struct ProductCase {
     right = c.values;
     right_z = z.values;
     scale.assign(right.size(), 0);
+    std::vector<double> sums(s.n), scales(s.n);
+    // What left a relu: mostly 0 or more.
+    for (float& value : z.values) {
+      if (s.epilogue == Epilogue::kReluGradient && value < 0) value = 0;
+    }
     for (size_t i = 0; i < s.m; ++i) {
       for (size_t j = 0; j < s.n; ++j) {
         const size_t at = i * c.stride + j;
         float value = product[at] * a_scale * b_scale + (s.accumulate ? c.values[at] : 0.0F);
         scale[at] = std::fabs(value) + 1;  // bias, slope and c are at most about 1
-        const bool has_bias = s.epilogue == Epilogue::kBias || s.epilogue == Epilogue::kBiasGelu;
-        if (has_bias) value += bias[j];
+        if (takes_bias(s.epilogue)) value += bias[j];
         float slope = 1, zero = 0;
         if (s.epilogue == Epilogue::kBiasGelu) {
           right_z[at] = value;
@@ -65,16 +69,31 @@ struct ProductCase {
         } else if (s.epilogue == Epilogue::kGeluGradient) {
           float y = 0;
           kernels::ref::gelu_gradient({1, 1, 1}, &z.values[at], &value, &y);
+        } else if (s.epilogue == Epilogue::kBiasRelu) {
+          value = std::max(value, 0.0F);
+        } else if (s.epilogue == Epilogue::kReluGradient) {
+          value = z.values[at] == 0 ? 0 : value;
         }
         right[at] = value;
+        sums[j] += static_cast<double>(value);
+        scales[j] += static_cast<double>(scale[at]);
       }
     }
+    if (s.epilogue == Epilogue::kBiasGradient) {
+      sums.assign(s.n, 0);
+      scales.assign(s.n, static_cast<double>(s.k));
+      for (size_t i = 0; i < s.k * s.n; ++i) {
+        sums[i % s.n] += static_cast<double>(b.values[i / s.n * b.stride + i % s.n]);
+      }
+    }
+    right_sums.assign(sums.begin(), sums.end());
+    sums_scale.assign(scales.begin(), scales.end());
   }
   ProductShape shape;
   ProductMatrix a, b, c, z;
   std::vector<float> bias;
   float a_scale, b_scale;
-  std::vector<float> right, right_z, scale;
+  std::vector<float> right, right_z, right_sums, scale, sums_scale;
 };
 
 // A case on the device.
@@ -87,13 +106,14 @@ class ProductArrays {
         c_(bytes_of(of.c)),
         z_(narrowed(of.shape.epilogue == Epilogue::kBiasGelu ? of.c.values : of.z.values)),
         bias_(narrowed(of.bias)),
+        bias_gradient_(of.shape.n),
         scales_({of.a_scale, of.b_scale}),
         strides_({of.a.stride, of.b.stride, of.c.stride}) {}
   ProductOperands operands() const {
     ProductOperands made{a_.data(), strides_[0], b_.data(), strides_[1], c_.data(), strides_[2]};
-    const bool has_z = shape_.epilogue == Epilogue::kBiasGelu || shape_.epilogue == Epilogue::kGeluGradient;
-    if (has_z) made.z = z_.data();
-    if (shape_.epilogue == Epilogue::kBias || shape_.epilogue == Epilogue::kBiasGelu) made.bias = bias_.data();
+    if (takes_z(shape_.epilogue)) made.z = z_.data();
+    if (takes_bias(shape_.epilogue)) made.bias = bias_.data();
+    if (has_bias_gradient(shape_.epilogue)) made.bias_gradient = bias_gradient_.data();
     if (shape_.operands == Type::kFloat8) {
       made.a_scale = scales_.data();
       made.b_scale = scales_.data() + 1;
@@ -112,6 +132,7 @@ class ProductArrays {
     return values;
   }
   std::vector<float> z() const { return widened(z_.values()); }
+  std::vector<float> bias_gradient() const { return bias_gradient_.values(); }
 
  private:
   static std::vector<std::byte> bytes_of(const ProductMatrix& matrix) {
@@ -131,7 +152,7 @@ class ProductArrays {
   ProductShape shape_;
   Array<std::byte> a_, b_, c_;
   Array<Bfloat16> z_, bias_;
-  Array<float> scales_;
+  Array<float> bias_gradient_, scales_;
   std::array<size_t, 3> strides_;
 };
 
@@ -158,6 +179,17 @@ inline void expect_product(const ProductCase& expected, const ProductArrays& act
   };
   compare(actual.c(), expected.right, shape.result, "c");
   if (shape.epilogue == Epilogue::kBiasGelu) compare(actual.z(), expected.right_z, Type::kBfloat16, "z");
+  if (!has_bias_gradient(shape.epilogue)) return;
+  // Each term as an element of C, or exact; then fewer additions of at most their sum than there are terms.
+  const auto sums = actual.bias_gradient();
+  const bool of_b = shape.epilogue == Epilogue::kBiasGradient;
+  const double terms = static_cast<double>(of_b ? shape.k : shape.m);
+  const double rounding = terms * kRounding + (of_b ? 0 : 2 * kRounding16 + 2 * sum_rounding);
+  for (size_t j = 0; j < shape.n; ++j) {
+    ASSERT_NEAR(static_cast<double>(sums[j]), static_cast<double>(expected.right_sums[j]),
+                rounding * static_cast<double>(expected.sums_scale[j]))
+        << "bias_gradient[" << j << ']';
+  }
 }
 
 }  // namespace freshet::cuda

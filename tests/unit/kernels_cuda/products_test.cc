@@ -29,6 +29,7 @@ class ProductsCuda : public CudaTest {
     run(&second);
     expect_product(example, first);
     expect_same_bits(first.c(), second.c());
+    if (has_bias_gradient(shape.epilogue)) expect_same_bits(first.bias_gradient(), second.bias_gradient());
   }
 
   std::optional<Products> products_;
@@ -52,7 +53,8 @@ TEST_F(ProductsCuda, EveryEpilogue) {
   for (auto [m, n, k] : {std::array<size_t, 3>{5, 3, 9}, {40, 64, 96}, {65, 136, 33}}) {
     for (bool b_transposed : {false, true}) {
       ProductShape shape{m, n, k, false, b_transposed};
-      for (Epilogue epilogue : {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kGeluGradient}) {
+      for (Epilogue epilogue : {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kGeluGradient, Epilogue::kBiasRelu,
+                                Epilogue::kReluGradient}) {
         shape.epilogue = epilogue;
         expect_right(shape);
       }
@@ -60,6 +62,9 @@ TEST_F(ProductsCuda, EveryEpilogue) {
       shape.accumulate = true;
       expect_right(shape);
     }
+    ProductShape shape{m, n, k, true, false, Type::kBfloat16, Type::kFloat32};
+    shape.epilogue = Epilogue::kBiasGradient;
+    expect_right(shape);
   }
 }
 
@@ -76,20 +81,29 @@ TEST_F(ProductsCuda, EightBits) {
 
 // The pass over C that stands in for an epilogue which cannot be fused.
 TEST_F(ProductsCuda, AnEpilogueOfItsOwn) {
+  Array<float> scratch(kProductScratchBytes / sizeof(float));
   for (auto [m, n] : {std::array<size_t, 2>{1, 1}, {3, 8}, {17, 100}, {64, 264}}) {
-    for (Epilogue epilogue : {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kGeluGradient}) {
-      ProductShape shape{m, n, 24};
+    for (Epilogue epilogue : {Epilogue::kBias, Epilogue::kBiasGelu, Epilogue::kGeluGradient, Epilogue::kBiasRelu,
+                              Epilogue::kReluGradient, Epilogue::kBiasGradient}) {
+      ProductShape shape{m, n, 140};
       shape.epilogue = epilogue;
+      if (epilogue == Epilogue::kBiasGradient) shape.result = Type::kFloat32;
       SCOPED_TRACE(shape.name());
       const ProductCase example(shape);
-      ProductArrays arrays(example);
-      ProductOperands bare = arrays.operands();
-      bare.bias = nullptr;
-      bare.z = nullptr;
-      EXPECT_OK(products_->run({m, n, 24}, bare, stream()));
-      EXPECT_OK(product_epilogue(shape, arrays.operands(), stream()));
+      ProductArrays first(example), second(example);
+      for (ProductArrays* arrays : {&first, &second}) {
+        EXPECT_OK(products_->run(without_epilogue(shape), without_epilogue(arrays->operands()), stream()));
+        EXPECT_OK(product_epilogue(shape, arrays->operands(), scratch.data(), stream()));
+      }
       expect_done();
-      expect_product(example, arrays);
+      expect_product(example, first);
+      if (!has_bias_gradient(epilogue)) continue;
+      expect_same_bits(first.bias_gradient(), second.bias_gradient());
+      if (!is_gradient(epilogue)) continue;
+      // The sums alone, of what was stored.
+      EXPECT_OK(product_sums(shape, second.operands(), scratch.data(), stream()));
+      expect_done();
+      expect_product(example, second);
     }
   }
 }
@@ -120,15 +134,27 @@ TEST_F(ProductsCuda, WhatCannotBeIsRefused) {
   expect_refused(good, changed(operands, [&](auto& o) { o.c = memory.data() + 1; }), "a border of 16 bytes");
   expect_refused(changed(good, [](auto& s) { s.epilogue = Epilogue::kBias; }), operands, "bias is missing");
   expect_refused(good, changed(operands, [&](auto& o) { o.z = memory.data(); }), "z without a use");
+  expect_refused(changed(good, [](auto& s) { s.epilogue = Epilogue::kBiasGradient; }), operands, "wants f32");
+  const auto with_sums = changed(good, [](auto& s) {
+    s.epilogue = Epilogue::kBiasGradient;
+    s.result = Type::kFloat32;
+  });
+  expect_refused(with_sums, operands, "bias_gradient is missing");
+  expect_refused(changed(with_sums, [](auto& s) { s.b_transposed = true; }),
+                 changed(operands, [](auto& o) { o.b_stride = 32; }), "wants B as bf16 and n");
   expect_refused(changed(good, [](auto& s) { s.operands = Type::kFloat8; }), operands, "f8 wants the layout nt");
   expect_refused(changed(good, [](auto& s) { s.operands = Type::kFloat32; }), operands, "operands are bf16 or f8");
 }
 
 TEST_F(ProductsCuda, ATableSaysWhatMayRun) {
   const ProductShape shape{16, 24, 32}, other{16, 24, 40};
-  auto table = tune_products({other, shape, shape});
+  ProductShape with_sums{200, 24, 8}, with_sums_of_b{8, 24, 200, true, false, Type::kBfloat16, Type::kFloat32};
+  with_sums.epilogue = Epilogue::kGeluGradient;
+  with_sums_of_b.epilogue = Epilogue::kBiasGradient;
+  auto table = tune_products({other, shape, shape, with_sums, with_sums_of_b});
   ASSERT_TRUE(table.is_ok()) << table.status().to_string();
-  ASSERT_EQ(table->entries.size(), 2U);
+  ASSERT_EQ(table->entries.size(), 4U);
+  std::erase_if(table->entries, [](const auto& entry) { return has_bias_gradient(entry.shape.epilogue); });
   EXPECT_EQ(table->entries[0].shape, shape);
   EXPECT_EQ(table->library, Products::library());
 
