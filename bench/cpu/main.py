@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,19 +15,18 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.append(str(ROOT / "bench"))
+import models  # noqa: E402
 import state  # noqa: E402
 from trainee import Trainee  # noqa: E402
 
 TORCH = pathlib.Path(os.environ["FRESHET_DEPS_DIR"]) / "torch"
 
+TRAINING = dict(weight_decay=0.1, clip_norm=1.0)
 # micro_batches: into how many Freshet divides the batch. One is spread over all threads, a tile of a product each; two small
 # ones go side by side, a thread each.
-GPT2 = dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257, batch=4, micro_batches=1, length=64, learning_rate=1e-4,
-            weight_decay=0.1, clip_norm=1.0)
-CHAR = dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12, micro_batches=2, length=64, learning_rate=1e-3,
-            weight_decay=0.1, clip_norm=1.0)
-TINY = dict(layers=2, heads=2, width=32, context=32, vocabulary=65, batch=2, micro_batches=2, length=32, learning_rate=1e-3,
-            weight_decay=0.1, clip_norm=1.0)
+GPT2 = dict(models.GPT2["124M"], batch=4, micro_batches=1, length=64, learning_rate=1e-4, **TRAINING)
+CHAR = dict(models.CHAR, batch=12, micro_batches=2, length=64, learning_rate=1e-3, **TRAINING)
+TINY = dict(models.TINY, batch=2, micro_batches=2, length=32, learning_rate=1e-3, **TRAINING)
 
 # 26 tables, as Criteo's rows have; and the model of configs/flights, whose tables are part of the dense parameters.
 DLRM = dict(tables=26, codes=100_000, dim=16, numeric=13, numeric_layers=[64, 16], hidden=[64, 32], dot=1, rowwise_adagrad=1,
@@ -56,18 +54,16 @@ class Case:
         return self.config["batch"] * self.config["length"]
 
     def our_command(self, options, directory, threads):
-        flags = [part for key, value in self.config.items() for part in (f"--{key}", value)]
-        return [options.binaries / "gpt_train", "--weights", directory / "weights", "--tokens", directory / "tokens",
-                "--threads", threads, *flags, *(["--bf16"] if self.bfloat16 else [])]
+        return [options.binaries / "gpt_train", "--weights", directory / "weights", "--steps", self.steps_in_all,
+                "--threads", threads, *models.flags(self.config), *(["--bf16"] if self.bfloat16 else [])]
 
     def prepare_command(self, options, directory):
-        return [*self.our_command(options, directory, 1), "--prepare", "--batches", directory / "batches", "--steps",
-                self.steps_in_all]
+        return [*self.our_command(options, directory, 1), "--prepare", "--batches", directory / "batches"]
 
     def torch_command(self, directory, threads, compiled):
-        return [TORCH / "bin/python", ROOT / "bench/cpu/torch_gpt.py", "--config", json.dumps(self.config), "--weights",
-                directory / "weights", "--batches", directory / "batches", "--threads", threads,
-                *(["--bf16"] if self.bfloat16 else []), *(["--compile"] if compiled else [])]
+        return [TORCH / "bin/python", ROOT / "bench/torch_gpt.py", "--config", json.dumps(self.config), "--weights",
+                directory / "weights", "--batches", directory / "batches", "--device", "cpu", "--threads", threads,
+                "--precision", "autocast" if self.bfloat16 else "float", "--compile", "default" if compiled else "no"]
 
 
 class TabularCase(Case):
@@ -83,13 +79,8 @@ class TabularCase(Case):
         return self.config["batch"]
 
     def our_command(self, options, directory, threads):
-        flags = []
-        for key, value in self.config.items():
-            if isinstance(value, list):
-                value = ",".join(str(width) for width in value)
-            flags += [f"--{key}", value] if value != "" else []
         return [options.binaries / "tabular_train", "--weights", directory / "weights", "--data", directory / "data",
-                "--threads", threads, *flags]
+                "--threads", threads, *models.flags(self.config)]
 
     def prepare_command(self, options, directory):
         return [*self.our_command(options, directory, 1), "--prepare", "--order", directory / "order", "--steps",

@@ -9,16 +9,15 @@ import statistics
 import subprocess
 import tempfile
 
+import models
 from trainee import Trainee
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TORCH = pathlib.Path(os.environ["FRESHET_DEPS_DIR"]) / "torch"
 
-GPT2 = dict(layers=12, heads=12, width=768, context=1024, vocabulary=50257, batch=4, length=64)
-GPT2_PARAMETERS = 124_439_808
-CHAR = dict(layers=4, heads=4, width=128, context=64, vocabulary=65, batch=12, length=64)
-TINY = dict(layers=2, heads=2, width=32, context=32, vocabulary=65, batch=2, length=32)
-TINY_PARAMETERS = 30_000
+GPT2 = dict(models.GPT2["124M"], batch=4, length=64)
+CHAR = dict(models.CHAR, batch=12, length=64)
+TINY = dict(models.TINY, batch=2, length=32)
 
 
 def seconds(trainee, command):
@@ -49,9 +48,7 @@ def input_and_output(options, directory, parameters, rounds):
 
 def stall(options, directory, config, rounds):
     """Of one checkpoint of a training: seconds that it stood, and how much longer the steps beside it took in all."""
-    flags = [part for key, value in config.items() for part in (f"--{key}", value)]
-    command = [options.binaries / "gpt_train", "--weights", directory / "weights", "--tokens", directory / "tokens", *flags,
-               "--threads", os.cpu_count()]
+    command = [options.binaries / "gpt_train", "--weights", directory / "weights", *models.flags(config), "--threads", os.cpu_count()]
     subprocess.run([str(part) for part in [*command, "--prepare", "--batches", directory / "batches"]], check=True)
     steps = 4
     plain = Trainee("Freshet", command, os.cpu_count())
@@ -87,14 +84,14 @@ def all_reduce(options, rounds):
 
 def step_cost(options, config, steps):
     """Seconds of a whole step with the tree and with MPI_Allreduce."""
-    flags = [part for key, value in config.items() for part in (f"--{key}", value)]
-    (found,) = on_two_ranks(options.binaries / "step_cost", "--steps", steps, *flags)
+    (found,) = on_two_ranks(options.binaries / "step_cost", "--steps", steps, *models.flags(config))
     return found["tree"], found["plain"]
 
 
 def measure(options):
     rounds = 1 if options.smoke else 2 if options.quick else 5
-    config, parameters = (TINY, TINY_PARAMETERS) if options.smoke else (GPT2, GPT2_PARAMETERS)
+    config = TINY if options.smoke else GPT2
+    parameters = models.parameters(config)
     size = 12e-9 * parameters
     rows = []
 
@@ -117,8 +114,8 @@ def measure(options):
     row("read, not in it", found["ours", "cold"], found.get(("torch", "cold")), "torch.load")
     for each in all_reduce(options, rounds):
         row(f"2 ranks add up {each['mebibytes']} MiB", each["tree"], each["mpi"], "MPI_Allreduce")
-    models = [("tiny", TINY, 2)] if options.smoke else [("char-GPT 0.8M", CHAR, 20 * rounds), ("GPT-2 124M", GPT2, 2 * rounds)]
-    for name, model, steps in models:
+    trained = [("tiny", TINY, 2)] if options.smoke else [("char-GPT 0.8M", CHAR, 20 * rounds), ("GPT-2 124M", GPT2, 2 * rounds)]
+    for name, model, steps in trained:
         row(f"a step of {name} on 2 ranks", *step_cost(options, model, steps), "MPI_Allreduce")
     return rows
 

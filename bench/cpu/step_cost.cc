@@ -10,26 +10,19 @@
 #include <span>
 #include <vector>
 
+#include "bench/gpt_options.h"
 #include "kernels/reduce.h"
-#include "tests/support/gpt_corpus.h"
 #include "worker/comm/mpi.h"
 #include "worker/comm/reduce.h"
-#include "worker/model/gpt.h"
 #include "worker/train/flat_update.h"
 
 namespace freshet::worker {
 namespace {
 
-struct Options {
-  GptConfig model;
-  size_t batch = 4, length = 64;
-  int steps = 5;
-};
-
 // One rank, one thread, one micro-batch a step.
 class Training {
  public:
-  Training(const Options& options, GptModel model, Communicator* comm)
+  Training(const GptOptions& options, GptModel model, Communicator* comm)
       : options_(options),
         model_(std::move(model)),
         ranks_(static_cast<size_t>(comm->size())),
@@ -87,7 +80,7 @@ class Training {
         decayed_, &pool_);
   }
 
-  const Options options_;
+  const GptOptions options_;
   const GptModel model_;
   const size_t ranks_;
   TreeReducer reducer_;
@@ -105,15 +98,14 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-Status run(Options options) {
-  options.model.kv_heads = options.model.heads;
-  options.model.feed_forward = 4 * options.model.width;
+Status run(GptOptions options) {
+  RETURN_IF_ERROR(options.complete());
   MpiCommunicator comm(mpi_place());
   RETURN_IF_ERROR(comm.start());
   ASSIGN_OR_RETURN(auto model, GptModel::create(options.model));
   Training training(options, std::move(model), &comm);
   std::vector<double> tree, plain;
-  for (int step = 0; step <= options.steps; ++step) {
+  for (size_t step = 0; step <= options.steps; ++step) {
     for (auto* seconds : {&tree, &plain}) {
       MPI_Barrier(MPI_COMM_WORLD);
       const auto began = std::chrono::steady_clock::now();
@@ -131,16 +123,10 @@ Status run(Options options) {
 }  // namespace freshet::worker
 
 int main(int argc, char** argv) {
-  freshet::worker::Options options;
+  freshet::worker::GptOptions options;
+  options.steps = 5;
   CLI::App app("Measures what reproducible sums cost a training step; start it under mpirun.");
-  app.add_option("--layers", options.model.layers);
-  app.add_option("--heads", options.model.heads);
-  app.add_option("--width", options.model.width);
-  app.add_option("--context", options.model.context);
-  app.add_option("--vocabulary", options.model.vocabulary);
-  app.add_option("--batch", options.batch);
-  app.add_option("--length", options.length);
-  app.add_option("--steps", options.steps);
+  options.add_to(&app);
   CLI11_PARSE(app, argc, argv);
   const freshet::Status status = freshet::worker::run(options);
   if (status.is_ok()) return 0;

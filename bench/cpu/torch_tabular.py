@@ -1,6 +1,6 @@
 """Tabular models in PyTorch, as its users write them: one EmbeddingBag over all tables (faster than one for each), fused AdamW,
 rows in memory with whole-batch indexing. Tables under row-wise AdaGrad get sparse gradients, coalesced, as the optimizer of
-the DLRM reference does it. Answers as torch_gpt.py does."""
+the DLRM reference does it. Answers as torch_turns.py says."""
 
 import argparse
 import json
@@ -12,18 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from torch_turns import serve
-
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 from gpt_modules import read_safetensors  # noqa: E402
-from rowwise_adagrad import RowwiseAdagrad  # noqa: E402
-
-
-def perceptron(widths, last_is_linear):
-    layers = []
-    for inputs, outputs in zip(widths, widths[1:]):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*(layers[:-1] if last_is_linear else layers))
+from tabular_modules import RowwiseAdagrad, perceptron  # noqa: E402
+from torch_turns import serve_steps  # noqa: E402
 
 
 class Tabular(nn.Module):
@@ -97,7 +89,7 @@ class Training:
         if self.tables:
             self.tables.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        return loss.detach()
 
 
 def main():
@@ -107,7 +99,7 @@ def main():
     parser.add_argument("--data", required=True, help="float, [row][label, numeric features, codes]")
     parser.add_argument("--order", required=True, help="int32, the rows as they are taken")
     parser.add_argument("--threads", type=int, default=1)
-    serve(Training(parser.parse_args()).step)
+    serve_steps(torch.device("cpu"), Training(parser.parse_args()).step)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import unittest
 import checks
 import goals
 import kernel_times
+import models
 import shapes
 from section import Section
 
@@ -60,12 +61,12 @@ class BenchTest(unittest.TestCase):
         return [json.loads(line) for line in (self.work / "raw").read_text().splitlines()]
 
     def test_operations_of_a_token(self):
-        config = dict(shapes.GPT2["124M"], context=1024, vocabulary=50257, length=1024)
-        self.assertEqual(shapes.parameters(config), 124_439_808)
+        config = dict(models.GPT2["124M"], length=1024)
+        self.assertEqual(models.parameters(config), 124_439_808)
         # 6 N for products of parameters, and 12 L C T for scores and what they weigh, of which causal attention needs half.
         self.assertEqual(shapes.operations_per_token(config), 6 * 124_439_808 + 6 * 12 * 768 * 1024)
         self.assertAlmostEqual(shapes.mfu(config, 1e6), 100 * 803_262_000_000_000 / 989e12, 2)
-        self.assertEqual(shapes.parameters(dict(shapes.GPT2["1558M"], context=1024, vocabulary=50257)), 1_557_611_200)
+        self.assertEqual(models.parameters(models.GPT2["1558M"]), 1_557_611_200)
 
     def test_rates(self):
         self.assertEqual(kernel_times.rate(dict(bytes=4.3e9, microseconds=1000), "bytes"), 4300)

@@ -5,16 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
 #include "base/random.h"
+#include "bench/gpt_options.h"
 #include "bench/gpu/step_turns.h"
-#include "tests/support/gpt_corpus.h"
-#include "worker/checkpoint/safetensors.h"
-#include "worker/checkpoint/weights.h"
 #include "worker/gpu/device_step.h"
 #include "worker/gpu/gpt_device_objective.h"
 #include "worker/gpu/gpt_device_products.h"
@@ -25,46 +22,13 @@
 namespace freshet::worker {
 namespace {
 
-struct Options {
-  GptConfig model;
-  TrainOptions training;
-  GptDeviceShape shape;  // of a micro-batch
+struct Options : GptOptions {
   GptDeviceOptions device;
-  size_t batch = 4, steps = 16;
-  std::string weights, batches, products, tune;
-  bool prepare = false, snapshots = false, safe = false;
+  std::string products, tune;
+  bool snapshots = false, safe = false;
+
+  GptDeviceShape shape() const { return {training.micro_batch_rows, length}; }  // of a micro-batch
 };
-
-Status write(const std::string& path, const void* data, size_t size) {
-  std::ofstream file(path, std::ios::binary);
-  file.write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
-  return file.flush() ? Status::ok() : unavailable("cannot write " + path);
-}
-
-Status write_tensors(const std::string& path, const GptModel& model, const std::vector<float>& values) {
-  const std::string bytes = write_safetensors(model.tensors(), values.data());
-  return write(path, bytes.data(), bytes.size());
-}
-
-std::vector<int32_t> corpus(const Options& options) {
-  return gpt_corpus(options.steps * options.batch * options.shape.length + 1, options.model.vocabulary);
-}
-
-Status prepare(const Options& options, const GptModel& model) {
-  if (!options.weights.empty()) {
-    std::vector<float> weights(model.parameters());
-    model.initialise(options.training.seed, weights.data());
-    RETURN_IF_ERROR(write_tensors(options.weights, model, weights));
-  }
-  const auto tokens = corpus(options);
-  const Permutation order(options.steps * options.batch, options.training.seed, 0);
-  std::vector<int32_t> batches;
-  for (size_t i = 0; i < options.steps * options.batch; ++i) {
-    auto from = tokens.begin() + static_cast<ptrdiff_t>(order.at(i) * options.shape.length);
-    batches.insert(batches.end(), from, from + static_cast<ptrdiff_t>(options.shape.length) + 1);
-  }
-  return write(options.batches, batches.data(), batches.size() * sizeof(int32_t));
-}
 
 // A million of the model's initial values again and again, where nothing is compared: making two billion takes long.
 std::vector<float> repeated_weights(const GptModel& model) {
@@ -90,17 +54,14 @@ std::vector<float> repeated_weights(const GptModel& model) {
 }
 
 Result<std::vector<float>> initial_weights(const Options& options, const GptModel& model) {
-  if (options.weights.empty()) return repeated_weights(model);
-  ASSIGN_OR_RETURN(auto bytes, read_file(options.weights));
-  ASSIGN_OR_RETURN(auto file, parse_safetensors(bytes));
-  return arrange(model.tensors(), file);
+  return options.weights.empty() ? repeated_weights(model) : read_tensors(options.weights, model.tensors());
 }
 
 Status tune(const Options& options, const GptModel& model) {
-  ASSIGN_OR_RETURN(const auto plan, plan_gpt_device(model.config(), options.shape, options.device));
+  ASSIGN_OR_RETURN(const auto plan, plan_gpt_device(model.config(), options.shape(), options.device));
   ASSIGN_OR_RETURN(const auto table, cuda::tune_products(gpt_device_products(model.config(), plan), !options.safe));
   const std::string text = table.to_text();
-  return write(options.tune, text.data(), text.size());
+  return write_bytes(options.tune, text.data(), text.size());
 }
 
 // Of the mean loss over the first batch, which is one micro-batch.
@@ -127,7 +88,7 @@ Status write_gradient(const std::string& path, const Options& options, const Gpt
   std::vector<float> values(weights.size());
   RETURN_IF_ERROR(cuda::copy_to_host(values.data(), gradient.data(), gradient.bytes(), stream.get()));
   RETURN_IF_ERROR(stream.synchronize());
-  RETURN_IF_ERROR(write_tensors(path, model, values));
+  RETURN_IF_ERROR(write_tensors(path, model.tensors(), values.data()));
   std::cout << "{\"gradient\": true}" << std::endl;
   return Status::ok();
 }
@@ -142,9 +103,8 @@ Status serve(const Options& options, const GptModel& model) {
     ASSIGN_OR_RETURN(products, cuda::ProductTable::of_text(text));
   }
   ASSIGN_OR_RETURN(const auto weights, initial_weights(options, model));
-  const auto words = corpus(options);
-  const std::vector<Token> tokens(words.begin(), words.end());
-  ASSIGN_OR_RETURN(auto objective, GptDeviceObjective::create(model, tokens, options.shape, options.training.seed,
+  const auto tokens = options.tokens();
+  ASSIGN_OR_RETURN(auto objective, GptDeviceObjective::create(model, tokens, options.shape(), options.training.seed,
                                                               options.device, products));
   SingleCommunicator comm;
   SingleDeviceCommunicator devices;
@@ -162,18 +122,13 @@ Status serve(const Options& options, const GptModel& model) {
 }
 
 Status run(Options options) {
-  options.model.kv_heads = options.model.heads;
-  options.model.feed_forward = 4 * options.model.width;
-  if (options.batch % options.training.micro_batches != 0) {
-    return invalid_argument("--batch must be a multiple of --micro_batches");
-  }
-  options.training.micro_batch_rows = options.shape.sequences = options.batch / options.training.micro_batches;
+  RETURN_IF_ERROR(options.complete());
   if (options.safe) {
     options.device.attention_version = 1;
     options.device.weights_beside = false;
   }
   ASSIGN_OR_RETURN(auto model, GptModel::create(options.model));
-  if (options.prepare) return prepare(options, model);
+  if (options.prepare) return write_gpt_files(options, model);
   return options.tune.empty() ? serve(options, model) : tune(options, model);
 }
 
@@ -183,29 +138,13 @@ Status run(Options options) {
 int main(int argc, char** argv) {
   CLI::App app("Trains a gpt of GPT-2's style on a GPU for bench/gpu/run.");
   freshet::worker::Options options;
-  options.training.seed = 1;
   options.training.epochs = 1000;  // it ends when no more steps are asked for
-  options.training.beta2 = 0.95;
-  options.training.micro_batches = 1;
-  app.add_option("--weights", options.weights, "a safetensors file; without it some, of the same distribution");
-  auto* batches = app.add_option("--batches", options.batches, "with --prepare: int32, [step][batch][length + 1]");
-  app.add_flag("--prepare", options.prepare, "write the files instead of training")->needs(batches);
+  options.steps = 16;
+  options.add_to(&app);
   app.add_option("--tune", options.tune, "write the table of products instead of training");
   app.add_option("--products", options.products, "the table of products; without it the library's first proposals");
-  app.add_option("--steps", options.steps, "in a pass over the tokens");
-  app.add_option("--layers", options.model.layers);
-  app.add_option("--heads", options.model.heads);
-  app.add_option("--width", options.model.width);
-  app.add_option("--context", options.model.context);
-  app.add_option("--vocabulary", options.model.vocabulary);
-  app.add_option("--batch", options.batch, "sequences of a step");
-  app.add_option("--micro_batches", options.training.micro_batches, "into which they are divided");
-  app.add_option("--length", options.shape.length, "of a sequence");
   app.add_option("--recompute", options.device.recompute, "0: nothing, 1: activations, 2: norms too, 3: layers");
   app.add_flag("--float8", options.device.float8, "products of layers in 8-bit floats");
-  app.add_option("--learning_rate", options.training.learning_rate);
-  app.add_option("--weight_decay", options.training.weight_decay);
-  app.add_option("--clip_norm", options.training.clip_norm);
   app.add_flag("--safe", options.safe, "attention for any GPU, products of the library's, one stream");
   app.add_flag("--snapshot", options.snapshots, "copy the training's state to the host after every step");
   CLI11_PARSE(app, argc, argv);

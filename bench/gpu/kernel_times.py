@@ -32,7 +32,7 @@ def kernels(section, groups, with_torch=True):
 
 def time_kernels(section, groups, with_torch, safe):
     tiny = ["--tiny"] if section.options.rehearse else []
-    trainees = [section.ours([section.program("kernels_bench_gpu"), *tiny, *safe], 25)]
+    trainees = [section.ours([section.program("kernels_bench_gpu"), *tiny, *safe], 60 if "product" in groups else 25)]
     answers = [{group: [] for group in groups} for _ in range(2)]
     try:
         if with_torch and section.has_torch:

@@ -36,7 +36,7 @@ SECTIONS = [
     ("large_774M", ["mfu 774M"], (20, 60), (20, 30)),
     ("large_1558M", ["mfu 1558M", "fp8"], (25, 120), (25, 40)),
     ("recommender", ["embedding", "dlrm"], (30, 110), (15, 25)),
-    ("products", [], (10, 40), (10, 20)),
+    ("products", [], (15, 70), (10, 20)),
 ]
 BESIDE_COMPILING = ("tests", "sanitizer")
 
@@ -163,16 +163,19 @@ class WarmUp:
         for name, command in commands:
             if self.stopped:
                 return
-            with open(self.session.log, "a") as log:
-                process = self.process[lane] = self.session.start(command, log, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-                # finish() may have ended the others before this one was known.
-                if self.stopped:
-                    end(process)
-                    return
-                process.communicate("2\n")
-            if process.returncode == 0:
+            if self.compile(lane, command) or self.compile(lane, [*command, *shapes.FLASH]):
                 with open(self.session.work / "warm", "a") as file:
                     file.write(name + "\n")
+
+    def compile(self, lane, command):
+        """Whether it came to an end."""
+        with open(self.session.log, "a") as log:
+            process = self.process[lane] = self.session.start(command, log, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            # finish() may have ended the others before this one was known.
+            if self.stopped:
+                end(process)
+            process.communicate("2\n")
+        return process.returncode == 0
 
     def finish(self, seconds):
         """What has not compiled in that time is ended; may be called again."""

@@ -26,7 +26,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -34,6 +33,8 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "bench/gpu/hashed.h"
+#include "bench/tabular_options.h"
+#include "bench/tensor_files.h"
 #include "worker/gpu/device_step.h"
 #include "worker/gpu/tabular_device_objective.h"
 #include "worker/train/permutation.h"
@@ -43,46 +44,23 @@ namespace {
 
 using worker::EncodedRows;
 using worker::TabularModel;
-using worker::TabularShape;
 
 constexpr uint32_t kGradientArray = 1000;
 
-struct Options {
+struct Options : worker::TabularOptions {
   std::string mode, folder;
-  size_t tables = 26, codes = 2000000, dim = 128, numeric = 13, batch = 8192, batches = 8;
-  std::vector<uint32_t> numeric_layers, hidden;
-  bool dot = false, tune = false, safe = false;
-  uint32_t cross_layers = 0, cross_rank = 0;
+  size_t batches = 8;
+  bool tune = false, safe = false;
   float bound = 0.05F;
   kernels::RowwiseAdagradStep adagrad;
-  double learning_rate = 1e-3;
   uint64_t seed = 1;
 };
-
-TabularShape shape_of(const Options& options) {
-  TabularShape shape;
-  for (size_t t = 0; t < options.tables; ++t) {
-    shape.categorical.push_back(
-        {std::to_string(t), static_cast<uint32_t>(options.codes), static_cast<uint32_t>(options.dim), false});
-  }
-  shape.numeric = options.numeric;
-  shape.numeric_layers = options.numeric_layers;
-  shape.hidden = options.hidden;
-  if (options.dot) shape.interaction = TabularShape::Interaction::kDot;
-  if (options.cross_layers > 0) shape.interaction = TabularShape::Interaction::kCross;
-  shape.cross_layers = options.cross_layers;
-  shape.cross_rank = options.cross_rank;
-  return shape;
-}
 
 // Files.
 
 template <class T>
 Status write(const Options& options, const std::string& name, const std::vector<T>& values) {
-  const std::string path = options.folder + "/" + name;
-  std::ofstream file(path, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
-  return file.flush() ? Status::ok() : unavailable("cannot write " + path);
+  return worker::write_bytes(options.folder + "/" + name, values.data(), values.size() * sizeof(T));
 }
 
 template <class T>
@@ -125,7 +103,7 @@ Status prepare(const Options& options) {
   // Tables of one row, as the dense tensors do not depend on how many there are.
   Options small = options;
   small.codes = 1;
-  ASSIGN_OR_RETURN(const auto model, TabularModel::create(shape_of(small)));
+  ASSIGN_OR_RETURN(const auto model, TabularModel::create(small.shape()));
   std::vector<float> parameters(model.parameters());
   model.initialise(options.seed, parameters.data());
   parameters.erase(parameters.begin(), parameters.begin() + static_cast<ptrdiff_t>(model.dense_begin()));
@@ -369,7 +347,7 @@ Status train(const Options& options, size_t steps, uint64_t* step, worker::Devic
 }
 
 Status step(const Options& options) {
-  ASSIGN_OR_RETURN(const auto model, TabularModel::create(shape_of(options)));
+  ASSIGN_OR_RETURN(const auto model, TabularModel::create(options.shape()));
   ASSIGN_OR_RETURN(const auto dense, read<float>(options, "dense.f32", model.dense_parameters()));
   worker::TrainOptions training;
   training.seed = options.seed;
@@ -419,23 +397,13 @@ int main(int argc, char** argv) {
       ->required()
       ->check(CLI::IsMember({"prepare", "embedding", "step"}));
   app.add_option("folder", options.folder, "of the files that prepare writes")->required();
-  app.add_option("--tables", options.tables, "categorical features")->capture_default_str();
-  app.add_option("--codes", options.codes, "of each")->capture_default_str();
-  app.add_option("--dim", options.dim, "of their embeddings")->capture_default_str();
+  options.add_to(&app);
   app.add_option("--bound", options.bound, "of the tables' first values")->capture_default_str();
-  app.add_option("--numeric", options.numeric, "features")->capture_default_str();
-  app.add_option("--numeric_layers", options.numeric_layers)->delimiter(',');
-  app.add_option("--hidden", options.hidden)->delimiter(',');
-  app.add_flag("--dot", options.dot, "DLRM's interaction");
-  app.add_option("--cross_layers", options.cross_layers, "DCNv2's interaction");
-  app.add_option("--cross_rank", options.cross_rank, "0: square matrices");
-  app.add_option("--batch", options.batch, "rows of a step")->capture_default_str();
   app.add_option("--batches", options.batches, "that differ")->capture_default_str();
   app.add_flag("--tune", options.tune, "step: choose the algorithms of matrix products by timing them first");
   app.add_flag("--safe", options.safe, "with --tune: products of the library's only");
   app.add_option("--adagrad_learning_rate", options.adagrad.learning_rate)->capture_default_str();
   app.add_option("--adagrad_epsilon", options.adagrad.epsilon)->capture_default_str();
-  app.add_option("--learning_rate", options.learning_rate, "of AdamW")->capture_default_str();
   app.add_option("--seed", options.seed)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   const freshet::Status status = freshet::bench::run(options);

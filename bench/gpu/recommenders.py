@@ -1,6 +1,7 @@
 """Embedding tables and recommenders beside PyTorch."""
 
 import shapes
+from models import flags
 from section import close, in_turns
 
 
@@ -15,11 +16,11 @@ def compare_recommenders(section, goal, part, tolerance, text):
     folder = section.work / part
     folder.mkdir()
     program = section.program("recommender_bench")
-    section.run([program, "prepare", folder, *shapes.flags(config)])
+    section.run([program, "prepare", folder, *flags(config)])
     tune = ["--tune"] if part == "step" else []
 
     def start(safe):
-        trainee = section.ours([program, part, folder, *tune, *safe, *shapes.flags(config)])
+        trainee = section.ours([program, part, folder, *tune, *safe, *flags(config)])
         try:
             return trainee, trainee.say("check 1")["losses"][0]
         except BaseException:

@@ -36,7 +36,7 @@ class Section:
             raise RuntimeError(f"{path.name} is not in {path.parent}: run bench/gpu/pack")
         return path
 
-    def run(self, command, seconds_max=60):
+    def run(self, command, seconds_max=90):
         """What a program prints that is over when it returns."""
         command = [str(part) for part in command]
         name = pathlib.Path(command[1] if command[0] == self.options.python else command[0]).name

@@ -2,15 +2,16 @@
 
 import json
 import pathlib
+import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from models import GPT2, flags, parameters  # noqa: E402
 
 NOTES = ("MFU counts 6 N + 6 L C T floating-point operations a token against 989 TFLOP/s. Ours has one mode, whose bits are the same "
          "every time. PyTorch's figure is that of its fastest way unless a name is given; its other trials are in the second table.")
 PEAK_FLOPS = 989e12
 
-GPT2 = {"124M": dict(layers=12, heads=12, width=768), "350M": dict(layers=24, heads=16, width=1024),
-        "774M": dict(layers=36, heads=20, width=1280), "1558M": dict(layers=48, heads=25, width=1600)}
 BATCH = {"124M": 64, "350M": 32, "774M": 16, "1558M": 16}
 TRAINING = dict(learning_rate=1e-4, weight_decay=0.1, clip_norm=1.0)
 
@@ -27,16 +28,11 @@ def gpt(options, size, batch=None):
     """The configuration of a size; a rehearsal has one."""
     if options.rehearse:
         return dict(layers=2, heads=1, width=64, context=32, vocabulary=203, batch=2, length=32, **TRAINING)
-    return dict(GPT2[size], context=1024, vocabulary=50257, batch=batch or BATCH[size], length=1024, **TRAINING)
+    return dict(GPT2[size], batch=batch or BATCH[size], length=1024, **TRAINING)
 
 
 def tokens(config):
     return config["batch"] * config["length"]
-
-
-def parameters(config):
-    width = config["width"]
-    return (config["vocabulary"] + config["context"] + config["layers"] * (12 * width + 13) + 2) * width
 
 
 def operations_per_token(config):
@@ -48,14 +44,6 @@ def mfu(config, tokens_per_second):
     return 100 * tokens_per_second * operations_per_token(config) / PEAK_FLOPS
 
 
-def flags(config):
-    """The configuration as a program of ours takes it; lists with commas."""
-    found = []
-    for key, value in config.items():
-        found += [f"--{key}", ",".join(str(each) for each in value) if isinstance(value, list) else str(value)]
-    return found
-
-
 def gpt_train(options, config, *more):
     return [pathlib.Path(options.binaries) / "gpt_train_gpu", *flags(config), *more]
 
@@ -65,7 +53,7 @@ def device(options):
 
 
 def torch_gpt(options, config, compiled, *more):
-    return [options.python, HERE / "torch_gpt_gpu.py", "--config", json.dumps(config), "--compile",
+    return [options.python, HERE.parent / "torch_gpt.py", "--filled", "--config", json.dumps(config), "--compile",
             "no" if options.rehearse else compiled, *device(options), *more]
 
 
@@ -86,6 +74,8 @@ def torch_ways(options):
     return [("compiled, autocast", "default", [])] + ([] if options.quick else [pure])
 
 
+# Tried when a way does not work as it is: compiled models do not reach each of cuDNN's layouts.
+FLASH = ["--attention", "flash"]
 # Tried when none of the ways works: torch.compile needs a C compiler and Python's headers.
 EAGER = ("eager, autocast", "no", [])
 

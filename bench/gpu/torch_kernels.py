@@ -2,11 +2,14 @@
 with its flash and its cuDNN backend, forward and backward. bench/gpu/main.py asks for a group a line."""
 
 import argparse
+import pathlib
+import sys
 
 import torch
 from torch.nn import functional
 
-from torch_turns import serve_groups
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+from torch_turns import serve_groups  # noqa: E402
 
 BACKENDS = {"flash": torch.backends.cuda.enable_flash_sdp, "cuDNN": torch.backends.cuda.enable_cudnn_sdp,
             "efficient": torch.backends.cuda.enable_mem_efficient_sdp, "math": torch.backends.cuda.enable_math_sdp}

@@ -14,10 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from torch_turns import serve_steps
-
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
-from rowwise_adagrad import RowwiseAdagrad  # noqa: E402
+from tabular_modules import RowwiseAdagrad, perceptron  # noqa: E402
+from torch_turns import serve_steps  # noqa: E402
 
 GRADIENT_ARRAY = 1000
 
@@ -65,13 +64,6 @@ class Embedding:
         if self.next > 1:
             return torch.zeros(())
         return sum((out.detach().double() * gradient.double()).sum() for out, gradient in zip(outputs, self.gradients))
-
-
-def perceptron(widths, last_is_linear):
-    layers = []
-    for inputs, outputs in zip(widths, widths[1:]):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*(layers[:-1] if last_is_linear else layers))
 
 
 class CrossLayer(nn.Module):

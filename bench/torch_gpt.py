@@ -1,24 +1,23 @@
-"""GPT training in PyTorch on a GPU (bench/gpt_modules.py), as its users write it: torch.compile, scaled_dot_product_attention
-with the faster of its flash and cuDNN backends, fused AdamW, bfloat16 by autocast over float weights or with weights and moments in bfloat16. The vocabulary is filled up to a
-multiple of 128, which makes PyTorch's products faster. Batches lie on the device before they are needed, and losses are read
-when all steps are done. bench/gpu/main.py asks for a number of steps a line."""
+"""GPT training in PyTorch (gpt_modules.py), as its users write it: torch.compile, scaled_dot_product_attention, on a GPU with the
+faster of its flash and cuDNN backends, fused AdamW, bfloat16 by autocast over float weights or with weights and moments in bfloat16.
+Batches lie on the device before they are needed, and losses are read when all steps are done. A benchmark asks for a number of
+steps a line."""
 
 import argparse
 import json
-import pathlib
 import sys
 
 import numpy
 import torch
 from torch.nn import functional
 
+from gpt_modules import Gpt, load_weights, parameter_groups
 from torch_turns import Marks, serve_steps
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
-from gpt_modules import Gpt, load_weights, parameter_groups  # noqa: E402
 
+class FilledGpt(Gpt):
+    """Its vocabulary is filled up to a multiple of 128, which makes PyTorch's products on a GPU faster."""
 
-class GpuGpt(Gpt):
     def __init__(self, config):
         super().__init__(dict(config, vocabulary=(config["vocabulary"] + 127) // 128 * 128))
         self.vocabulary = config["vocabulary"]
@@ -35,12 +34,12 @@ def enable_attention(backend):
     torch.backends.cuda.enable_math_sdp(False)
 
 
-def choose_attention(config, device):
-    """Leaves that backend enabled which is faster for this shape, forward and backward."""
+def choose_attention(config, device, backends):
+    """Leaves that of the backends enabled which is the fastest for this shape, forward and backward."""
     shape = config["batch"], config["heads"], config["length"], config["width"] // config["heads"]
     q, k, v, gradient = (torch.randn(shape, dtype=torch.bfloat16, device=device, requires_grad=True) for _ in range(4))
     seconds = {}
-    for backend in ("flash", "cudnn"):
+    for backend in backends:
         enable_attention(backend)
         try:
             marks = Marks(device)
@@ -68,11 +67,13 @@ class Training:
     def __init__(self, options):
         config = json.loads(options.config)
         self.device = torch.device(options.device)
+        if options.threads:
+            torch.set_num_threads(options.threads)
         if self.device.type == "cuda":
-            choose_attention(config, self.device)
+            choose_attention(config, self.device, options.attention)
             torch.set_float32_matmul_precision("high")
         with self.device:
-            model = GpuGpt(config)
+            model = FilledGpt(config) if options.filled else Gpt(config)
             if options.weights:
                 load_weights(model, options.weights)
             else:
@@ -105,15 +106,22 @@ class Training:
         return loss.detach().clone()
 
 
-def main():
+def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="JSON")
     parser.add_argument("--weights", help="safetensors; without it GPT-2's initial distribution")
     parser.add_argument("--batches", help="int32, [step][batch][length + 1]; without it random tokens")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--precision", default="autocast", choices=["autocast", "pure", "float"])
+    parser.add_argument("--attention", nargs="+", default=["flash", "cudnn"], help="the faster of these")
     parser.add_argument("--compile", default="default", choices=["no", "default", "reduce-overhead"])
-    training = Training(parser.parse_args())
+    parser.add_argument("--threads", type=int, help="default: PyTorch's")
+    parser.add_argument("--filled", action="store_true", help="the vocabulary, to a multiple of 128")
+    return parser.parse_args(arguments)
+
+
+def main():
+    training = Training(parse())
     serve_steps(training.device, training.step)
 
 

@@ -1,7 +1,7 @@
-"""Stands between what PyTorch does on a GPU and bench/gpu/main.py: a line of the standard input asks, a line of JSON answers.
-`--device cpu` is for rehearsals, where nothing is worth timing."""
+"""Stands between what PyTorch does and the benchmark that asks for it: a line of the standard input asks, a line of JSON answers."""
 
 import json
+import resource
 import statistics
 import sys
 import time
@@ -40,13 +40,14 @@ def say(answer):
 
 def serve_steps(device, step):
     """Answers each number with what that many steps took: `seconds` of each on the device, `host_seconds` until each was
-    queued, `losses`, which are read when all are done, and the peak of allocated and reserved memory."""
+    queued, `losses`, which are read when all are done, and the peak of memory: allocated and reserved on a GPU, the process's on a
+    CPU, whose `cpu_seconds` are of a step on all cores together."""
     say(describe(device))
     for line in sys.stdin:
         if device.type == "cuda":
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
-        marks, losses, host, began = Marks(device), [], [], time.perf_counter()
+        marks, losses, host, began, cpu = Marks(device), [], [], time.perf_counter(), time.process_time()
         marks.mark()
         for _ in range(int(line)):
             queued = time.perf_counter()
@@ -59,6 +60,9 @@ def serve_steps(device, step):
         if device.type == "cuda":
             answer |= {"peak_mib": torch.cuda.max_memory_allocated() >> 20,
                        "reserved_mib": torch.cuda.max_memory_reserved() >> 20}
+        else:
+            answer |= {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+                       "cpu_seconds": (time.process_time() - cpu) / len(losses)}
         say(answer)
 
 

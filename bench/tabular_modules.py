@@ -1,9 +1,19 @@
-"""AdaGrad with one number for each row of a table, over PyTorch's sparse gradients: what kernels/rowwise_adagrad.h defines."""
+"""Parts of recommenders in PyTorch."""
 
 import torch
+from torch import nn
+
+
+def perceptron(widths, last_is_linear):
+    layers = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*(layers[:-1] if last_is_linear else layers))
 
 
 class RowwiseAdagrad:
+    """One number for each row of a table, over PyTorch's sparse gradients: what kernels/rowwise_adagrad.h defines."""
+
     def __init__(self, weight, learning_rate=0.01, epsilon=1e-8):
         self.weight, self.learning_rate, self.epsilon = weight, learning_rate, epsilon
         self.sums = torch.zeros(weight.shape[0], device=weight.device)
