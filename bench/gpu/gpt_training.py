@@ -214,28 +214,29 @@ def small_batch(section):
         close([ours, *peers])
 
 
-def large(section, size):
-    """Of the largest, 8-bit floats beside it: the speed counts only with losses as good as those of bfloat16."""
-    config = shapes.gpt(section.options, size)
-    trainees = [our_gpt(section, config)]
-    count = 2 if section.options.rehearse else 4
+def trained(section, config, *flags):
+    """Ours, after all its steps; ended."""
+    trainee = our_gpt(section, config, *flags)
     try:
-        in_turns(trainees, section.rounds, count)
-        mfu_row(section, size, config, trainees[0], "; random tokens")
-        if size != "1558M":
-            return
-        wide, narrow = trainees[0], our_gpt(section, config, "--float8")
-        trainees.append(narrow)
-        # Of as many steps as `narrow` will have made.
-        loss = wide.losses()[-1]
-        wide.results.clear()
-        in_turns(trainees, section.rounds, count)
-        distance = abs(narrow.losses()[-1] - loss) / loss
-        ratio = wide.seconds() / narrow.seconds()
-        section.row("fp8", ratio if distance <= 0.005 else f"**{ratio:.3g} x, but losses not within 0.5 %**", ours=speed(config, narrow),
-                    note=f"bf16: {speed(config, wide)}; losses after {len(narrow.losses())} steps {100 * distance:.2g} % apart")
+        in_turns([trainee], section.rounds, 2 if section.options.rehearse else 3)
     finally:
-        close(trainees)
+        close([trainee])
+    return trainee
+
+
+def large(section, size):
+    """The largest in 8-bit floats, too, one after the other, since the two fill the memory: the speed counts only with losses as
+    good as those of bfloat16."""
+    config = shapes.gpt(section.options, size)
+    wide = trained(section, config)
+    mfu_row(section, size, config, wide, "; random tokens")
+    if size != "1558M":
+        return
+    narrow = trained(section, config, "--float8")
+    distance = abs(narrow.losses()[-1] - wide.losses()[-1]) / wide.losses()[-1]
+    ratio = wide.seconds() / narrow.seconds()
+    section.row("fp8", ratio if distance <= 0.005 else f"**{ratio:.3g} x, but losses not within 0.5 %**", ours=speed(config, narrow),
+                note=f"bf16: {speed(config, wide)}; losses after {len(wide.losses())} steps {100 * distance:.2g} % apart")
 
 
 def snapshot(section):
