@@ -123,11 +123,15 @@ Status run_block(const std::string& name, const Philox& random, uint64_t* drawn)
   std::vector<unsigned> order(machine.threads);
   std::iota(order.begin(), order.end(), 0U);
   shuffle_order(&order, random, drawn);
+  // Some warps, others every few rounds, go on only when the rest cannot.
+  uint64_t held = 0;
+  bool is_rest_stuck = false;
   while (machine.live > 0) {
+    if (random.below((*drawn)++, 4) == 0) held = random.below((*drawn)++, uint64_t{1} << machine.warps.size());
     machine.progress = false;
     for (unsigned number : order) {
       Fiber* fiber = machine.fibers[number].get();
-      if (fiber->is_done) continue;
+      if (fiber->is_done || (!is_rest_stuck && (held >> number / kLanes & 1) != 0)) continue;
       const unsigned before = machine.live;
       resume(fiber);
       if (!machine.error.is_ok()) {
@@ -136,6 +140,11 @@ Status run_block(const std::string& name, const Philox& random, uint64_t* drawn)
       }
       machine.progress |= machine.live < before;
     }
+    if (!machine.progress && !is_rest_stuck && held != 0) {
+      is_rest_stuck = true;
+      continue;
+    }
+    is_rest_stuck = false;
     if (!machine.progress) {
       std::map<std::string, unsigned> waiting;
       for (unsigned number : order) {

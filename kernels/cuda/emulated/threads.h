@@ -1,10 +1,10 @@
 // CUDA's threads on a CPU, so that kernels are tested where there is no GPU. The threads of a block are fibers of one
 // operating-system thread, which are switched where a kernel waits: at barriers, warp operations, and waits for copies.
-// Which of them goes first, and which block, is drawn anew for each launch, so that a result that depends on a missing
-// barrier differs from launch to launch; shared memory is full of NaN when a block begins and ends at a page that
-// nothing may touch; asynchronous copies arrive when they are waited for and leave NaN until then. A kernel in which
-// all threads wait for each other is an error of the stream. It is slow, and it does not model warps that run ahead
-// within a statement, caches, or weak memory. Included by launch.cuh only.
+// Which of them goes first, which block, and which warps fall behind, is drawn anew for each launch, so that a result
+// that depends on a missing barrier differs from launch to launch; shared memory is full of NaN when a block begins and
+// ends at a page that nothing may touch; asynchronous copies arrive when they are waited for and leave NaN until then.
+// A kernel in which all threads wait for each other is an error of the stream. It is slow, and it does not model warps
+// that run ahead within a statement, caches, or weak memory. Included by launch.cuh only.
 #pragma once
 
 #include <algorithm>

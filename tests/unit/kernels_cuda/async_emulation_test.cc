@@ -25,12 +25,13 @@ class AsyncEmulation : public CudaTest {
 struct Tile {
   Array<Bfloat16> values{std::vector<Bfloat16>(4096, 0x3F80)};  // ones
 
-  TensorMap map(unsigned rows_of_tile = 64) const {
+  TensorMap map(unsigned rows_of_tile = 64, bool is_swizzled = true) const {
     TensorMapShape shape;
     shape.data = values.data();
     shape.extents = {64, 64};
     shape.strides = {1, 64};
     shape.box = {64, rows_of_tile};
+    shape.is_swizzled = is_swizzled;
     auto made = make_tensor_map(shape);
     CHECK_MSG(made.is_ok(), made.status().to_string());
     return *made;
@@ -152,13 +153,16 @@ TEST_F(AsyncEmulation, APlaceThatIsFilledBeforeAllHaveReadItShows) {
   Tile tile{Array(values)};
   Array<Bfloat16> out(size_t{4096});
   auto is_right = [&](bool wait_for_readers) {
-    const auto error = error_of(load_in_turn, {1, 64, kTileBytes / 8 + 16}, tile.map(8), wait_for_readers, out.data());
+    const auto error =
+        error_of(load_in_turn, {1, 64, kTileBytes / 8 + 16}, tile.map(8, false), wait_for_readers, out.data());
     return error.empty() && out.values() == values;
   };
-  for (int i = 0; i < 4; ++i) {
+  unsigned found = 0;  // when a warp happens to be slow
+  for (int i = 0; i < 16; ++i) {
     EXPECT_TRUE(is_right(true));
-    EXPECT_FALSE(is_right(false));
+    found += is_right(false) ? 0 : 1;
   }
+  EXPECT_GT(found, 4U);
 }
 
 enum class Storing { kRight, kNoFence, kEarlyFence, kOneFence, kNoWait, kReuses };
