@@ -42,7 +42,8 @@ Status launch(const char* name, void (*kernel)(Parameters...), const LaunchShape
               std::type_identity_t<Parameters>... arguments) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return Status::ok();
 #if defined(__CUDACC__)
-  if (shape.shared_bytes > 48 * 1024) {  // what needs no permission
+  // What needs no permission is 48 KiB together with the kernel's static shared memory, which is not known here.
+  if (shape.shared_bytes > 0) {
     Status allowed = allow_shared_bytes(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
     if (!allowed.is_ok()) return allowed.with_context(name);
   }
