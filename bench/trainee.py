@@ -25,6 +25,7 @@ class Trainee:
         is_late = not timer.is_alive()
         timer.cancel()
         if is_late:
+            self.process.wait(20)  # what it has on a device is free then
             raise RuntimeError(f"{self.name} did not answer in {self.seconds_max} s")
         if not line:
             raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: its messages are above")
@@ -33,6 +34,7 @@ class Trainee:
             return json.loads(re.sub(r"(?<=[\[ ])-?(nan|inf)(?=[,\]}])", "NaN", line))
         except ValueError:
             self.process.kill()
+            self.process.wait(20)
             raise RuntimeError(f"{self.name} answered {line[:80]!r}") from None
 
     def say(self, line):
