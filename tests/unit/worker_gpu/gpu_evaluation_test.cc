@@ -144,8 +144,14 @@ class FullGpu final : public Accelerator {
  public:
   explicit FullGpu(Accelerator* gpu) : gpu_(*gpu) {}
   v1::NumericsFingerprint numerics() const override { return gpu_.numerics(); }
+  Status use_products(std::optional<std::string> text) override { return gpu_.use_products(std::move(text)); }
+  const std::string& products() const override { return gpu_.products(); }
   Result<std::unique_ptr<StepEngine>> gpt_engine(const GptModel&, const std::vector<Token>&, const TrainOptions&,
                                                  Communicator*, std::span<const float>) override {
+    return internal("no training here");
+  }
+  Result<std::unique_ptr<StepEngine>> tabular_engine(const TabularModel&, const EncodedRows&, const TrainOptions&,
+                                                     Communicator*, std::span<const float>) override {
     return internal("no training here");
   }
   bool scores(const GptModel& model) const override { return gpu_.scores(model); }
