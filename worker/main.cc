@@ -11,6 +11,7 @@
 
 #include "base/crash_point.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "proto/json.h"
 #include "worker/comm/mpi.h"
 #include "worker/report/console.h"
@@ -77,6 +78,18 @@ Result<v1::AttemptSpec> read_attempt(const Arguments& arguments) {
   return attempt;
 }
 
+#if defined(FRESHET_CUDA)
+// Null where the task can do without one that it can't have: a training may have the GPU for itself, which is no reason
+// to fail what the CPU can score, if late.
+Result<std::unique_ptr<GpuRank>> start_gpu(const v1::AttemptSpec& attempt, const MpiPlace& place) {
+  auto gpu = GpuRank::create(place.local_rank, place.local_size);
+  const bool trains = attempt.has_train() || attempt.has_replay();
+  if (trains || gpu.status().code() != Code::kUnavailable) return gpu;
+  log_warning("task", "text is scored on the CPU, which takes long: " + gpu.status().message());
+  return std::unique_ptr<GpuRank>();
+}
+#endif
+
 Status run_ranks(const v1::AttemptSpec& attempt, Reporter* reporter) {
   MpiPlace place = mpi_place();
   uint32_t wanted = std::max(attempt.ranks(), 1U);
@@ -91,8 +104,8 @@ Status run_ranks(const v1::AttemptSpec& attempt, Reporter* reporter) {
 #if defined(FRESHET_CUDA)
   std::unique_ptr<GpuRank> gpu;
   if (may_use_accelerator(attempt)) {
-    ASSIGN_OR_RETURN(gpu, GpuRank::create(place.local_rank, place.local_size));
-    accelerator = gpu->accelerator();
+    ASSIGN_OR_RETURN(gpu, start_gpu(attempt, place));
+    if (gpu) accelerator = gpu->accelerator();
   }
 #endif
   if (place.size == 1) {

@@ -11,7 +11,10 @@ int device_count() {
   return checked(cudaGetDeviceCount(&count), "cudaGetDeviceCount").is_ok() ? count : 0;
 }
 
-Status use_device(int index) { return checked(cudaSetDevice(index), "cudaSetDevice"); }
+Status use_device(int index) {
+  const Status used = checked(cudaSetDevice(index), "cudaSetDevice");
+  return used.is_ok() ? used : unavailable(used.message());
+}
 
 Result<DeviceProperties> device_properties() {
   int device = 0;
