@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <thread>
@@ -74,6 +75,12 @@ int main(int argc, char** argv) {
   run->add_option("--slots", options.slots, "Ranks that may run here at a time")->required();
   run->add_option("--worker", options.program.worker, "The freshet-worker program")->required();
   run->add_option("--mpirun", options.program.mpirun, "Open MPI's mpirun")->required();
+  fs::path products;
+  run->add_option(
+         "--products", products,
+         "The table of freshet-tune by which the node's GPUs compute matrix products; without it they take the "
+         "library's first proposals")
+      ->check(CLI::ExistingFile);
   bool run_without_cgroup = false;
   run->add_flag("--no-cgroup", run_without_cgroup, "Hold gangs together by session, as on a machine without cgroup 2");
 
@@ -96,6 +103,8 @@ int main(int argc, char** argv) {
       for (fs::path* path : {&options.dir, &options.program.worker, &options.program.mpirun, &network.token_file}) {
         *path = fs::absolute(*path);
       }
+      // Supervisors inherit it, and their ranks.
+      if (!products.empty()) ::setenv("FRESHET_PRODUCTS", fs::absolute(products).c_str(), 1);
       if (!network.daemon_file.empty()) network.daemon_file = fs::absolute(network.daemon_file);
       options.program.allow_cgroup = !run_without_cgroup;
       return report(run_agent(std::move(options), std::move(network)));

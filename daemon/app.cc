@@ -165,7 +165,7 @@ struct App::Impl {
     loop.start();
     CRASH_POINT("daemon.agent.before_start");
     if (!config.no_local_agent()) {
-      auto provider = ensure_local_agent(data_dir, server->url(), config.local_slots());
+      auto provider = ensure_local_agent(data_dir, server->url(), config.local_slots(), config.local_products());
       RETURN_IF_ERROR(provider.status().with_context("local agent"));
       keeper.emplace(std::move(*provider));
     }

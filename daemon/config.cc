@@ -27,6 +27,13 @@ Status complete_config(v1::DaemonConfig* config) {
   config->set_data_dir(std::filesystem::absolute(config->data_dir()).string());
   if (config->listen().empty()) config->set_listen("127.0.0.1:7070");
   if (config->local_slots() == 0) config->set_local_slots(std::max(1u, std::thread::hardware_concurrency()));
+  if (!config->local_products().empty()) {
+    if (std::error_code error; !std::filesystem::is_regular_file(config->local_products(), error)) {
+      return invalid_argument("local_products: there is no file " + config->local_products() +
+                              "; freshet-tune writes one");
+    }
+    config->set_local_products(std::filesystem::absolute(config->local_products()).string());
+  }
   if (config->heartbeat_ms() == 0) config->set_heartbeat_ms(1000);
   if (config->lease_ms() == 0) config->set_lease_ms(15000);
   if (config->gc_interval_s() == 0) config->set_gc_interval_s(3600);

@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
       "  freshetd --config /etc/freshet/freshetd.yaml --log-level debug");
   std::string file;
   DaemonConfig flags;
-  std::string data_dir, listen, level;
+  std::string data_dir, listen, products, level;
   uint32_t slots = 0, heartbeat_ms = 0, lease_ms = 0, disk_reserve_mb = 0, gc_interval_s = 0, gc_grace_s = 0;
   bool no_local_agent = false;
   std::vector<std::string> webhook_allow;
@@ -92,6 +92,8 @@ int main(int argc, char** argv) {
   cli.add_option("--data-dir", data_dir, "where all state is kept (default $FRESHET_DATA_DIR or ~/.freshet)");
   cli.add_option("--listen", listen, "address of the API (default 127.0.0.1:7070; port 0 takes a free one)");
   cli.add_option("--local-slots", slots, "CPU slots of the local agent (default: the machine's cores)");
+  cli.add_option("--local-products", products,
+                 "table of freshet-tune by which this machine's GPUs compute matrix products (default none)");
   cli.add_flag("--no-local-agent", no_local_agent, "do not start an agent on this machine");
   cli.add_option("--heartbeat-ms", heartbeat_ms, "how often agents report (default 1000)");
   cli.add_option("--lease-ms", lease_ms, "a node silent for so long is dead (default 15000)");
@@ -117,6 +119,7 @@ int main(int argc, char** argv) {
   flags.set_data_dir(data_dir);
   flags.set_listen(listen);
   flags.set_local_slots(slots);
+  flags.set_local_products(products);
   flags.set_no_local_agent(no_local_agent);
   flags.set_heartbeat_ms(heartbeat_ms);
   flags.set_lease_ms(lease_ms);

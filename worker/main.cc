@@ -38,7 +38,7 @@ constexpr const char* kUsage =
     "A model that computes in BFLOAT16 is trained on the machine's GPUs, one a rank, and a gpt evaluated on one of "
     "them;\n"
     "CUDA_VISIBLE_DEVICES= leaves it on the CPU. FRESHET_PRODUCTS=FILE: its matrix products go by the table that\n"
-    "freshet-tune wrote.\n"
+    "freshet-tune wrote; a training that goes on from a checkpoint, and a replay, go by that training's own.\n"
 #endif
     ;
 

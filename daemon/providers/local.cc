@@ -58,22 +58,24 @@ std::string find_in_path(const std::string& name) {
 }  // namespace
 
 std::vector<std::string> build_local_agent_command(const LocalAgentConfig& config) {
-  return {config.agent.string(),
-          "run",
-          "--daemon-file",
-          config.address_file.string(),
-          "--token-file",
-          config.token_file.string(),
-          "--dir",
-          config.agent_dir.string(),
-          "--name",
-          config.node,
-          "--slots",
-          std::to_string(config.slots),
-          "--worker",
-          config.worker.string(),
-          "--mpirun",
-          config.mpirun.string()};
+  std::vector<std::string> words = {config.agent.string(),
+                                    "run",
+                                    "--daemon-file",
+                                    config.address_file.string(),
+                                    "--token-file",
+                                    config.token_file.string(),
+                                    "--dir",
+                                    config.agent_dir.string(),
+                                    "--name",
+                                    config.node,
+                                    "--slots",
+                                    std::to_string(config.slots),
+                                    "--worker",
+                                    config.worker.string(),
+                                    "--mpirun",
+                                    config.mpirun.string()};
+  if (!config.products.empty()) words.insert(words.end(), {"--products", config.products.string()});
+  return words;
 }
 
 Result<std::optional<ProcessId>> LocalProvider::find() const {
@@ -153,7 +155,7 @@ Status LocalProvider::stop(Duration grace) {
   return Status::ok();
 }
 
-Result<LocalAgentConfig> local_agent_config(const fs::path& data_dir, uint32_t slots) {
+Result<LocalAgentConfig> local_agent_config(const fs::path& data_dir, uint32_t slots, const fs::path& products) {
   std::error_code error;
   const fs::path programs = fs::read_symlink("/proc/self/exe", error).parent_path();
   if (error) return errno_status("read /proc/self/exe", error.value());
@@ -170,11 +172,13 @@ Result<LocalAgentConfig> local_agent_config(const fs::path& data_dir, uint32_t s
   config.token_file = data / "admin.token";
   config.node = name;
   config.slots = slots > 0 ? slots : std::max(1U, std::thread::hardware_concurrency());
+  config.products = products;
   return config;
 }
 
-Result<LocalProvider> ensure_local_agent(const fs::path& data_dir, const std::string& url, uint32_t slots) {
-  ASSIGN_OR_RETURN(LocalAgentConfig config, local_agent_config(data_dir, slots));
+Result<LocalProvider> ensure_local_agent(const fs::path& data_dir, const std::string& url, uint32_t slots,
+                                         const fs::path& products) {
+  ASSIGN_OR_RETURN(LocalAgentConfig config, local_agent_config(data_dir, slots, products));
   ASSIGN_OR_RETURN(std::string address, read_file(config.address_file));
   if (address != url + "\n") return internal(config.address_file.string() + " does not hold " + url);
   LocalProvider provider(std::move(config));

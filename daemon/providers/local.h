@@ -23,6 +23,7 @@ struct LocalAgentConfig {
   std::filesystem::path token_file;
   std::string node;
   uint32_t slots = 1;
+  std::filesystem::path products;  // the table that freshet-tune wrote; empty: none
 };
 
 // The command line of the agent. Pure.
@@ -47,9 +48,11 @@ class LocalProvider {
 
 // The configuration of the agent of `data_dir`: the programs beside this one, mpirun from PATH, the machine's name.
 // `slots` 0: the machine's cores.
-Result<LocalAgentConfig> local_agent_config(const std::filesystem::path& data_dir, uint32_t slots);
+Result<LocalAgentConfig> local_agent_config(const std::filesystem::path& data_dir, uint32_t slots,
+                                            const std::filesystem::path& products);
 
 // Makes sure that the local agent runs; it reads the daemon's URL from data_dir/address, which must hold `url` by now.
-Result<LocalProvider> ensure_local_agent(const std::filesystem::path& data_dir, const std::string& url, uint32_t slots);
+Result<LocalProvider> ensure_local_agent(const std::filesystem::path& data_dir, const std::string& url, uint32_t slots,
+                                         const std::filesystem::path& products);
 
 }  // namespace freshet

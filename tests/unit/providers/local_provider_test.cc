@@ -74,6 +74,10 @@ TEST_F(LocalProviderTest, TheCommandLineIsThis) {
                                       "--token-file", "/data/admin.token", "--dir", "/data/agent", "--name", "node-a",
                                       "--slots", "2", "--worker", "/opt/freshet/bin/freshet-worker", "--mpirun",
                                       "/usr/bin/mpirun"}));
+  config.products = "/etc/freshet/h200.products";
+  const auto tuned = build_local_agent_command(config);
+  EXPECT_EQ((std::vector<std::string>{tuned.end() - 2, tuned.end()}),
+            (std::vector<std::string>{"--products", "/etc/freshet/h200.products"}));
 }
 
 TEST_F(LocalProviderTest, AnAgentIsStartedOnceFoundAgainAndStopped) {

@@ -46,6 +46,9 @@ TEST(Replay, NamesWhatIsOtherInTheNumerics) {
             "other weights, bbbbbbbbbbbb instead of aaaaaaaaaaaa; how far they are off can't be said: x; by other "
             "numerics: engine build bbbbbbbbbbbb instead of aaaaaaaaaaaa, instruction set sse41 instead of avx2, "
             "libraries oneDNN 3, glibc 2 instead of oneDNN 2, glibc 2");
+  EXPECT_EQ(said(kOther + "not_compared: 'x' numerics { products: 'cccccccccccccccc' }"),
+            "other weights, bbbbbbbbbbbb instead of aaaaaaaaaaaa; how far they are off can't be said: x; by other "
+            "numerics: table of products none instead of cccccccccccc");
 }
 
 }  // namespace
