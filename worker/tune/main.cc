@@ -77,7 +77,7 @@ Result<std::vector<cuda::ProductShape>> products_of_recipes(const Options& optio
 
 bool is_yaml(const fs::path& path) { return path.extension() == ".yaml" || path.extension() == ".yml"; }
 
-void print(const cuda::ProductTable& tuned) {
+void print(const cuda::ProductTable& tuned, const std::string& library) {
   std::printf("%-52s %12s %9s  %s\n", "product", "microseconds", "TFLOP/s", "by");
   for (const auto& entry : tuned.entries) {
     const auto& shape = entry.shape;
@@ -85,7 +85,7 @@ void print(const cuda::ProductTable& tuned) {
         2 * static_cast<double>(shape.m) * static_cast<double>(shape.n) * static_cast<double>(shape.k);
     std::printf("%-52s %12.1f %9.1f  %s\n", shape.name().c_str(), entry.microseconds,
                 operations / (entry.microseconds * 1e6),
-                entry.algorithm.starts_with("own-") ? entry.algorithm.c_str() : tuned.library.c_str());
+                entry.algorithm.starts_with("own-") ? entry.algorithm.c_str() : library.c_str());
   }
 }
 
@@ -95,7 +95,7 @@ Status tune(const Options& options) {
   if (cuda::device_count() == 0) return unavailable("there is no CUDA device");
   RETURN_IF_ERROR(cuda::use_device(options.device));
   ASSIGN_OR_RETURN(const auto tuned, tune_into(options.table, shapes, options.tuning));
-  print(tuned.added);
+  print(tuned.added, tuned.whole.library);
   std::printf("%s: %zu products on %s, %zu of them new, digest %s\n", options.table.c_str(), tuned.whole.entries.size(),
               tuned.whole.device.c_str(), tuned.added.entries.size(), tuned.whole.digest().c_str());
   return Status::ok();

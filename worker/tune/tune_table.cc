@@ -1,5 +1,6 @@
 #include "worker/tune/tune_table.h"
 
+#include <set>
 #include <string>
 
 #include "base/file.h"
@@ -25,13 +26,13 @@ Result<TunedTable> tune_into(const std::filesystem::path& file, const std::vecto
                              const TuneOptions& options) {
   TunedTable tuned;
   ASSIGN_OR_RETURN(tuned.whole, read_table(file));
-  std::vector<cuda::ProductShape> wanted;
-  for (const auto& shape : shapes) {
-    if (options.again || !tuned.whole.find(shape).is_ok()) wanted.push_back(shape);
+  for (const auto& shape : std::set<cuda::ProductShape>(shapes.begin(), shapes.end())) {
+    if (!options.again && tuned.whole.find(shape).is_ok()) continue;
+    ASSIGN_OR_RETURN(const auto one, cuda::tune_products({shape}, options.with_own));
+    tuned.added.add(one.entries);
+    tuned.whole.add(one.entries);
+    RETURN_IF_ERROR(write_file_durably(file, tuned.whole.to_text()));
   }
-  ASSIGN_OR_RETURN(tuned.added, cuda::tune_products(wanted, options.with_own));
-  tuned.whole.add(tuned.added.entries);
-  RETURN_IF_ERROR(write_file_durably(file, tuned.whole.to_text()));
   return tuned;
 }
 

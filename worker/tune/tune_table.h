@@ -20,8 +20,9 @@ struct TuneOptions {
   bool with_own = true;  // as tune_products()
 };
 
-// Times those of `shapes` that the file lacks, or all, and writes it. unavailable, before anything is
-// timed, when the file is of another device or library; invalid_argument when it is no table.
+// Times those of `shapes` that the file lacks, or all, and writes it after each, so that a tuning that was ended goes
+// on. unavailable, before anything is timed, when the file is of another device or library; invalid_argument when it is
+// no table.
 Result<TunedTable> tune_into(const std::filesystem::path& file, const std::vector<cuda::ProductShape>& shapes,
                              const TuneOptions& options = {});
 

@@ -100,7 +100,7 @@ TEST_F(TuneTable, WhatIsInItStays) {
   marked.entries[0].microseconds = 12345;
   std::ofstream(file()) << marked.to_text();
 
-  const auto second = tune_into(file(), {small_, other_});
+  const auto second = tune_into(file(), {small_, other_, other_});
   ASSERT_TRUE(second.is_ok()) << second.status().to_string();
   ASSERT_EQ(second->added.entries.size(), 1U);
   EXPECT_EQ(second->added.entries[0].shape, other_);
@@ -111,6 +111,13 @@ TEST_F(TuneTable, WhatIsInItStays) {
   ASSERT_TRUE(again.is_ok()) << again.status().to_string();
   EXPECT_NE(again->whole.find(small_).value().microseconds, 12345);
   EXPECT_EQ(again->whole.entries.size(), 2U);
+}
+
+TEST_F(TuneTable, WhatWasTimedBeforeAnErrorStays) {
+  cuda::ProductShape wrong = other_;
+  wrong.operands = cuda::Type::kFloat32;
+  EXPECT_EQ(tune_into(file(), {small_, wrong}).status().code(), Code::kInvalidArgument);
+  EXPECT_TRUE(cuda::ProductTable::of_text(text()).value().find(small_).is_ok());
 }
 
 TEST_F(TuneTable, OfAnotherDeviceIsRefusedAndLeftAlone) {
