@@ -112,14 +112,45 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Of micro-batch *slot, among those of a part.
+__device__ __forceinline__ size_t first_example(const uint32_t* slot, uint32_t first_slot, unsigned rows) {
+  return static_cast<size_t>(slot == nullptr ? 0 : *slot - first_slot) * rows;
+}
+
+template <unsigned kFew>
+__global__ void __launch_bounds__(kThreads)
+    gather_kernel(const EmbeddingFeature* __restrict__ features, const uint32_t* __restrict__ slot, unsigned rows,
+                  unsigned lanes, const EmbeddingPart* __restrict__ parts, uint32_t first_slot,
+                  Bfloat16* __restrict__ out, size_t stride) {
+  const unsigned dim = features[blockIdx.y].dim, column = features[blockIdx.y].column;
+  const EmbeddingPart from = parts[blockIdx.y];
+  const Part part = part_of(lanes);
+  const size_t first = first_example(slot, first_slot, rows);
+  for (unsigned d = part.lane * kFew; d < dim; d += part.lanes * kFew) {
+    float values[kRowsEach][kFew];
+#pragma unroll
+    for (unsigned i = 0; i < kRowsEach; ++i) {
+      const unsigned r = part.first_row + i;
+      if (r < rows) load_few(from.values + (first + r) * from.stride + d, values[i]);
+    }
+#pragma unroll
+    for (unsigned i = 0; i < kRowsEach; ++i) {
+      const unsigned r = part.first_row + i;
+      if (r < rows) store_few(values[i], out + r * stride + column + d);
+    }
+  }
+}
+
 template <unsigned kFew>
 __global__ void __launch_bounds__(kThreads)
     keep_kernel(const EmbeddingFeature* __restrict__ features, const int32_t* __restrict__ words,
                 const uint32_t* __restrict__ slot, unsigned rows, unsigned lanes, const Bfloat16* __restrict__ a,
-                const Bfloat16* __restrict__ b, size_t stride, Bfloat16* __restrict__ kept, size_t kept_stride) {
+                const Bfloat16* __restrict__ b, size_t stride, const EmbeddingPart* __restrict__ parts,
+                uint32_t first_slot) {
   const EmbeddingFeature feature = features[blockIdx.y];
+  const EmbeddingPart to = parts[blockIdx.y];
   const Part part = part_of(lanes);
-  const size_t first = static_cast<size_t>(slot == nullptr ? 0 : *slot) * rows;
+  const size_t first = first_example(slot, first_slot, rows);
 #pragma unroll
   for (unsigned i = 0; i < kRowsEach; ++i) {
     const unsigned r = part.first_row + i;
@@ -139,7 +170,7 @@ __global__ void __launch_bounds__(kThreads)
       }
 #pragma unroll
       for (unsigned c = 0; c < kFew; ++c) sums[c] *= share;
-      store_few(sums, kept + (first + r) * kept_stride + feature.column + d);
+      store_few(sums, to.values + (first + r) * to.stride + d);
     }
   }
 }
@@ -194,13 +225,23 @@ Status embedding_bag_list(const EmbeddingShape& shape, const EmbeddingFeature* f
 }
 
 Status embedding_bag_keep(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
-                          const uint32_t* slot, const Bfloat16* a, const Bfloat16* b, size_t stride, Bfloat16* kept,
-                          size_t kept_stride, CudaStream stream) {
+                          const uint32_t* slot, const Bfloat16* a, const Bfloat16* b, size_t stride,
+                          const EmbeddingPart* parts, uint32_t first_slot, CudaStream stream) {
   RETURN_IF_ERROR(check_embedding_bags(shape));
   const unsigned few = shape.by_fours ? 4 : 1, lanes = lanes_for(shape, few);
   return launch("embedding_bag_keep", few == 4 ? keep_kernel<4> : keep_kernel<1>,
                 {grid_for(shape, kThreads / lanes * kRowsEach), kThreads}, stream, features, words, slot,
-                static_cast<unsigned>(shape.rows), lanes, a, b, stride, kept, kept_stride);
+                static_cast<unsigned>(shape.rows), lanes, a, b, stride, parts, first_slot);
+}
+
+Status embedding_bag_gather(const EmbeddingShape& shape, const EmbeddingFeature* features, const uint32_t* slot,
+                            const EmbeddingPart* parts, uint32_t first_slot, Bfloat16* out, size_t stride,
+                            CudaStream stream) {
+  RETURN_IF_ERROR(check_embedding_bags(shape));
+  const unsigned few = shape.by_fours ? 4 : 1, lanes = lanes_for(shape, few);
+  return launch("embedding_bag_gather", few == 4 ? gather_kernel<4> : gather_kernel<1>,
+                {grid_for(shape, kThreads / lanes * kRowsEach), kThreads}, stream, features, slot,
+                static_cast<unsigned>(shape.rows), lanes, parts, first_slot, out, stride);
 }
 
 }  // namespace freshet::cuda

@@ -45,8 +45,8 @@ struct EmbeddingShape {
   size_t lookups = 0;     // the sum of all codes_max
   size_t table_rows = 0;  // of all tables, below 2^32
   size_t dim_max = 0;
-  // All `dim`, `column` and strides are multiples of 4, tables and rows of features begin on borders of 16 (bfloat16:
-  // 8) bytes.
+  // All `dim`, `column` and strides are multiples of 4, tables, rows of features and parts begin on borders of 16
+  // (bfloat16: 8) bytes.
   bool by_fours = false;
 };
 
@@ -70,11 +70,25 @@ struct EmbeddingLookups {
 Status embedding_bag_list(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
                           const uint32_t* slot, const EmbeddingLookups& lookups, CudaStream stream);
 
-// kept[*slot * rows + r] = a[r] + b[r] (a[r] where b is null), divided by the number of the example's codes where they
-// are averaged: the gradient of each lookup, for the columns of features. Rows of `stride` and `kept_stride`.
+// Where a feature of the examples of some micro-batches lies, apart from their rows: that of example r of micro-batch m
+// begins at values + ((m - first_slot) * rows + r) * stride. Kernels read an array of them, one a feature, in device
+// memory.
+struct EmbeddingPart {
+  kernels::Bfloat16* values = nullptr;
+  size_t stride = 0;
+};
+
+// out[r], rows of `stride`: each feature's part, as it lies in `parts` for micro-batch *slot. Of `features` only
+// columns and dims are looked at.
+Status embedding_bag_gather(const EmbeddingShape& shape, const EmbeddingFeature* features, const uint32_t* slot,
+                            const EmbeddingPart* parts, uint32_t first_slot, kernels::Bfloat16* out, size_t stride,
+                            CudaStream stream);
+
+// parts = a[r] + b[r] (a[r] where b is null), divided by the number of the example's codes where they are averaged: the
+// gradient of each lookup of micro-batch *slot (first_slot where `slot` is null). Rows of `stride`.
 Status embedding_bag_keep(const EmbeddingShape& shape, const EmbeddingFeature* features, const int32_t* words,
                           const uint32_t* slot, const kernels::Bfloat16* a, const kernels::Bfloat16* b, size_t stride,
-                          kernels::Bfloat16* kept, size_t kept_stride, CudaStream stream);
+                          const EmbeddingPart* parts, uint32_t first_slot, CudaStream stream);
 
 // Of one step, in device memory; null: 1.
 struct EmbeddingStep {

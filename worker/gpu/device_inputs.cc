@@ -15,6 +15,12 @@ constexpr size_t kSlots = 3;
 
 size_t padded(size_t bytes) { return (bytes + kBorder - 1) / kBorder * kBorder; }
 
+size_t most_of(const DeviceInputs::LeavesOf& leaves) {
+  size_t most = 0;
+  for (const auto& [count, mine] : leaves) most = std::max(most, mine.size());
+  return most;
+}
+
 }  // namespace
 
 DeviceInputs::DeviceInputs(const DeviceObjective* objective, const TrainOptions& options, LeavesOf leaves,
@@ -22,16 +28,16 @@ DeviceInputs::DeviceInputs(const DeviceObjective* objective, const TrainOptions&
     : objective_(*objective),
       options_(options),
       leaves_(std::move(leaves)),
+      micro_batches_(most_of(leaves_)),
       stride_(padded(objective->input_bytes())),
+      lookup_stride_(padded(objective->lookup_bytes())),
       copies_(std::move(copies)) {}
 
 Result<std::unique_ptr<DeviceInputs>> DeviceInputs::create(const DeviceObjective* objective,
                                                            const TrainOptions& options, LeavesOf leaves) {
-  size_t micro_batches = 0;
-  for (const auto& [count, mine] : leaves) micro_batches = std::max(micro_batches, mine.size());
   ASSIGN_OR_RETURN(auto copies, cuda::Stream::create());
   std::unique_ptr<DeviceInputs> inputs(new DeviceInputs(objective, options, std::move(leaves), std::move(copies)));
-  const size_t bytes = inputs->offset_of(micro_batches);
+  const size_t bytes = inputs->lookups_at(options.micro_batches);
   ASSIGN_OR_RETURN(inputs->device_, cuda::DeviceMemory::allocate(bytes));
   for (size_t i = 0; i < kSlots; ++i) {
     ASSIGN_OR_RETURN(auto host, cuda::PinnedMemory::allocate(bytes));
@@ -50,18 +56,28 @@ const std::vector<size_t>& DeviceInputs::leaves_of(const StepPlan& plan) const {
   return found->second;
 }
 
+size_t DeviceInputs::bytes_of(const StepPlan& plan) const {
+  return lookup_stride_ == 0 ? offset_of(leaves_of(plan).size()) : lookups_at(options_.micro_batches_of(plan.rows));
+}
+
 Status DeviceInputs::fill(const StepPlan& plan, std::byte* host) const {
   const Permutation order(objective_.examples(), options_.seed, plan.pass);
   const float scale = 1.0F / static_cast<float>(plan.rows);
   std::vector<uint32_t> examples;
-  const auto& leaves = leaves_of(plan);
-  for (size_t index = 0; index < leaves.size(); ++index) {
-    const size_t first = leaves[index] * options_.micro_batch_rows;
+  auto micro_batch = [&](size_t leaf) {
+    const size_t first = leaf * options_.micro_batch_rows;
     examples.resize(std::min(options_.micro_batch_rows, plan.rows - first));
     for (size_t i = 0; i < examples.size(); ++i) {
       examples[i] = static_cast<uint32_t>(order.at(plan.cursor + first + i));
     }
-    RETURN_IF_ERROR(objective_.fill_input({examples, plan.step, first, nullptr}, scale, host + offset_of(index)));
+    return MicroBatch{examples, plan.step, first, nullptr};
+  };
+  const auto& leaves = leaves_of(plan);
+  for (size_t index = 0; index < leaves.size(); ++index) {
+    RETURN_IF_ERROR(objective_.fill_input(micro_batch(leaves[index]), scale, host + offset_of(index)));
+  }
+  for (size_t leaf = 0; lookup_stride_ > 0 && leaf < options_.micro_batches_of(plan.rows); ++leaf) {
+    RETURN_IF_ERROR(objective_.fill_lookups(micro_batch(leaf), host + lookups_at(leaf)));
   }
   return Status::ok();
 }
@@ -82,7 +98,7 @@ Status DeviceInputs::queue(const StepPlan& plan, const cuda::StepInput& step, cu
   prepared_ = 0;
   ++queued_;
   *slot.host.data<cuda::StepInput>() = step;
-  const size_t bytes = offset_of(leaves_of(plan).size());
+  const size_t bytes = bytes_of(plan);
   RETURN_IF_ERROR(cuda::copy_to_device(slot.arrived.data(), slot.host.data(), bytes, copies_.get()));
   RETURN_IF_ERROR(slot.copied.record(copies_.get()));
   // Two copies: the first runs beside the step before, whose inputs lie where this one's graph looks for its own.

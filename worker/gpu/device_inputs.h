@@ -36,6 +36,10 @@ class DeviceInputs {
   const cuda::StepInput* step() const { return device_.data<cuda::StepInput>(); }
   // The first, second ... of this rank's.
   const std::byte* micro_batch(size_t index) const { return device_.data() + offset_of(index); }
+  // Of all ranks'.
+  const std::byte* lookups(size_t micro_batch) const {
+    return lookup_stride_ == 0 ? nullptr : device_.data() + lookups_at(micro_batch);
+  }
 
  private:
   // Of every third step.
@@ -46,13 +50,17 @@ class DeviceInputs {
   };
   DeviceInputs(const DeviceObjective* objective, const TrainOptions& options, LeavesOf leaves, cuda::Stream copies);
   size_t offset_of(size_t index) const;
+  size_t lookups_at(size_t micro_batch) const { return offset_of(micro_batches_) + micro_batch * lookup_stride_; }
+  // Of what is copied.
+  size_t bytes_of(const StepPlan& plan) const;
   const std::vector<size_t>& leaves_of(const StepPlan& plan) const;
   Status fill(const StepPlan& plan, std::byte* host) const;
 
   const DeviceObjective& objective_;
   const TrainOptions options_;
   const LeavesOf leaves_;
-  const size_t stride_;  // bytes from one micro-batch to the next
+  const size_t micro_batches_;           // the most of this rank
+  const size_t stride_, lookup_stride_;  // bytes from one micro-batch to the next
   cuda::Stream copies_;
   cuda::DeviceMemory device_;  // what a recorded graph reads
   std::vector<Slot> slots_;

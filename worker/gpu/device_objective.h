@@ -35,6 +35,25 @@ class DeviceObjective {
   // gradient of the sum of the losses is multiplied by. A micro-batch of no examples may be asked for. Any thread.
   virtual Status fill_input(const MicroBatch& batch, float scale, std::byte* input) const = 0;
 
+  // Where tables are shared out over ranks: bytes that tell the device of what a micro-batch of the global batch, of
+  // whichever rank, looks up in this rank's tables. 0: nothing.
+  virtual size_t lookup_bytes() const { return 0; }
+  // As fill_input(), of lookup_bytes().
+  virtual Status fill_lookups(const MicroBatch& batch, std::byte* lookups) const {
+    (void)batch, (void)lookups;
+    return Status::ok();
+  }
+  // Queued before the micro-batches of a step; `lookups`, in device memory: of each micro-batch of the global batch,
+  // null where lookup_bytes() is 0. And behind them. Both collective.
+  virtual Status begin_passes(std::span<const std::byte* const> lookups, cuda::Stream* stream) {
+    (void)lookups, (void)stream;
+    return Status::ok();
+  }
+  virtual Status end_passes(size_t micro_batches, cuda::Stream* stream) {
+    (void)micro_batches, (void)stream;
+    return Status::ok();
+  }
+
   // Where the parts of a gradient begin, ascending, the first of them 0: what a backward pass has written when it is
   // through with some of its work.
   virtual std::vector<size_t> gradient_parts() const { return {0}; }

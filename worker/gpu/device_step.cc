@@ -56,6 +56,9 @@ size_t DeviceStep::parameters() const {
 }
 
 Status DeviceStep::allocate() {
+  if (objective_.tables() != nullptr && gang_.devices->size() > 1 && stage_ != ZeroStage::kOne) {
+    return invalid_argument("tables of embeddings are shared out over ranks whose micro-batches are neighbours only");
+  }
   const size_t parameters = objective_.parameters();
   CHECK(gang_.host->size() == gang_.devices->size() && gang_.host->rank() == gang_.devices->rank());
   ASSIGN_OR_RETURN(stream_, cuda::Stream::create());
@@ -143,6 +146,9 @@ Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
   gang_.devices->begin_step();
   reducer_->begin_step(leaves, &*stream_);
   RETURN_IF_ERROR(objective_.begin_step(state_->weights(), &*stream_));
+  std::vector<const std::byte*> lookups;
+  for (size_t leaf = 0; leaf < leaves; ++leaf) lookups.push_back(inputs_->lookups(leaf));
+  RETURN_IF_ERROR(objective_.begin_passes(lookups, &*stream_));
   auto* losses = losses_.data<double>();
   const std::vector<size_t> mine = reducer_->leaves();
   for (size_t i = 0; i < mine.size(); ++i) {
@@ -151,6 +157,8 @@ Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
                                                 &*stream_, [this](size_t part) { return reducer_->ready(part); }));
   }
   ASSIGN_OR_RETURN(phases->gradient, reducer_->finish());
+  // Here, and not before: a rank without micro-batches exchanges gradients only in finish().
+  RETURN_IF_ERROR(objective_.end_passes(leaves, &*stream_));
 
   const Range segment = reducer_->segment();
   auto* sums = block_sums_.data<double>();

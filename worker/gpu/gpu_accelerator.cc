@@ -29,11 +29,10 @@ std::string reason_against(const GptModel& model, const GptDeviceShape& shape, c
   return plan.is_ok() ? std::string() : plan.status().message();
 }
 
-std::string reason_against(const TabularModel& model, const TrainOptions& options, int ranks) {
+std::string reason_against(const TabularModel& model, const TrainOptions& options) {
   if (!options.embeddings && !model.shape().categorical.empty()) {
     return "AdamW trains its tables; with optimizer.embeddings a GPU does it";
   }
-  if (ranks > 1) return "its tables are not shared out over GPUs";
   return TabularDevice::check(model, options.micro_batch_rows, options.micro_batches).message();
 }
 
@@ -204,7 +203,7 @@ Result<std::unique_ptr<TextScorer>> GpuAccelerator::text_scorer(const GptModel& 
 Result<std::unique_ptr<StepEngine>> GpuAccelerator::tabular_engine(const TabularModel& model, const EncodedRows& rows,
                                                                    const TrainOptions& options, Communicator* comm,
                                                                    std::span<const float> parameters) {
-  if (const std::string reason = reason_against(model, options, comm->size()); !reason.empty()) {
+  if (const std::string reason = reason_against(model, options); !reason.empty()) {
     log_info("train", "the tabular model is trained on the CPU: " + reason);
     return std::unique_ptr<StepEngine>();
   }
@@ -213,9 +212,9 @@ Result<std::unique_ptr<StepEngine>> GpuAccelerator::tabular_engine(const Tabular
                    share_products(comm, TabularDevice::products_of(model, options.micro_batch_rows)));
   ASSIGN_OR_RETURN(DeviceCommunicator * devices, devices_of(comm));
   objective_.reset();  // frees what an earlier one holds
-  ASSIGN_OR_RETURN(
-      objective_, TabularDeviceObjective::create(model, rows, options,
-                                                 options.embeddings.value_or(kernels::RowwiseAdagradStep{}), products));
+  ASSIGN_OR_RETURN(objective_, TabularDeviceObjective::create(
+                                   model, rows, options, options.embeddings.value_or(kernels::RowwiseAdagradStep{}),
+                                   products, devices));
   ASSIGN_OR_RETURN(auto step, DeviceStep::create(objective_.get(), options, {comm, devices}, parameters));
   return std::unique_ptr<StepEngine>(std::move(step));
 }

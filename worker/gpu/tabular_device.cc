@@ -17,7 +17,7 @@ size_t eights(size_t width) { return (width + 7) / 8 * 8; }
 size_t on_border(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 // In which a buffer is needed.
-constexpr unsigned kForward = 0, kBackward = 1, kUpdate = 2;
+constexpr unsigned kForward = 0, kBackward = 1;
 
 }  // namespace
 
@@ -82,40 +82,7 @@ std::vector<TabularDevice::Matrix*> TabularDevice::matrices() {
   return all;
 }
 
-// All of them without addresses.
-void TabularDevice::describe_features() {
-  const TabularShape& shape = model_->shape();
-  embedding_.rows = options_.rows;
-  embedding_.slots = options_.slots;
-  embedding_.features = shape.categorical.size();
-  embedding_.by_fours = true;
-  uint32_t words = 0;
-  for (size_t f = 0; f < shape.categorical.size(); ++f) {
-    const auto& feature = shape.categorical[f];
-    cuda::EmbeddingFeature one;
-    one.first_row = static_cast<uint32_t>(embedding_.table_rows);
-    one.dim = feature.dim;
-    one.column = static_cast<uint32_t>(model_->feature_column(f));
-    one.codes = words;
-    one.codes_max = static_cast<uint32_t>(feature.multi_valued ? options_.bag_codes_max.at(f) : options_.rows);
-    words += one.codes_max;
-    if (feature.multi_valued) {
-      one.offsets = words;
-      words += static_cast<uint32_t>(options_.rows) + 1;
-    }
-    one.first_lookup = static_cast<uint32_t>(embedding_.lookups);
-    embedding_.lookups += one.codes_max;
-    embedding_.table_rows += feature.codes;
-    embedding_.dim_max = std::max<size_t>(embedding_.dim_max, feature.dim);
-    embedding_.by_fours = embedding_.by_fours && feature.dim % 4 == 0;
-    described_.push_back(one);
-  }
-  input_.bytes = words * sizeof(int32_t);  // describe_input() adds the rest
-  table_stride_ = eights(model_->feature_width() - numeric_width_);
-}
-
 void TabularDevice::describe_input() {
-  const size_t words = input_.bytes;
   size_t end = 0;
   auto add = [&end](size_t bytes) {
     const size_t begin = end;
@@ -124,16 +91,16 @@ void TabularDevice::describe_input() {
   };
   input_.scale = add(sizeof(float) + sizeof(uint32_t));
   input_.slot = input_.scale + sizeof(float);
-  input_.label = add(options_.rows * sizeof(float));
-  input_.weight = add(options_.rows * sizeof(float));
-  input_.numeric = add(options_.rows * model_->shape().numeric * sizeof(float));
-  input_.words = add(words);
+  input_.label = add(rows_ * sizeof(float));
+  input_.weight = add(rows_ * sizeof(float));
+  input_.numeric = add(rows_ * model_->shape().numeric * sizeof(float));
+  input_.words = add(embeddings_->words_bytes());
   input_.bytes = end;
 }
 
 Status TabularDevice::plan_memory() {
   MemoryPlan plan;
-  const size_t rows = options_.rows;
+  const size_t rows = rows_;
   const auto kept = MemoryPlan::from_to(kForward, kBackward);
   auto add = [&](size_t width, MemoryPlan::Phases phases, size_t* place) {
     plan.add(rows * width * sizeof(Bfloat16), phases, place);
@@ -157,7 +124,7 @@ Status TabularDevice::plan_memory() {
     needs_sums(model_->feature_width(), feature_stride_);
   }
   // Zeros behind the rows of these are written once and stay.
-  const auto always = MemoryPlan::from_to(kForward, kUpdate);
+  const auto always = MemoryPlan::from_to(kForward, kBackward);
   add(feature_stride_, always, &places_.features);
   add(eights(model_->shape().numeric), always, &places_.numeric_input);
   if (model_->shape().interaction == Interaction::kDot) add(interaction_stride_, always, &places_.interaction);
@@ -172,66 +139,42 @@ Status TabularDevice::plan_memory() {
     plan.add(size * sizeof(Bfloat16), always, &matrix->copy);
     plan.add(size * sizeof(float), MemoryPlan::in(kBackward), &matrix->gradient_copy);
   }
-  add(options_.slots * table_stride_, always, &places_.kept);
-  const size_t list = options_.slots * embedding_.lookups * sizeof(uint32_t);
-  plan.add(list, always, &places_.rows);
-  plan.add(list, always, &places_.places);
-  plan.add(described_.size() * sizeof(cuda::EmbeddingFeature), always, &places_.described);
-  if (!described_.empty()) {
-    ASSIGN_OR_RETURN(const size_t scratch, cuda::embedding_bag_update_scratch(embedding_));
-    plan.add(scratch, MemoryPlan::in(kUpdate), &places_.update);
-  }
   ASSIGN_OR_RETURN(workspace_, cuda::DeviceMemory::allocate(plan.place()));
   return Status::ok();
 }
 
-Status TabularDevice::place_tables() {
-  ASSIGN_OR_RETURN(tables_, DeviceTables::create(std::span(model_->tensors()).first(described_.size())));
-  for (size_t f = 0; f < described_.size(); ++f) {
-    described_[f].table = tables_->values(f);
-    described_[f].sums = tables_->sums(f);
-  }
-  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
-  RETURN_IF_ERROR(cuda::fill_bytes(workspace_.data(), 0, workspace_.bytes(), stream.get()));
-  RETURN_IF_ERROR(cuda::fill_bytes(at<std::byte>(places_.rows), 0xFF,
-                                   options_.slots * embedding_.lookups * sizeof(uint32_t), stream.get()));
-  RETURN_IF_ERROR(cuda::copy_to_device(at<std::byte>(places_.described), described_.data(),
-                                       described_.size() * sizeof(cuda::EmbeddingFeature), stream.get()));
-  return stream.synchronize();
-}
-
-Result<TabularDevice> TabularDevice::create(const TabularModel& model, const TabularDeviceOptions& options,
+Result<TabularDevice> TabularDevice::create(const TabularModel& model, const DeviceEmbeddingsOptions& options,
                                             cuda::Products* products) {
   if (options.rows == 0 || options.slots == 0) return invalid_argument("a micro-batch without rows");
   TabularDevice device;
   device.model_ = &model;
-  device.options_ = options;
+  device.rows_ = options.rows;
+  device.slots_ = options.slots;
   device.products_ = products;
+  ASSIGN_OR_RETURN(device.embeddings_, DeviceEmbeddings::create(model, options));
   device.describe_layers();
-  device.describe_features();
   device.describe_input();
   RETURN_IF_ERROR(device.plan_memory());
-  RETURN_IF_ERROR(device.place_tables());
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  RETURN_IF_ERROR(cuda::fill_bytes(device.workspace_.data(), 0, device.workspace_.bytes(), stream.get()));
+  RETURN_IF_ERROR(stream.synchronize());
   return device;
 }
 
 Status TabularDevice::check(const TabularModel& model, size_t rows, size_t slots) {
+  RETURN_IF_ERROR(DeviceEmbeddings::check(model, rows, slots));
   TabularDevice device;
   device.model_ = &model;
-  device.options_.rows = rows;
-  device.options_.slots = slots;
-  device.options_.bag_codes_max.assign(model.shape().categorical.size(), 0);
+  device.rows_ = rows;
   device.describe_layers();
-  device.describe_features();
-  RETURN_IF_ERROR(cuda::check_embedding_bags(device.embedding_));
   const bool is_dot = model.shape().interaction == Interaction::kDot;
   return is_dot ? cuda::check_dot_interaction(device.dot_shape()) : Status::ok();
 }
 
 Status TabularDevice::fill_input(const TabularBatch& batch, float scale, uint32_t slot, std::byte* input) const {
-  CHECK(batch.rows <= options_.rows && slot < options_.slots);
+  CHECK(batch.rows <= rows_ && slot < slots_);
   CHECK(batch.rows == 0 || batch.label != nullptr);
-  const size_t rows = options_.rows, numeric = model_->shape().numeric;
+  const size_t rows = rows_, numeric = model_->shape().numeric;
   std::memcpy(input + input_.scale, &scale, sizeof(scale));
   std::memcpy(input + input_.slot, &slot, sizeof(slot));
   auto floats = [input](size_t place) { return reinterpret_cast<float*>(input + place); };
@@ -248,27 +191,7 @@ Status TabularDevice::fill_input(const TabularBatch& batch, float scale, uint32_
   }
   fill(floats(input_.label), batch.label, 1);
   fill(floats(input_.numeric), batch.numeric, numeric);
-  auto* words = reinterpret_cast<int32_t*>(input + input_.words);
-  for (size_t f = 0; f < described_.size(); ++f) {
-    const auto& own = described_[f];
-    int32_t* codes = words + own.codes;
-    if (own.offsets == cuda::kOneCodeEach) {
-      if (batch.rows > 0) std::copy_n(batch.categorical[f].codes, batch.rows, codes);
-      std::fill(codes + batch.rows, codes + rows, -1);
-      continue;
-    }
-    int32_t* offsets = words + own.offsets;
-    const uint32_t* from = batch.rows > 0 ? batch.categorical[f].offsets : nullptr;
-    const uint32_t begin = from == nullptr ? 0 : from[0], count = from == nullptr ? 0 : from[batch.rows] - begin;
-    if (count > own.codes_max) {
-      return invalid_argument("feature " + model_->shape().categorical[f].name + " has " + std::to_string(count) +
-                              " values in a micro-batch, and there is room for " + std::to_string(own.codes_max));
-    }
-    if (count > 0) std::copy_n(batch.categorical[f].codes + begin, count, codes);
-    for (size_t r = 0; r < batch.rows; ++r) offsets[r] = static_cast<int32_t>(from[r] - begin);
-    std::fill(offsets + batch.rows, offsets + rows + 1, static_cast<int32_t>(count));
-  }
-  return Status::ok();
+  return embeddings_->fill_words(batch, reinterpret_cast<int32_t*>(input + input_.words));
 }
 
 }  // namespace freshet::worker

@@ -1,13 +1,13 @@
 // The tabular model (model/tabular.h) on a GPU: forward and backward of a micro-batch and the training of its tables,
 // queued on a stream. The dense parameters come in as bfloat16 and their gradient goes out as float, flat, as
-// TabularModel::dense_tensors() says; the tables and AdaGrad's sums are this object's, in float. Activations and their
-// gradients are bfloat16, all sums, the logits and the losses wider: mixed precision as PyTorch's autocast has it, with
-// a range that needs no loss scaling. Nothing is allocated after create(), and what differs between micro-batches lies
-// in their input, so that the work can be recorded as a graph. One object per rank; one stream at a time.
+// TabularModel::dense_tensors() says; the tables and AdaGrad's sums are this object's, in float (DeviceEmbeddings).
+// Activations and their gradients are bfloat16, all sums, the logits and the losses wider: mixed precision as PyTorch's
+// autocast has it, with a range that needs no loss scaling. Nothing is allocated after create(), and what differs
+// between micro-batches lies in their input, so that the work can be recorded as a graph. One object per rank; one
+// stream at a time.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -15,27 +15,17 @@
 #include "base/status.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/dot_interaction.h"
-#include "kernels/cuda/embedding_bag.h"
 #include "kernels/cuda/products.h"
-#include "kernels/rowwise_adagrad.h"
-#include "worker/gpu/device_tables.h"
+#include "worker/gpu/device_embeddings.h"
 #include "worker/model/tabular.h"
 
 namespace freshet::worker {
-
-struct TabularDeviceOptions {
-  size_t rows = 0;   // of a micro-batch
-  size_t slots = 1;  // micro-batches between two updates of the tables
-  // [feature]: of a multi-valued one, the most codes that a micro-batch may have; else not looked at.
-  std::vector<size_t> bag_codes_max;
-  kernels::RowwiseAdagradStep adagrad;
-};
 
 class TabularDevice {
  public:
   // The model outlives it; so do the products, which are used on the caller's thread. resource_exhausted when it does
   // not fit. The tables are zero.
-  static Result<TabularDevice> create(const TabularModel& model, const TabularDeviceOptions& options,
+  static Result<TabularDevice> create(const TabularModel& model, const DeviceEmbeddingsOptions& options,
                                       cuda::Products* products);
 
   // invalid_argument, with the reason, for a model that create() takes and whose passes the kernels refuse.
@@ -45,11 +35,12 @@ class TabularDevice {
   static std::vector<cuda::ProductShape> products_of(const TabularModel& model, size_t rows);
 
   const TabularModel& model() const { return *model_; }
-  size_t rows() const { return options_.rows; }
-  size_t slots() const { return options_.slots; }
-  // A feature each.
-  DeviceTables* tables() { return &*tables_; }
-  // Device memory for all but tables.
+  size_t rows() const { return rows_; }
+  size_t slots() const { return slots_; }
+  // Its tables are a feature each.
+  DeviceEmbeddings* embeddings() { return &*embeddings_; }
+  const DeviceEmbeddings* embeddings() const { return &*embeddings_; }
+  // Device memory for all else.
   size_t workspace_bytes() const { return workspace_.bytes(); }
 
   // Bytes that tell the device of a micro-batch.
@@ -60,12 +51,9 @@ class TabularDevice {
   Status fill_input(const TabularBatch& batch, float scale, uint32_t slot, std::byte* input) const;
 
   // Queues, for the micro-batch of `input` (device memory, on a border of 256 bytes): the sum of its losses in *loss,
-  // the gradient of that sum times its scale in `gradient` (overwritten), and keeps the gradient of the features, with
-  // their codes, for update_tables().
+  // the gradient of that sum times its scale in `gradient` (overwritten), and keeps the gradient of the features.
   Status forward_backward(const std::byte* input, const kernels::Bfloat16* weights, float* gradient, double* loss,
                           cuda::Stream* stream);
-  // Queues: moves the rows that the micro-batches since the last call looked up, and forgets those.
-  Status update_tables(const cuda::EmbeddingStep& step, cuda::Stream* stream);
 
  private:
   using Bfloat16 = kernels::Bfloat16;
@@ -108,10 +96,8 @@ class TabularDevice {
   Matrix matrix(const std::string& name) const;
   size_t offset_of(const std::string& name) const;
   void describe_layers();
-  void describe_features();
   void describe_input();
   Status plan_memory();
-  Status place_tables();
 
   template <class T = Bfloat16>
   T* at(size_t place) const {
@@ -123,6 +109,12 @@ class TabularDevice {
   std::vector<Matrix*> matrices();
   size_t numeric_column() const { return model_->feature_width() - numeric_width_; }
 
+  const int32_t* words_of(const Pass& pass) const {
+    return reinterpret_cast<const int32_t*>(pass.input + input_.words);
+  }
+  const uint32_t* slot_of(const Pass& pass) const {
+    return reinterpret_cast<const uint32_t*>(pass.input + input_.slot);
+  }
   Status copy_weights(const Pass& pass);
   Status copy_gradients(const Pass& pass);
   // y = x w^T; dx = dy w, or dx += dy w; dw = dy^T x.
@@ -150,26 +142,23 @@ class TabularDevice {
   cuda::DotShape dot_shape() const;
 
   const TabularModel* model_ = nullptr;
-  TabularDeviceOptions options_;
+  size_t rows_ = 0, slots_ = 0;
   cuda::Products* products_ = nullptr;
   std::vector<Layer> numeric_layers_, hidden_layers_;
   std::vector<CrossLayer> cross_layers_;
-  size_t feature_stride_ = 0, table_stride_ = 0;
+  size_t feature_stride_ = 0;
   size_t numeric_width_ = 0, numeric_stride_ = 0;  // of the features
   size_t interaction_stride_ = 0;                  // kDot
   Input input_;
-  cuda::EmbeddingShape embedding_;
-  std::vector<cuda::EmbeddingFeature> described_;
   // Bytes into the workspace.
   struct Places {
     size_t features = 0, numeric_input = 0, interaction = 0;
-    size_t gradient = 0, spare = 0, feature_gradient = 0, kept = 0;
+    size_t gradient = 0, spare = 0, feature_gradient = 0;
     size_t losses = 0, sums = 0;
-    size_t rows = 0, places = 0, update = 0, described = 0;
   };
   Places places_;
   cuda::DeviceMemory workspace_;
-  std::optional<DeviceTables> tables_;
+  std::optional<DeviceEmbeddings> embeddings_;
 };
 
 }  // namespace freshet::worker

@@ -22,11 +22,12 @@ size_t codes_max(std::span<const uint32_t> ends, size_t rows) {
 
 Result<std::unique_ptr<TabularDeviceObjective>> TabularDeviceObjective::create(
     const TabularModel& model, const EncodedRows& rows, const TrainOptions& options,
-    const kernels::RowwiseAdagradStep& adagrad, const cuda::ProductTable& products) {
+    const kernels::RowwiseAdagradStep& adagrad, const cuda::ProductTable& products, DeviceCommunicator* devices) {
   RETURN_IF_ERROR(check_training_rows(model, rows));
   ASSIGN_OR_RETURN(auto made, cuda::Products::create(products));
   std::unique_ptr<TabularDeviceObjective> objective(new TabularDeviceObjective(model, rows, std::move(made)));
-  TabularDeviceOptions device;
+  DeviceEmbeddingsOptions device;
+  device.devices = devices;
   device.rows = options.micro_batch_rows;
   device.slots = options.micro_batches;
   device.adagrad = adagrad;
@@ -48,7 +49,9 @@ std::unique_ptr<TabularBuffer> TabularDeviceObjective::take_buffer() const {
   return buffer;
 }
 
-Status TabularDeviceObjective::fill_input(const MicroBatch& batch, float scale, std::byte* input) const {
+Status TabularDeviceObjective::with_rows(
+    const MicroBatch& batch, const std::function<bool(size_t feature)>& is_wanted,
+    const std::function<Status(const TabularBatch& rows, uint32_t slot)>& use) const {
   auto buffer = take_buffer();
   const size_t slot = batch.first / device_->rows();
   if (batch.examples.size() > device_->rows() || slot >= device_->slots()) {
@@ -58,12 +61,26 @@ Status TabularDeviceObjective::fill_input(const MicroBatch& batch, float scale, 
   }
   rows_.begin(batch.examples.size(), buffer.get());
   rows_.gather(batch.examples, 0, buffer.get());
-  for (size_t feature : rows_.multi_valued()) rows_.gather_bags(feature, batch.examples, buffer.get());
-  Status filled =
-      device_->fill_input(buffer->batch(0, batch.examples.size()), scale, static_cast<uint32_t>(slot), input);
+  for (size_t feature : rows_.multi_valued()) {
+    if (is_wanted(feature)) rows_.gather_bags(feature, batch.examples, buffer.get());
+  }
+  Status used = use(buffer->batch(0, batch.examples.size()), static_cast<uint32_t>(slot));
   std::lock_guard lock(mutex_);
   spare_.push_back(std::move(buffer));
-  return filled;
+  return used;
+}
+
+Status TabularDeviceObjective::fill_input(const MicroBatch& batch, float scale, std::byte* input) const {
+  return with_rows(
+      batch, [](size_t) { return true; },
+      [&](const TabularBatch& rows, uint32_t slot) { return device_->fill_input(rows, scale, slot, input); });
+}
+
+Status TabularDeviceObjective::fill_lookups(const MicroBatch& batch, std::byte* lookups) const {
+  const DeviceEmbeddings& embeddings = *device_->embeddings();
+  return with_rows(
+      batch, [&](size_t feature) { return embeddings.is_own(feature); },
+      [&](const TabularBatch& rows, uint32_t slot) { return embeddings.fill_lookups(rows, slot, lookups); });
 }
 
 }  // namespace freshet::worker

@@ -1,7 +1,8 @@
 // Training a tabular model on encoded rows on a device: an example is a row. The tables are trained here, row by row,
-// by row-wise AdaGrad; only the dense parameters are the trainer's. For one rank: the tables are not shared out.
+// by row-wise AdaGrad; only the dense parameters are the trainer's. Where there are several ranks, each table is one's.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,11 +19,13 @@ class TabularDeviceObjective final : public DeviceObjective {
  public:
   // For the micro-batches of `options`, whose learning rate is the one that the trainer's schedule varies: that of
   // `adagrad` varies with it. invalid_argument when the rows do not fit the model, resource_exhausted when its tables
-  // do not fit the device. The model must outlive it; of the rows it makes a copy of its own. The tables are zero.
+  // do not fit the device. `devices`: the gang that the tables are shared out over; null: one rank. It and the model
+  // must outlive it; of the rows it makes a copy of its own. The tables are zero.
   static Result<std::unique_ptr<TabularDeviceObjective>> create(const TabularModel& model, const EncodedRows& rows,
                                                                 const TrainOptions& options,
                                                                 const kernels::RowwiseAdagradStep& adagrad,
-                                                                const cuda::ProductTable& products = {});
+                                                                const cuda::ProductTable& products = {},
+                                                                DeviceCommunicator* devices = nullptr);
 
   size_t parameters() const override { return model_.dense_parameters(); }
   const std::vector<TensorView>& tensors() const override { return model_.dense_tensors(); }
@@ -34,21 +37,35 @@ class TabularDeviceObjective final : public DeviceObjective {
     RETURN_IF_ERROR(device_->forward_backward(input, weights, gradient, loss, stream));
     return is_ready(0);
   }
-  DeviceTables* tables() override { return device_->tables()->tables() > 0 ? device_->tables() : nullptr; }
+  DeviceTables* tables() override {
+    DeviceTables* tables = device_->embeddings()->tables();
+    return tables->tables() > 0 ? tables : nullptr;
+  }
+  size_t lookup_bytes() const override { return device_->embeddings()->lookup_bytes(); }
+  Status fill_lookups(const MicroBatch& batch, std::byte* lookups) const override;
+  Status begin_passes(std::span<const std::byte* const> lookups, cuda::Stream* stream) override {
+    return device_->embeddings()->begin_passes(lookups, stream);
+  }
+  Status end_passes(size_t micro_batches, cuda::Stream* stream) override {
+    return device_->embeddings()->end_passes(micro_batches, stream);
+  }
   Status update_tables(const cuda::StepInput* step, const cuda::StepOutput* output, cuda::Stream* stream) override {
-    return device_->update_tables({&step->adamw.learning_rate, &output->is_applied}, stream);
+    return device_->embeddings()->update({&step->adamw.learning_rate, &output->is_applied}, stream);
   }
 
  private:
   TabularDeviceObjective(const TabularModel& model, const EncodedRows& rows, cuda::Products products)
       : model_(model), rows_(model.shape(), rows), products_(std::move(products)) {}
+  // The rows of a micro-batch, of bags only those that are wanted, to `use`, with the micro-batch's number.
+  Status with_rows(const MicroBatch& batch, const std::function<bool(size_t feature)>& is_wanted,
+                   const std::function<Status(const TabularBatch& rows, uint32_t slot)>& use) const;
   std::unique_ptr<TabularBuffer> take_buffer() const;
 
   const TabularModel& model_;
   const PackedRows rows_;
   cuda::Products products_;
   std::optional<TabularDevice> device_;
-  // Those that no fill_input() is using.
+  // Those that nothing is filled from.
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<TabularBuffer>> spare_;
 };

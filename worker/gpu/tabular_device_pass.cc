@@ -14,20 +14,20 @@ using cuda::Type;
 using Interaction = TabularShape::Interaction;
 
 ProductShape TabularDevice::forward_product(const Matrix& matrix, Type type) const {
-  ProductShape shape{options_.rows, matrix.out_stride, matrix.in_stride};
+  ProductShape shape{rows_, matrix.out_stride, matrix.in_stride};
   shape.b_transposed = true;
   shape.result = type;
   return shape;
 }
 
 ProductShape TabularDevice::input_gradient_product(const Matrix& matrix, bool accumulate) const {
-  ProductShape shape{options_.rows, matrix.in_stride, matrix.out_stride};
+  ProductShape shape{rows_, matrix.in_stride, matrix.out_stride};
   shape.accumulate = accumulate;
   return shape;
 }
 
 ProductShape TabularDevice::weight_gradient_product(const Matrix& matrix) const {
-  ProductShape shape{matrix.out_stride, matrix.in_stride, options_.rows};
+  ProductShape shape{matrix.out_stride, matrix.in_stride, rows_};
   shape.a_transposed = true;
   shape.result = Type::kFloat32;
   return shape;
@@ -36,7 +36,7 @@ ProductShape TabularDevice::weight_gradient_product(const Matrix& matrix) const 
 std::vector<ProductShape> TabularDevice::products_of(const TabularModel& model, size_t rows) {
   TabularDevice device;
   device.model_ = &model;
-  device.options_.rows = rows;
+  device.rows_ = rows;
   device.describe_layers();
   std::set<ProductShape> shapes;
   auto add = [&](const Matrix& matrix, Type type, bool want_input, bool accumulate) {
@@ -124,21 +124,17 @@ Status TabularDevice::layers_forward(const std::vector<Layer>& layers, bool last
       return multiply(weight, input, output, Type::kFloat32, pass);
     }
     RETURN_IF_ERROR(multiply(weight, input, output, Type::kBfloat16, pass));
-    RETURN_IF_ERROR(cuda::bias_relu_forward({options_.rows, weight.outputs, weight.out_stride},
-                                            pass.weights + layer.bias, output, pass.stream));
+    RETURN_IF_ERROR(cuda::bias_relu_forward({rows_, weight.outputs, weight.out_stride}, pass.weights + layer.bias,
+                                            output, pass.stream));
     input = output;
   }
   return Status::ok();
 }
 
 Status TabularDevice::gather_features(const Pass& pass) {
-  const size_t rows = options_.rows, numeric = model_->shape().numeric;
+  const size_t rows = rows_, numeric = model_->shape().numeric;
   Bfloat16* features = at(places_.features);
-  if (!described_.empty()) {
-    RETURN_IF_ERROR(cuda::embedding_bag_forward(embedding_, at<cuda::EmbeddingFeature>(places_.described),
-                                                reinterpret_cast<const int32_t*>(pass.input + input_.words), features,
-                                                feature_stride_, pass.stream));
-  }
+  RETURN_IF_ERROR(embeddings_->forward(words_of(pass), slot_of(pass), features, feature_stride_, pass.stream));
   const auto* values = reinterpret_cast<const float*>(pass.input + input_.numeric);
   if (numeric_layers_.empty()) {
     return cuda::copy_rows(rows, numeric, values, numeric, features + numeric_column(), feature_stride_, pass.stream);
@@ -152,19 +148,19 @@ Status TabularDevice::gather_features(const Pass& pass) {
 }
 
 cuda::DotShape TabularDevice::dot_shape() const {
-  return {options_.rows, described_.size() + (numeric_width_ > 0 ? 1 : 0), described_[0].dim, feature_stride_,
-          interaction_stride_};
+  const auto& features = model_->shape().categorical;
+  return {rows_, features.size() + (numeric_width_ > 0 ? 1 : 0), features[0].dim, feature_stride_, interaction_stride_};
 }
 
 Status TabularDevice::dot_forward(const Pass& pass) {
   Bfloat16* out = at(places_.interaction);
-  RETURN_IF_ERROR(cuda::copy_rows(options_.rows, numeric_width_, at(places_.features) + numeric_column(),
-                                  feature_stride_, out, interaction_stride_, pass.stream));
+  RETURN_IF_ERROR(cuda::copy_rows(rows_, numeric_width_, at(places_.features) + numeric_column(), feature_stride_, out,
+                                  interaction_stride_, pass.stream));
   return cuda::dot_interaction_forward(dot_shape(), at(places_.features), out + numeric_width_, pass.stream);
 }
 
 Status TabularDevice::cross_forward(const Pass& pass) {
-  const cuda::DenseShape shape{options_.rows, model_->feature_width(), feature_stride_};
+  const cuda::DenseShape shape{rows_, model_->feature_width(), feature_stride_};
   const Bfloat16* x0 = at(places_.features);
   const Bfloat16* x = x0;
   for (const CrossLayer& layer : cross_layers_) {
@@ -201,7 +197,7 @@ const kernels::Bfloat16* TabularDevice::interacted() const {
 
 Status TabularDevice::loss(const Pass& pass, double* loss) {
   const Layer& last = hidden_layers_.back();
-  const cuda::LossShape shape{options_.rows, last.weight.out_stride, last.weight.out_stride};
+  const cuda::LossShape shape{rows_, last.weight.out_stride, last.weight.out_stride};
   auto floats = [&](size_t place) { return reinterpret_cast<const float*>(pass.input + place); };
   const Bfloat16* bias = pass.weights + last.bias;
   const TabularShape& model = model_->shape();
@@ -219,7 +215,7 @@ Status TabularDevice::layers_backward(const std::vector<Layer>& layers, bool las
                                       bool want_input, Bfloat16** gradient, Bfloat16** spare, const Pass& pass) {
   for (size_t i = layers.size(); i-- > 0;) {
     const Layer& layer = layers[i];
-    const cuda::DenseShape shape{options_.rows, layer.weight.outputs, layer.weight.out_stride};
+    const cuda::DenseShape shape{rows_, layer.weight.outputs, layer.weight.out_stride};
     if (last_is_linear && i + 1 == layers.size()) {
       RETURN_IF_ERROR(
           cuda::bias_backward(shape, *gradient, pass.gradient + layer.bias, at<float>(places_.sums), pass.stream));
@@ -237,7 +233,7 @@ Status TabularDevice::layers_backward(const std::vector<Layer>& layers, bool las
 
 // `dy` becomes what reaches the features through the layers' own inputs; the rest is in feature_gradient.
 Status TabularDevice::cross_backward(Bfloat16* dy, const Pass& pass) {
-  const cuda::DenseShape shape{options_.rows, model_->feature_width(), feature_stride_};
+  const cuda::DenseShape shape{rows_, model_->feature_width(), feature_stride_};
   const Bfloat16* x0 = at(places_.features);
   for (size_t i = cross_layers_.size(); i-- > 0;) {
     const CrossLayer& layer = cross_layers_[i];
@@ -285,18 +281,10 @@ Status TabularDevice::feature_backward(Bfloat16* gradient, Bfloat16* spare, cons
       numeric = gradient + numeric_column();
       break;
   }
-  if (!described_.empty()) {
-    const auto* features = at<cuda::EmbeddingFeature>(places_.described);
-    const auto* words = reinterpret_cast<const int32_t*>(pass.input + input_.words);
-    const auto* slot = reinterpret_cast<const uint32_t*>(pass.input + input_.slot);
-    RETURN_IF_ERROR(cuda::embedding_bag_list(embedding_, features, words, slot,
-                                             {at<uint32_t>(places_.rows), at<uint32_t>(places_.places)}, pass.stream));
-    RETURN_IF_ERROR(cuda::embedding_bag_keep(embedding_, features, words, slot, own, more, feature_stride_,
-                                             at(places_.kept), table_stride_, pass.stream));
-  }
+  RETURN_IF_ERROR(embeddings_->backward(words_of(pass), slot_of(pass), own, more, feature_stride_, pass.stream));
   if (numeric_layers_.empty()) return Status::ok();
-  RETURN_IF_ERROR(cuda::copy_rows(options_.rows, numeric_width_, own + numeric_column(), feature_stride_, numeric,
-                                  more_stride, spare, numeric_stride_, pass.stream));
+  RETURN_IF_ERROR(cuda::copy_rows(rows_, numeric_width_, own + numeric_column(), feature_stride_, numeric, more_stride,
+                                  spare, numeric_stride_, pass.stream));
   return layers_backward(numeric_layers_, false, at(places_.numeric_input), false, &spare, &gradient, pass);
 }
 
@@ -315,17 +303,6 @@ Status TabularDevice::forward_backward(const std::byte* input, const Bfloat16* w
   RETURN_IF_ERROR(layers_backward(hidden_layers_, true, interacted(), want_features(), &own, &spare, pass));
   if (want_features()) RETURN_IF_ERROR(feature_backward(own, spare, pass));
   return copy_gradients(pass);
-}
-
-Status TabularDevice::update_tables(const cuda::EmbeddingStep& step, cuda::Stream* stream) {
-  if (described_.empty()) return Status::ok();
-  RETURN_IF_ERROR(cuda::embedding_bag_update(embedding_, at<cuda::EmbeddingFeature>(places_.described),
-                                             {at<uint32_t>(places_.rows), at<uint32_t>(places_.places)},
-                                             at(places_.kept), table_stride_, options_.adagrad, step,
-                                             at<std::byte>(places_.update), stream->get()));
-  // A step of fewer micro-batches leaves slots as they are.
-  return cuda::fill_bytes(at<std::byte>(places_.rows), 0xFF, options_.slots * embedding_.lookups * sizeof(uint32_t),
-                          stream->get());
 }
 
 }  // namespace freshet::worker

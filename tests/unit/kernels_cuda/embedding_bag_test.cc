@@ -292,26 +292,40 @@ TEST_F(EmbeddingBagCuda, UpdateTakesBfloat16AndWhatIsOfTheStep) {
   expect_same_bits(halved, tables.table(0));
 }
 
-TEST_F(EmbeddingBagCuda, KeepAddsAndSharesInThePlaceOfItsSlot) {
+// The features are in two arrays in turn, as if their tables had two owners; those hold two micro-batches from number 3
+// on, and it is about the second of them.
+TEST_F(EmbeddingBagCuda, KeepsAndGathersInThePlaceOfItsSlot) {
   for (const auto& features : kFeatures) {
     Tables tables(37, 2, features);
-    const size_t stride = (tables.width + 7) / 8 * 8, rows = 37;
+    const size_t stride = (tables.width + 7) / 8 * 8, rows = 37, part_stride = stride + 8;
     const auto a = random_values16(rows * stride, "a"), b = random_values16(rows * stride, "b");
-    Array<Bfloat16> da(narrowed(a)), db(narrowed(b)), kept(2 * rows * stride);
-    const auto before = kept.values();
-    const Array<uint32_t> slot(std::vector<uint32_t>{1});
-    EXPECT_OK(embedding_bag_keep(tables.shape, tables.features(), tables.words[1].data(), slot.data(), da.data(),
-                                 db.data(), stride, kept.data(), stride, stream()));
-    expect_done();
-    const auto values = kept.values();
-    for (size_t i = 0; i < rows * stride; ++i) EXPECT_EQ(values[i], before[i]);
+    Array<Bfloat16> da(narrowed(a)), db(narrowed(b));
+    std::vector<Array<Bfloat16>> kept;
+    for (size_t owner = 0; owner < 2; ++owner) kept.emplace_back(2 * rows * part_stride);
+    std::vector<EmbeddingPart> described;
     for (size_t f = 0; f < features.size(); ++f) {
+      described.push_back({kept[f % 2].data() + tables.described[f].column, part_stride});
+    }
+    const Array<EmbeddingPart> parts(described);
+    const Array<uint32_t> slot(std::vector<uint32_t>{4});
+    const std::vector<std::vector<Bfloat16>> before = {kept[0].values(), kept[1].values()};
+    EXPECT_OK(embedding_bag_keep(tables.shape, tables.features(), tables.words[1].data(), slot.data(), da.data(),
+                                 db.data(), stride, parts.data(), 3, stream()));
+    Array<Bfloat16> out(rows * stride);
+    EXPECT_OK(embedding_bag_gather(tables.shape, tables.features(), slot.data(), parts.data(), 3, out.data(), stride,
+                                   stream()));
+    expect_done();
+    const auto gathered = out.values();
+    for (size_t f = 0; f < features.size(); ++f) {
+      const auto values = kept[f % 2].values();
+      for (size_t i = 0; i < rows * part_stride; ++i) EXPECT_EQ(values[i], before[f % 2][i]);
       for (size_t r = 0; r < rows; ++r) {
         const size_t codes = std::max<size_t>(1, tables.codes_of(f, rows + r).size());
         for (size_t d = 0; d < features[f].dim; ++d) {
-          const size_t i = r * stride + tables.described[f].column + d;
+          const size_t column = tables.described[f].column + d, i = r * stride + column;
           const float expected = (a[i] + b[i]) * (1.0F / static_cast<float>(codes));
-          EXPECT_EQ(values[rows * stride + i], kernels::to_bfloat16(expected));
+          EXPECT_EQ(values[(rows + r) * part_stride + column], kernels::to_bfloat16(expected));
+          EXPECT_EQ(gathered[i], kernels::to_bfloat16(expected));
         }
       }
     }

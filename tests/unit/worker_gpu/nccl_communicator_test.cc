@@ -5,6 +5,7 @@
 #include "tests/unit/worker_gpu/device_training.h"
 #include "tests/unit/worker_gpu/fake_nccl.h"
 #include "tests/unit/worker_gpu/reducing.h"
+#include "tests/unit/worker_gpu/tabular_device_training.h"
 #include "tests/unit/worker_gpu/thread_gang.h"
 #include "worker/gpu/nccl_gang.h"
 
@@ -81,6 +82,29 @@ TEST_P(NcclTraining, HasTheBitsOfTheCpu) {
   }
   EXPECT_EQ(trainings[0]->m, cpu.m);
   EXPECT_EQ(trainings[0]->v, cpu.v);
+}
+
+// Features and gradients of tables that are shared out go over NCCL's schedule, too.
+TEST_P(NcclTraining, OfTablesHasTheBitsOfOneRank) {
+  if (GetParam().stage != ZeroStage::kOne || GetParam().ranks > 4) GTEST_SKIP() << "tables have no such gangs";
+  SingleCommunicator alone;
+  TabularDeviceTraining one(shape_of_four(12));
+  ASSERT_TRUE(one.run(&alone).is_ok());
+  FakeNccl nccl;
+  std::vector<std::unique_ptr<TabularDeviceTraining>> trainings;
+  for (int rank = 0; rank < GetParam().ranks; ++rank) {
+    trainings.push_back(std::make_unique<TabularDeviceTraining>(shape_of_four(12)));
+    trainings.back()->records = false;  // the fake's messages can't be launched again
+  }
+  const Status status =
+      run_nccl_gang(GetParam().ranks, &nccl, kPatient, [&](NcclCommunicator& device, Communicator& comm) -> Status {
+        return trainings[static_cast<size_t>(comm.rank())]->run(&comm, &device);
+      });
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_THAT(nccl.mistakes(), IsEmpty());
+  for (const auto& training : trainings) EXPECT_EQ(training->losses, one.losses);
+  EXPECT_EQ(trainings[0]->weights, one.weights);
+  EXPECT_EQ(trainings[0]->row_sums, one.row_sums);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, NcclTraining,

@@ -39,8 +39,8 @@ struct Case {
       parameters[i] = kernels::to_float(kernels::to_bfloat16(parameters[i]));
     }
   }
-  TabularDeviceOptions options(size_t micro_batch, size_t slots) const {
-    TabularDeviceOptions options;
+  DeviceEmbeddingsOptions options(size_t micro_batch, size_t slots) const {
+    DeviceEmbeddingsOptions options;
     options.rows = micro_batch;
     options.slots = slots;
     options.adagrad = {0.1F, 1e-6F};
@@ -81,7 +81,7 @@ class TabularDeviceTest : public cuda::CudaTest {
     for (const auto& feature : c.model.shape().categorical) table_rows += feature.codes;
     outcome.sums.assign(table_rows, 0.01F);
     outcome.tables.resize(c.model.dense_begin());
-    load(start ? start->tables : c.parameters, start ? start->sums : outcome.sums, device->tables());
+    load(start ? start->tables : c.parameters, start ? start->sums : outcome.sums, device->embeddings()->tables());
     const Array<Bfloat16> weights(c.dense());
     Array<float> gradient(c.model.dense_parameters());
     Array<double> loss(size_t{1});
@@ -112,14 +112,14 @@ class TabularDeviceTest : public cuda::CudaTest {
         outcome.losses.push_back(loss.values()[0]);
         outcome.gradients.push_back(gradient.values());
       }
-      EXPECT_OK(device->update_tables({}, &*stream_));
+      EXPECT_OK(device->embeddings()->update({}, &*stream_));
       // Nothing is left to be moved.
-      EXPECT_OK(device->update_tables({}, &*stream_));
+      EXPECT_OK(device->embeddings()->update({}, &*stream_));
       expect_done();
     }
     SingleCommunicator comm;
-    EXPECT_OK(device->tables()->gather_values(&comm, &*stream_, outcome.tables.data()));
-    EXPECT_OK(device->tables()->gather_sums(&comm, &*stream_, outcome.sums.data()));
+    EXPECT_OK(device->embeddings()->tables()->gather_values(&comm, &*stream_, outcome.tables.data()));
+    EXPECT_OK(device->embeddings()->tables()->gather_sums(&comm, &*stream_, outcome.sums.data()));
     return outcome;
   }
 

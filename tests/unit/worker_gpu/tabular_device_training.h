@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -13,11 +14,18 @@
 
 namespace freshet::worker {
 
+// Four tables, one of them of bags, all of even widths or not.
+inline TabularShape shape_of_four(uint32_t width) {
+  TabularShape shape = recommender_shapes().at("cross of low rank");
+  shape.categorical.push_back({"item", 40, width, false});
+  shape.categorical.push_back({"day", 7, 4, false});
+  return shape;
+}
+
 // Two passes of five steps, of which the fifth is short, as its last micro-batch is.
 struct TabularDeviceTraining {
-  TabularDeviceTraining()
-      : model(*TabularModel::create(recommender_shapes().at("cross of low rank"))),
-        rows(recommender_rows(model.shape(), 4 * 4 * 6 + 6 + 5)) {
+  explicit TabularDeviceTraining(const TabularShape& shape = recommender_shapes().at("cross of low rank"))
+      : model(*TabularModel::create(shape)), rows(recommender_rows(model.shape(), 4 * 4 * 6 + 6 + 5)) {
     options.seed = 5;
     options.epochs = 2;
     options.micro_batch_rows = 6;
@@ -54,7 +62,8 @@ struct TabularDeviceTraining {
     return run(comm, &single);
   }
   Status run(Communicator* comm, DeviceCommunicator* devices) {
-    ASSIGN_OR_RETURN(auto objective, TabularDeviceObjective::create(model, rows, options, *options.embeddings));
+    ASSIGN_OR_RETURN(auto objective,
+                     TabularDeviceObjective::create(model, rows, options, *options.embeddings, {}, devices));
     ASSIGN_OR_RETURN(auto engine, DeviceStep::create(objective.get(), options, {comm, devices}, start(), records));
     ASSIGN_OR_RETURN(auto trainer, Trainer::create(std::move(engine), options, comm));
     std::optional<Checkpointer> saved;

@@ -10,6 +10,7 @@
 #include "proto/json.h"
 #include "proto/replay.pb.h"
 #include "tests/unit/worker/temp_dir.h"
+#include "tests/unit/worker_gpu/thread_gang.h"
 #include "worker/checkpoint/manifest.h"
 #include "worker/gpu/gpu_accelerator.h"
 #include "worker/report/reporter.h"
@@ -138,6 +139,21 @@ TEST_F(TabularAcceleratorTest, TrainsARecommenderAndReplaysIt) {
     EXPECT_NEAR(losses.at(step), reporter_.losses.at(step), 0.02 * losses.at(step)) << "step " << step;
   }
   EXPECT_LT(losses.at(8), 0.95 * losses.at(1));
+}
+
+TEST_F(TabularAcceleratorTest, TwoRanksTrainTheModelOfOne) {
+  const auto one = train(attempt("one", v1::TabularModel::BFLOAT16), gpu_.get());
+  const auto wanted = attempt("two", v1::TabularModel::BFLOAT16);
+  const Status status = run_thread_gang(2, [&](Communicator& comm) -> Status {
+    ASSIGN_OR_RETURN(const auto gpu, GpuAccelerator::create(comm.rank(), 2, nullptr, {}));
+    SilentReporter reporter;
+    return run_train({wanted, comm, reporter, 1, gpu.get()});
+  });
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  const auto manifest = verify_artifact(std::filesystem::path(wanted.output_dir()) / "model");
+  ASSERT_TRUE(manifest.is_ok()) << manifest.status().to_string();
+  EXPECT_EQ(manifest->checkpoint().numerics().device(), gpu_->numerics().device());
+  EXPECT_EQ(manifest->checkpoint().weights_digest(), one.weights_digest());
 }
 
 TEST_F(TabularAcceleratorTest, LeavesToTheCpuWhatItIsNotFor) {
