@@ -56,7 +56,9 @@ size_t DeviceStep::parameters() const {
 }
 
 Status DeviceStep::allocate() {
-  if (objective_.tables() != nullptr && gang_.devices->size() > 1 && stage_ != ZeroStage::kOne) {
+  const DeviceTables* tables = objective_.tables();
+  CHECK(tables == nullptr || tables->ranks() == gang_.devices->size());
+  if (tables != nullptr && tables->ranks() > 1 && stage_ != ZeroStage::kOne) {
     return invalid_argument("tables of embeddings are shared out over ranks whose micro-batches are neighbours only");
   }
   const size_t parameters = objective_.parameters();

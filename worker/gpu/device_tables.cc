@@ -15,14 +15,14 @@ size_t on_border(size_t floats) { return (floats + kBorder - 1) / kBorder * kBor
 }  // namespace
 
 Result<DeviceTables> DeviceTables::create(std::span<const TensorView> tables, int ranks, int rank) {
-  DeviceTables made(rank);
+  DeviceTables made(ranks, rank);
   for (const auto& tensor : tables) {
     CHECK(tensor.shape.size() == 2 && tensor.offset == made.elements_);
     made.tables_.push_back({tensor.shape[0], tensor.shape[1]});
     made.elements_ += tensor.size;
     made.rows_ += tensor.shape[0];
   }
-  made.share_out(ranks);
+  made.share_out();
   size_t end = 0;
   for (size_t t = 0; t < made.tables_.size(); ++t) {
     if (!made.is_own(t)) continue;
@@ -40,8 +40,8 @@ Result<DeviceTables> DeviceTables::create(std::span<const TensorView> tables, in
   return made;
 }
 
-void DeviceTables::share_out(int ranks) {
-  std::vector<size_t> order(tables_.size()), load(static_cast<size_t>(ranks));
+void DeviceTables::share_out() {
+  std::vector<size_t> order(tables_.size()), load(static_cast<size_t>(ranks_));
   std::iota(order.begin(), order.end(), 0);
   auto size = [this](size_t t) { return tables_[t].rows * (tables_[t].dim + 1); };
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return size(a) > size(b); });

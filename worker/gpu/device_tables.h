@@ -1,8 +1,8 @@
 // The memory of embedding tables that a device trains row by row: their values, and of each row the number that
 // row-wise AdaGrad keeps. Each table is one rank's as a whole; the largest are given out first, each to the rank that
 // has least by then, so that who owns what follows from the tables and the number of ranks. What moves them is
-// TabularDevice. EmbeddingTables (worker/train) is the CPU's. One object per rank, used on the thread that trains; what
-// is done "behind a stream" waits for what was queued there, and has been done when the call returns.
+// DeviceEmbeddings. EmbeddingTables (worker/train) is the CPU's. One object per rank, used on the thread that trains;
+// what is done "behind a stream" waits for what was queued there, and has been done when the call returns.
 #pragma once
 
 #include <memory>
@@ -28,6 +28,8 @@ class DeviceTables {
   size_t tables() const { return tables_.size(); }
   size_t elements() const { return elements_; }
   size_t rows() const { return rows_; }
+  // That they are shared out over.
+  int ranks() const { return ranks_; }
   int owner(size_t table) const { return tables_[table].owner; }
 
   // [rows][dim] and [rows], in device memory; null where another rank owns the table.
@@ -61,13 +63,13 @@ class DeviceTables {
     int owner = 0;
     size_t values = 0, sums = 0;  // where they begin in memory_, in floats; of own tables only
   };
-  explicit DeviceTables(int rank) : rank_(rank) {}
+  DeviceTables(int ranks, int rank) : ranks_(ranks), rank_(rank) {}
   bool is_own(size_t table) const { return tables_[table].owner == rank_; }
-  void share_out(int ranks);
+  void share_out();
   Status gather(size_t table, const float* own, size_t count, Communicator* comm, cuda::Stream* stream,
                 float* all) const;
 
-  int rank_;
+  int ranks_, rank_;
   std::vector<Table> tables_;
   size_t elements_ = 0, rows_ = 0;
   cuda::DeviceMemory memory_;
