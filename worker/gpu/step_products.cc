@@ -32,6 +32,10 @@ Result<Shapes> products_of_gpt(const v1::GptModel& wanted, size_t rows, size_t v
 }
 
 Result<Shapes> products_of_tabular(const v1::TabularModel& wanted, size_t rows, size_t classes) {
+  if (wanted.compute() != v1::TabularModel::BFLOAT16) {
+    return invalid_argument(
+        "the tabular model computes in FLOAT32, on the CPU; with `compute: BFLOAT16` a GPU does it");
+  }
   const bool has_classes = wanted.label().task() == v1::Label::MULTICLASS;
   if (has_classes != (classes > 0)) {
     return invalid_argument(has_classes ? "how many classes the label has is in the data: name them"

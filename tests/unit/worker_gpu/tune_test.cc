@@ -55,6 +55,7 @@ TEST(StepProducts, OfAGptAreThoseOfTrainingAndScoring) {
 TEST(StepProducts, OfATabularModelNeedNoVocabularies) {
   v1::TrainStep step;
   auto* tabular = step.mutable_tabular();
+  tabular->set_compute(v1::TabularModel::BFLOAT16);
   auto* word = tabular->add_features();
   word->set_column("word");
   word->set_kind(v1::Feature::CATEGORICAL);
@@ -81,6 +82,8 @@ TEST(StepProducts, OfATabularModelNeedNoVocabularies) {
   const auto of_classes = products_of_step(step, {.classes = 9});
   ASSERT_TRUE(of_classes.is_ok()) << of_classes.status().to_string();
   EXPECT_EQ(*of_classes, TabularDevice::products_of(TabularModel::create(shape).value(), 20));
+  tabular->set_compute(v1::TabularModel::FLOAT32);
+  EXPECT_EQ(products_of_step(step, {.classes = 9}).status().code(), Code::kInvalidArgument);
 }
 
 class TuneTable : public testing::Test {
