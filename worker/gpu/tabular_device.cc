@@ -46,7 +46,9 @@ TabularDevice::Matrix TabularDevice::matrix(const std::string& name) const {
 void TabularDevice::describe_layers() {
   const TabularShape& shape = model_->shape();
   auto add = [this](const std::string& name, std::vector<Layer>* layers) {
-    layers->push_back({matrix(name + ".weight"), offset_of(name + ".bias"), 0});
+    Layer layer{matrix(name + ".weight"), offset_of(name + ".bias"), 0};
+    layer.is_fused = (layer.bias | layer.weight.outputs) % 8 == 0;
+    layers->push_back(layer);
   };
   for (size_t i = 0; i < shape.numeric_layers.size(); ++i) add("numeric." + std::to_string(i), &numeric_layers_);
   for (size_t i = 0; i < shape.hidden.size(); ++i) add("layers." + std::to_string(i), &hidden_layers_);

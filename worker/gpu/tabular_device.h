@@ -72,6 +72,8 @@ class TabularDevice {
     Matrix weight;
     size_t bias = 0;    // in the dense parameters
     size_t output = 0;  // bytes into the workspace: [rows][out_stride]
+    // Whether products add the bias and sum its gradient: it begins on a border of 16 bytes and fills a row.
+    bool is_fused = false;
   };
   struct CrossLayer {
     Matrix weight;    // of rank 0
@@ -118,14 +120,19 @@ class TabularDevice {
   Status copy_weights(const Pass& pass);
   Status copy_gradients(const Pass& pass);
   // y = x w^T; dx = dy w, or dx += dy w; dw = dy^T x.
-  cuda::ProductShape forward_product(const Matrix& matrix, cuda::Type type) const;
-  cuda::ProductShape input_gradient_product(const Matrix& matrix, bool accumulate) const;
+  cuda::ProductShape forward_product(const Matrix& matrix, cuda::Type type, cuda::Epilogue epilogue) const;
+  cuda::ProductShape input_gradient_product(const Matrix& matrix, bool accumulate, cuda::Epilogue epilogue) const;
   cuda::ProductShape weight_gradient_product(const Matrix& matrix) const;
-  Status multiply(const Matrix& matrix, const Bfloat16* x, void* y, cuda::Type type, const Pass& pass);
-  Status multiply_back(const Matrix& matrix, const Bfloat16* dy, Bfloat16* dx, bool accumulate, const Pass& pass);
+  Status multiply(const Matrix& matrix, const Bfloat16* x, void* y, cuda::Type type, const Pass& pass,
+                  const Bfloat16* relu_bias = nullptr);
+  // `below`: the layer whose output dx is the gradient of; if it is fused, dx becomes that of what went into its relu.
+  Status multiply_back(const Matrix& matrix, const Bfloat16* dy, Bfloat16* dx, bool accumulate, const Pass& pass,
+                       const Layer* below = nullptr);
   Status weight_gradient(const Matrix& matrix, const Bfloat16* dy, const Bfloat16* x, const Pass& pass);
 
   Status gather_features(const Pass& pass);
+  // What the product of the gradient of a layer's input ends with.
+  static cuda::Epilogue gradient_below(const Layer* below);
   Status layers_forward(const std::vector<Layer>& layers, bool last_is_linear, const Bfloat16* input, const Pass& pass);
   Status cross_forward(const Pass& pass);
   Status dot_forward(const Pass& pass);

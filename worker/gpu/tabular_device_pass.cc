@@ -8,22 +8,29 @@
 
 namespace freshet::worker {
 
+using cuda::Epilogue;
 using cuda::ProductOperands;
 using cuda::ProductShape;
 using cuda::Type;
 using Interaction = TabularShape::Interaction;
 
-ProductShape TabularDevice::forward_product(const Matrix& matrix, Type type) const {
+ProductShape TabularDevice::forward_product(const Matrix& matrix, Type type, Epilogue epilogue) const {
   ProductShape shape{rows_, matrix.out_stride, matrix.in_stride};
   shape.b_transposed = true;
   shape.result = type;
+  shape.epilogue = epilogue;
   return shape;
 }
 
-ProductShape TabularDevice::input_gradient_product(const Matrix& matrix, bool accumulate) const {
+ProductShape TabularDevice::input_gradient_product(const Matrix& matrix, bool accumulate, Epilogue epilogue) const {
   ProductShape shape{rows_, matrix.in_stride, matrix.out_stride};
   shape.accumulate = accumulate;
+  shape.epilogue = epilogue;
   return shape;
+}
+
+Epilogue TabularDevice::gradient_below(const Layer* below) {
+  return below != nullptr && below->is_fused ? Epilogue::kReluGradient : Epilogue::kNone;
 }
 
 ProductShape TabularDevice::weight_gradient_product(const Matrix& matrix) const {
@@ -39,19 +46,22 @@ std::vector<ProductShape> TabularDevice::products_of(const TabularModel& model, 
   device.rows_ = rows;
   device.describe_layers();
   std::set<ProductShape> shapes;
-  auto add = [&](const Matrix& matrix, Type type, bool want_input, bool accumulate) {
-    shapes.insert(device.forward_product(matrix, type));
+  auto add = [&](const Matrix& matrix, Type type, bool want_input, bool accumulate, Epilogue forward = Epilogue::kNone,
+                 Epilogue back = Epilogue::kNone) {
+    shapes.insert(device.forward_product(matrix, type, forward));
     shapes.insert(device.weight_gradient_product(matrix));
-    if (want_input) shapes.insert(device.input_gradient_product(matrix, accumulate));
+    if (want_input) shapes.insert(device.input_gradient_product(matrix, accumulate, back));
   };
-  for (const Layer& layer : device.numeric_layers_) {
-    add(layer.weight, Type::kBfloat16, &layer != &device.numeric_layers_.front(), false);
-  }
-  for (const Layer& layer : device.hidden_layers_) {
-    const bool is_last = &layer == &device.hidden_layers_.back();
-    add(layer.weight, is_last ? Type::kFloat32 : Type::kBfloat16,
-        device.want_features() || &layer != &device.hidden_layers_.front(), false);
-  }
+  auto add_layers = [&](const std::vector<Layer>& layers, bool last_is_linear, bool want_input) {
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const bool is_linear = last_is_linear && i + 1 == layers.size();
+      add(layers[i].weight, is_linear ? Type::kFloat32 : Type::kBfloat16, want_input || i > 0, false,
+          !is_linear && layers[i].is_fused ? Epilogue::kBiasRelu : Epilogue::kNone,
+          gradient_below(i == 0 ? nullptr : &layers[i - 1]));
+    }
+  };
+  add_layers(device.numeric_layers_, false, false);
+  add_layers(device.hidden_layers_, true, device.want_features());
   for (const CrossLayer& layer : device.cross_layers_) {
     if (layer.weight.inputs > 0) {
       add(layer.weight, Type::kBfloat16, true, true);
@@ -63,7 +73,8 @@ std::vector<ProductShape> TabularDevice::products_of(const TabularModel& model, 
   return {shapes.begin(), shapes.end()};
 }
 
-Status TabularDevice::multiply(const Matrix& matrix, const Bfloat16* x, void* y, Type type, const Pass& pass) {
+Status TabularDevice::multiply(const Matrix& matrix, const Bfloat16* x, void* y, Type type, const Pass& pass,
+                               const Bfloat16* relu_bias) {
   ProductOperands operands;
   operands.a = x;
   operands.a_stride = matrix.in_stride;
@@ -71,11 +82,13 @@ Status TabularDevice::multiply(const Matrix& matrix, const Bfloat16* x, void* y,
   operands.b_stride = matrix.in_stride;
   operands.c = y;
   operands.c_stride = matrix.out_stride;
-  return products_->run(forward_product(matrix, type), operands, pass.stream);
+  operands.bias = relu_bias;
+  const Epilogue epilogue = relu_bias == nullptr ? Epilogue::kNone : Epilogue::kBiasRelu;
+  return products_->run(forward_product(matrix, type, epilogue), operands, pass.stream);
 }
 
 Status TabularDevice::multiply_back(const Matrix& matrix, const Bfloat16* dy, Bfloat16* dx, bool accumulate,
-                                    const Pass& pass) {
+                                    const Pass& pass, const Layer* below) {
   ProductOperands operands;
   operands.a = dy;
   operands.a_stride = matrix.out_stride;
@@ -83,7 +96,12 @@ Status TabularDevice::multiply_back(const Matrix& matrix, const Bfloat16* dy, Bf
   operands.b_stride = matrix.in_stride;
   operands.c = dx;
   operands.c_stride = matrix.in_stride;
-  return products_->run(input_gradient_product(matrix, accumulate), operands, pass.stream);
+  const Epilogue epilogue = gradient_below(below);
+  if (epilogue == Epilogue::kReluGradient) {
+    operands.z = at(below->output);
+    operands.bias_gradient = pass.gradient + below->bias;
+  }
+  return products_->run(input_gradient_product(matrix, accumulate, epilogue), operands, pass.stream);
 }
 
 Status TabularDevice::weight_gradient(const Matrix& matrix, const Bfloat16* dy, const Bfloat16* x, const Pass& pass) {
@@ -123,9 +141,11 @@ Status TabularDevice::layers_forward(const std::vector<Layer>& layers, bool last
     if (last_is_linear && &layer == &layers.back()) {
       return multiply(weight, input, output, Type::kFloat32, pass);
     }
-    RETURN_IF_ERROR(multiply(weight, input, output, Type::kBfloat16, pass));
-    RETURN_IF_ERROR(cuda::bias_relu_forward({rows_, weight.outputs, weight.out_stride}, pass.weights + layer.bias,
-                                            output, pass.stream));
+    const Bfloat16* const bias = pass.weights + layer.bias;
+    RETURN_IF_ERROR(multiply(weight, input, output, Type::kBfloat16, pass, layer.is_fused ? bias : nullptr));
+    if (!layer.is_fused) {
+      RETURN_IF_ERROR(cuda::bias_relu_forward({rows_, weight.outputs, weight.out_stride}, bias, output, pass.stream));
+    }
     input = output;
   }
   return Status::ok();
@@ -216,16 +236,18 @@ Status TabularDevice::layers_backward(const std::vector<Layer>& layers, bool las
   for (size_t i = layers.size(); i-- > 0;) {
     const Layer& layer = layers[i];
     const cuda::DenseShape shape{rows_, layer.weight.outputs, layer.weight.out_stride};
-    if (last_is_linear && i + 1 == layers.size()) {
+    const bool is_last = i + 1 == layers.size();
+    if (last_is_linear && is_last) {
       RETURN_IF_ERROR(
           cuda::bias_backward(shape, *gradient, pass.gradient + layer.bias, at<float>(places_.sums), pass.stream));
-    } else {
+    } else if (is_last || !layer.is_fused) {
       RETURN_IF_ERROR(cuda::bias_relu_backward(shape, at(layer.output), *gradient, pass.gradient + layer.bias,
                                                at<float>(places_.sums), pass.stream));
     }
     RETURN_IF_ERROR(weight_gradient(layer.weight, *gradient, i == 0 ? input : at(layers[i - 1].output), pass));
     if (i == 0 && !want_input) break;
-    RETURN_IF_ERROR(multiply_back(layer.weight, *gradient, *spare, false, pass));
+    const Layer* const below = i == 0 ? nullptr : &layers[i - 1];
+    RETURN_IF_ERROR(multiply_back(layer.weight, *gradient, *spare, false, pass, below));
     std::swap(*gradient, *spare);
   }
   return Status::ok();

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "tests/unit/kernels_cuda/support.h"
 #include "tests/unit/worker/recommender.h"
@@ -14,6 +16,16 @@ using cuda::Array;
 using kernels::Bfloat16;
 
 constexpr float kScale = 0.25F;
+
+// Beside the others one whose layers are whole vectors of 8, so that products do what follows them.
+std::map<std::string, TabularShape> shapes() {
+  auto all = recommender_shapes();
+  TabularShape whole = all.at("side by side");
+  whole.numeric_layers = {16, 8};
+  whole.hidden = {24, 16};
+  all["layers of whole vectors"] = whole;
+  return all;
+}
 
 // A model, rows for it, and weights that bfloat16 can hold.
 struct Case {
@@ -147,7 +159,7 @@ class TabularDeviceTest : public cuda::CudaTest {
 };
 
 TEST_F(TabularDeviceTest, LearnsWhatTheCpuLearns) {
-  for (const auto& [name, shape] : recommender_shapes()) {
+  for (const auto& [name, shape] : shapes()) {
     SCOPED_TRACE(name);
     const Case c(shape);
     const size_t size = 20;
@@ -193,7 +205,7 @@ TEST_F(TabularDeviceTest, LearnsWhatTheCpuLearns) {
 }
 
 TEST_F(TabularDeviceTest, AGraphHasTheSameBits) {
-  for (const auto& [name, shape] : recommender_shapes()) {
+  for (const auto& [name, shape] : shapes()) {
     SCOPED_TRACE(name);
     const Case c(shape);
     const Outcome queued = train(c, 17, false), recorded = train(c, 17, true);
@@ -207,7 +219,7 @@ TEST_F(TabularDeviceTest, AGraphHasTheSameBits) {
 }
 
 TEST_F(TabularDeviceTest, NothingOfAStepIsLeftForTheNext) {
-  for (const auto& [name, shape] : recommender_shapes()) {
+  for (const auto& [name, shape] : shapes()) {
     SCOPED_TRACE(name);
     const Case c(shape);
     const Outcome both = train(c, 17, false, 2), first = train(c, 17, false);
@@ -236,20 +248,25 @@ TEST_F(TabularDeviceTest, NamesNoProductThatItDoesNotRun) {
   std::sort(names.begin(), names.end());
   // Of 13 numbers, filled up to 16, the gradient is not wanted; all cross layers are of one shape.
   const std::vector<std::string> expected = {
-      "16x16x32 tn bf16 f32 = none",  "16x8x32 tn bf16 f32 = none",   "24x16x32 tn bf16 f32 = none",
-      "32x16x16 nt bf16 bf16 = none", "32x16x24 nn bf16 bf16 = none", "32x16x8 nn bf16 bf16 += none",
-      "32x16x8 nn bf16 bf16 = none",  "32x16x8 nt bf16 bf16 = none",  "32x24x16 nt bf16 bf16 = none",
-      "32x24x8 nn bf16 bf16 = none",  "32x8x16 nn bf16 bf16 = none",  "32x8x16 nt bf16 bf16 = none",
-      "32x8x24 nt bf16 f32 = none",   "8x16x32 tn bf16 f32 = none",   "8x24x32 tn bf16 f32 = none"};
+      "16x16x32 tn bf16 f32 = none",          "16x8x32 tn bf16 f32 = none",
+      "24x16x32 tn bf16 f32 = none",          "32x16x16 nt bf16 bf16 = bias_relu",
+      "32x16x24 nn bf16 bf16 = none",         "32x16x8 nn bf16 bf16 += none",
+      "32x16x8 nn bf16 bf16 = relu_gradient", "32x16x8 nt bf16 bf16 = none",
+      "32x24x16 nt bf16 bf16 = bias_relu",    "32x24x8 nn bf16 bf16 = relu_gradient",
+      "32x8x16 nn bf16 bf16 = none",          "32x8x16 nt bf16 bf16 = bias_relu",
+      "32x8x16 nt bf16 bf16 = none",          "32x8x24 nt bf16 f32 = none",
+      "8x16x32 tn bf16 f32 = none",           "8x24x32 tn bf16 f32 = none"};
   EXPECT_EQ(names, expected);
 }
 
 // A product that the table lacks would be an error.
 TEST_F(TabularDeviceTest, RunsByATableThatWasTuned) {
-  const Case c(recommender_shapes().at("cross of low rank, numeric layers, nothing hidden"));
-  auto table = cuda::tune_products(TabularDevice::products_of(c.model, 20));
-  ASSERT_TRUE(table.is_ok()) << table.status().to_string();
-  EXPECT_EQ(train(c, 20, false, 1, nullptr, *table).losses.size(), 3U);
+  for (const char* name : {"cross of low rank, numeric layers, nothing hidden", "layers of whole vectors"}) {
+    const Case c(shapes().at(name));
+    auto table = cuda::tune_products(TabularDevice::products_of(c.model, 20));
+    ASSERT_TRUE(table.is_ok()) << table.status().to_string();
+    EXPECT_EQ(train(c, 20, false, 1, nullptr, *table).losses.size(), 3U);
+  }
 }
 
 TEST_F(TabularDeviceTest, RefusesMoreCodesThanThereIsRoomFor) {
