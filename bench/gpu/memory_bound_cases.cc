@@ -5,6 +5,7 @@
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/adamw.h"
 #include "kernels/cuda/cross_entropy.h"
+#include "kernels/cuda/dense.h"
 #include "kernels/cuda/embedding.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/reduce.h"
@@ -120,11 +121,11 @@ void Cases::add_activations() {
     Bfloat16* const d_gate_up = a->output16(2 * count);
     return [=](CudaStream stream) { return swiglu_backward(rows, inner, gate_up, dy, d_gate_up, stream); };
   });
-  add("column_sums", matrix(rows, inner), 2 * elements, [=](Arrays* a) {
+  add("bias_backward", matrix(rows, inner), 2 * elements, [=](Arrays* a) {
     const Bfloat16* const x = a->random16(count);
     float* const sums = a->output(inner);
-    auto* const scratch = static_cast<float*>(a->scratch(column_sums_scratch(rows, inner) * sizeof(float)));
-    return [=](CudaStream stream) { return column_sums(rows, inner, x, sums, scratch, stream); };
+    auto* const scratch = static_cast<float*>(a->scratch(bias_backward_scratch({rows, inner, inner}) * sizeof(float)));
+    return [=](CudaStream stream) { return bias_backward({rows, inner, inner}, x, sums, scratch, stream); };
   });
   const kernels::RopeShape rope{rows, sizes_.heads, sizes_.head, sizes_.width()};
   const auto table = kernels::rope_table(sizes_.length, sizes_.head, 10000);

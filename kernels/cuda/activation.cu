@@ -1,28 +1,20 @@
 // Memory-bound. Bytes for each element: gelu 4, its gradient 6; swiglu 6 for each of y, its gradient 10; dropout 4,
-// forward and back; column sums 2. Elementwise kernels have one version: two 16-byte accesses of an array in flight in
-// each of up to 2048 threads a multiprocessor. The column sums read four rows at once in a thread, each block a part of
-// the rows, and sum_parts() adds the parts.
+// forward and back. Elementwise kernels have one version: two 16-byte accesses of an array in flight in each of up to
+// 2048 threads a multiprocessor. Where columns are summed, too, see column_pass.cuh.
 #include "kernels/cuda/activation.h"
-
-#include <algorithm>
 
 #include "kernels/cuda/bfloat16.cuh"
 #include "kernels/cuda/column_pass.cuh"
 #include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/philox.cuh"
-#include "kernels/cuda/sum_parts.h"
-#include "kernels/cuda/sums.cuh"
 
 namespace freshet::cuda {
 namespace {
 
 constexpr unsigned kVector = 8;  // elements of a 16-byte access
 constexpr unsigned kThreads = 256;
-constexpr unsigned kInFlight = 2;         // vectors of a thread in the elementwise kernels
-constexpr unsigned kRowsInFlight = 4;     // of a thread in the column sums
-constexpr unsigned kSumBlocks = 4 * 132;  // four a multiprocessor of an H200, about, anywhere
-constexpr unsigned kWarps = kThreads / kWarp;
+constexpr unsigned kInFlight = 2;  // vectors of a thread in the elementwise kernels
 
 using Vector = float[kVector];
 
@@ -195,54 +187,6 @@ struct DropoutBackward {
   }
 };
 
-// Blocks (x: 256 columns, y: part of the rows). A warp reads 512 bytes of a row; the warps take turns at the rows.
-__global__ void __launch_bounds__(kThreads)
-    column_parts_kernel(size_t rows, size_t columns, const Bfloat16* __restrict__ x, float* __restrict__ parts) {
-  __align__(16) __shared__ float shared[kWarps][kWarp * kVector];
-  const unsigned warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const size_t first_column = static_cast<size_t>(blockIdx.x) * kWarp * kVector;
-  const size_t column = first_column + lane * kVector;
-  const size_t part_rows = (rows + gridDim.y - 1) / gridDim.y, begin = blockIdx.y * part_rows;
-  const size_t end = column < columns ? min(begin + part_rows, rows) : 0;
-  float sums[kVector] = {};
-  for (size_t row = begin + warp; row < end; row += kWarps * kRowsInFlight) {
-    uint4 in[kRowsInFlight];
-#pragma unroll
-    for (unsigned u = 0; u < kRowsInFlight; ++u) {
-      const size_t at = row + u * kWarps;
-      in[u] = at < end ? *reinterpret_cast<const uint4*>(x + at * columns + column) : make_uint4(0, 0, 0, 0);
-    }
-#pragma unroll
-    for (unsigned u = 0; u < kRowsInFlight; ++u) {
-      Vector values;
-      widen8(in[u], values);
-#pragma unroll
-      for (unsigned i = 0; i < kVector; ++i) sums[i] += values[i];
-    }
-  }
-  float4* to = reinterpret_cast<float4*>(shared[warp] + lane * kVector);
-  to[0] = make_float4(sums[0], sums[1], sums[2], sums[3]);
-  to[1] = make_float4(sums[4], sums[5], sums[6], sums[7]);
-  __syncthreads();
-  static_assert(kThreads == kWarp * kVector, "a thread a column");
-  if (first_column + threadIdx.x >= columns) return;
-  float sum = shared[0][threadIdx.x];
-  for (unsigned other = 1; other < kWarps; ++other) sum += shared[other][threadIdx.x];
-  parts[blockIdx.y * columns + first_column + threadIdx.x] = sum;
-}
-
-struct SumGrid {
-  unsigned column_blocks = 0;
-  unsigned parts = 0;
-};
-
-SumGrid sum_grid(size_t rows, size_t columns) {
-  const size_t column_blocks = (columns + kThreads - 1) / kThreads;
-  const size_t most = (rows + kWarps * kRowsInFlight - 1) / (kWarps * kRowsInFlight);
-  const size_t wanted = (kSumBlocks + column_blocks - 1) / std::max<size_t>(column_blocks, 1);
-  return {static_cast<unsigned>(column_blocks), static_cast<unsigned>(std::clamp<size_t>(most, 1, wanted))};
-}
-
 Status check(size_t count, const char* what) {
   if (count % kVector == 0 && count / kVector <= UINT32_MAX) return Status::ok();
   return invalid_argument(std::string(what) + " must be a multiple of 8 below 2^35, not " + std::to_string(count));
@@ -280,16 +224,6 @@ Status swiglu_backward(size_t rows, size_t columns, const Bfloat16* gate_up, con
   return launch("swiglu_backward", swiglu_gradient_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors,
                 static_cast<unsigned>(columns / kVector), reinterpret_cast<const uint4*>(gate_up),
                 reinterpret_cast<const uint4*>(dy), reinterpret_cast<uint4*>(d_gate_up));
-}
-
-size_t column_sums_scratch(size_t rows, size_t columns) { return sum_grid(rows, columns).parts * columns; }
-
-Status column_sums(size_t rows, size_t columns, const Bfloat16* x, float* sums, float* scratch, CudaStream stream) {
-  RETURN_IF_ERROR(check(columns, "the columns of a sum"));
-  const SumGrid grid = sum_grid(rows, columns);
-  RETURN_IF_ERROR(launch("column_sums", column_parts_kernel, {{grid.column_blocks, grid.parts}, kThreads}, stream, rows,
-                         columns, x, scratch));
-  return sum_parts(grid.parts, columns, scratch, {sums}, stream);
 }
 
 Status dropout(const kernels::Dropout& dropout, const DropoutPlace* place, size_t count, const Bfloat16* x, Bfloat16* y,

@@ -26,12 +26,6 @@ Status swiglu_forward(size_t rows, size_t columns, const kernels::Bfloat16* gate
 Status swiglu_backward(size_t rows, size_t columns, const kernels::Bfloat16* gate_up, const kernels::Bfloat16* dy,
                        kernels::Bfloat16* d_gate_up, CudaStream stream);
 
-// Floats of `scratch`.
-size_t column_sums_scratch(size_t rows, size_t columns);
-// sums[c] = the sum of column c of x[rows][columns]: the gradient of a bias.
-Status column_sums(size_t rows, size_t columns, const kernels::Bfloat16* x, float* sums, float* scratch,
-                   CudaStream stream);
-
 // What of dropout's masks differs from step to step and from one micro-batch to the next. The host writes it to device
 // memory, so that a graph serves all of them.
 struct DropoutPlace {

@@ -89,41 +89,6 @@ TEST_F(ActivationCuda, SwigluAgreesWithTheReference) {
   }
 }
 
-TEST_F(ActivationCuda, ColumnSumsAgreeWithTheReference) {
-  for (auto [rows, columns] : {std::pair{1, 8}, std::pair{3, 64}, std::pair{257, 768}, std::pair{33, 1600},
-                               std::pair{1000, 264}, std::pair{20000, 8}}) {
-    const auto r = static_cast<size_t>(rows), c = static_cast<size_t>(columns);
-    const auto x = random_values16(r * c, "x");
-    std::vector<float> expected(c);
-    kernels::ref::column_sums({r, c, c}, x.data(), expected.data());
-    Array<Bfloat16> in(narrowed(x));
-    Array<float> sums(c), scratch(column_sums_scratch(r, c));
-    EXPECT_OK(column_sums(r, c, in.data(), sums.data(), scratch.data(), stream()));
-    expect_done();
-    const auto actual = sums.values();
-    // Each of fewer than 600 additions in a row rounds a sum of at most `rows`; bfloat16 is added exactly while the sum
-    // is small.
-    expect_close(actual, expected, static_cast<double>(rows) * std::min(600, rows) * kRounding);
-    EXPECT_OK(column_sums(r, c, in.data(), sums.data(), scratch.data(), stream()));
-    expect_done();
-    expect_same_bits(sums.values(), actual);
-  }
-}
-
-TEST_F(ActivationCuda, ColumnSumsOfWholeNumbersAreExact) {
-  const size_t rows = 5000, columns = 16;
-  std::vector<float> x(rows * columns), expected(columns);
-  for (size_t i = 0; i < x.size(); ++i) {
-    x[i] = static_cast<float>(i % 7 + i / columns % 3);
-    expected[i % columns] += x[i];
-  }
-  Array<Bfloat16> in(narrowed(x));
-  Array<float> sums(columns), scratch(column_sums_scratch(rows, columns));
-  EXPECT_OK(column_sums(rows, columns, in.data(), sums.data(), scratch.data(), stream()));
-  expect_done();
-  EXPECT_EQ(sums.values(), expected);
-}
-
 TEST_F(ActivationCuda, DropoutHasTheMaskOfTheCpu) {
   for (size_t count : kCounts) {
     for (uint64_t first : {uint64_t{0}, uint64_t{4}, (uint64_t{1} << 34) - 64}) {

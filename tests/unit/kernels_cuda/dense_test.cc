@@ -67,6 +67,22 @@ TEST_F(DenseCuda, BiasAndReluAgreeWithTheReference) {
   }
 }
 
+// More rows than the pieces take at least; whole numbers, so that all sums are exact.
+TEST_F(DenseCuda, SumsOfManyRows) {
+  for (const DenseShape shape : {DenseShape{5000, 16, 16}, DenseShape{20000, 8, 8}}) {
+    std::vector<float> dz(shape.rows * shape.columns), expected(shape.columns);
+    for (size_t i = 0; i < dz.size(); ++i) {
+      dz[i] = static_cast<float>(i % 7 + i / shape.columns % 3);
+      expected[i % shape.columns] += dz[i];
+    }
+    Array<Bfloat16> in(narrowed(dz));
+    Array<float> sums(shape.columns), scratch(bias_backward_scratch(shape));
+    EXPECT_OK(bias_backward(shape, in.data(), sums.data(), scratch.data(), stream()));
+    expect_done();
+    EXPECT_EQ(sums.values(), expected);
+  }
+}
+
 TEST_F(DenseCuda, ANumberThatIsNoneStaysOne) {
   const DenseShape shape{1, 2, 8};
   Array<Bfloat16> z(narrowed({NAN, 1, 0, 0, 0, 0, 0, 0})), bias(narrowed({1, 1}));
