@@ -141,6 +141,12 @@ void check_gpt(const v1::GptModel& model, const std::string& path, Mistakes* mis
                         " heads of keys and values; use a divisor");
   mistakes->require(model.style() == v1::GptModel::LLAMA || model.kv_heads() == model.heads(), path + ".kv_heads",
                     "belongs to the style LLAMA; remove it or change the style");
+  if (model.compute() == v1::GptModel::FLOAT8) {
+    for (const auto& [value, name] : {std::pair{model.width(), ".width"}, {model.feed_forward(), ".feed_forward"}}) {
+      mistakes->require(value % 16 == 0, path + name,
+                        std::to_string(value) + " is no multiple of 16, which FLOAT8 wants; use one");
+    }
+  }
   mistakes->require(model.dropout() >= 0 && model.dropout() < 1, path + ".dropout",
                     number_text(model.dropout()) + " is out of range; use 0 or more and less than 1");
   mistakes->require(model.vocabulary() == 0 || (model.vocabulary() >= 257 && model.vocabulary() <= 1u << 20),
@@ -186,6 +192,10 @@ void check_train(const v1::TrainStep& train, const std::string& path, Mistakes* 
   }
   if (optimizer.has_schedule()) check_schedule(optimizer.schedule(), where + ".schedule", mistakes);
   mistakes->range(uint64_t{train.batch().micro_batch_rows()}, 1, 1u << 20, path + ".batch.micro_batch_rows");
+  const uint64_t tokens = uint64_t{train.batch().micro_batch_rows()} * train.gpt().context();
+  mistakes->require(train.gpt().compute() != v1::GptModel::FLOAT8 || tokens % 16 == 0, path + ".batch.micro_batch_rows",
+                    "makes micro-batches of " + std::to_string(tokens) +
+                        " tokens, and FLOAT8 wants a multiple of 16; change it or the context");
   mistakes->range(uint64_t{train.batch().micro_batches()}, 1, kMicroBatchesMax, path + ".batch.micro_batches");
   mistakes->range(uint64_t{train.epochs()}, 1, 100'000, path + ".epochs");
   mistakes->range(uint64_t{train.checkpoints_kept()}, 0, 100, path + ".checkpoints_kept");

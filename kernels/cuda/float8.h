@@ -12,10 +12,16 @@
 
 #include "base/status.h"
 #include "kernels/bfloat16.h"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/float8.h"
 
 namespace freshet::cuda {
+
+// Whether its tensor cores take 8-bit floats: Ada, Hopper and what came after them.
+inline bool has_float8(const DeviceProperties& device) {
+  return device.major > 8 || (device.major == 8 && device.minor >= 9);
+}
 
 inline constexpr unsigned kFloat8History = 16;  // steps that a scale looks back on
 

@@ -11,6 +11,13 @@ constexpr const char* kConfig = "config.json";
 constexpr const char* kVocabulary = "vocab.json";
 constexpr const char* kMerges = "merges.txt";
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+
+GptConfig::Compute compute_of(v1::GptModel::Compute wanted) {
+  if (wanted == v1::GptModel::BFLOAT16) return GptConfig::Compute::kBfloat16;
+  if (wanted == v1::GptModel::FLOAT8) return GptConfig::Compute::kFloat8;
+  return GptConfig::Compute::kFloat32;
+}
+
 }  // namespace
 
 GptTokenizer::GptTokenizer(std::optional<Bpe> vocabulary) {
@@ -31,8 +38,7 @@ Result<GptModel> make_gpt(const v1::GptModel& wanted, size_t vocabulary_size) {
   GptConfig config;
   const bool is_llama = wanted.style() == v1::GptModel::LLAMA;
   config.style = is_llama ? GptConfig::Style::kLlama : GptConfig::Style::kGpt2;
-  config.compute =
-      wanted.compute() == v1::GptModel::BFLOAT16 ? GptConfig::Compute::kBfloat16 : GptConfig::Compute::kFloat32;
+  config.compute = compute_of(wanted.compute());
   config.layers = wanted.layers();
   config.heads = wanted.heads();
   config.kv_heads = wanted.kv_heads() == 0 ? wanted.heads() : wanted.kv_heads();

@@ -1,6 +1,7 @@
 #include "worker/checkpoint/gpt_config_json.h"
 
 #include <boost/json.hpp>
+#include <utility>
 
 namespace freshet::worker {
 namespace {
@@ -12,6 +13,10 @@ using boost::json::value;
 constexpr const char* kCompute = "freshet_compute";
 constexpr const char* kTokens = "freshet_tokens";
 constexpr const char* kDropout = "freshet_dropout";
+
+constexpr std::pair<GptConfig::Compute, const char*> kComputes[] = {{GptConfig::Compute::kFloat32, "float32"},
+                                                                    {GptConfig::Compute::kBfloat16, "bfloat16"},
+                                                                    {GptConfig::Compute::kFloat8, "float8"}};
 
 object gpt2_config(const GptConfig& config) {
   return {{"architectures", {"GPT2LMHeadModel"}},
@@ -121,8 +126,10 @@ Result<GptConfigJson> parse(const object& root) {
   }
   RETURN_IF_ERROR(type == "gpt2" ? parse_gpt2(root, &parsed.config) : parse_llama(root, &parsed.config));
   parsed.config.vocabulary = root.at("vocab_size").to_number<uint32_t>();
-  if (const value* compute = find(root, kCompute); compute != nullptr && compute->as_string() == "bfloat16") {
-    parsed.config.compute = GptConfig::Compute::kBfloat16;
+  if (const value* compute = find(root, kCompute)) {
+    for (const auto& [of, name] : kComputes) {
+      if (compute->as_string() == name) parsed.config.compute = of;
+    }
   }
   if (const value* tokens = find(root, kTokens)) parsed.has_vocabulary = tokens->as_string() == "byte-pairs";
   if (const value* end = find(root, "eos_token_id"); end != nullptr && end->is_number()) {
@@ -139,7 +146,9 @@ std::string write_gpt_config(const GptConfigJson& wanted) {
   root["bos_token_id"] = wanted.end_of_text;
   root["eos_token_id"] = wanted.end_of_text;
   root["torch_dtype"] = "float32";
-  root[kCompute] = config.compute == GptConfig::Compute::kBfloat16 ? "bfloat16" : "float32";
+  for (const auto& [of, name] : kComputes) {
+    if (config.compute == of) root[kCompute] = name;
+  }
   root[kTokens] = wanted.has_vocabulary ? "byte-pairs" : "bytes";
   return boost::json::serialize(root) + "\n";
 }

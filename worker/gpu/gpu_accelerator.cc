@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/sha256.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/float8.h"
 #include "kernels/cuda/products.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/gpu/device_step.h"
@@ -22,8 +23,8 @@ namespace {
 
 // Why the CPU has to do it; empty: it has not.
 std::string reason_against(const GptModel& model, const GptDeviceShape& shape, const GptDeviceOptions& options) {
-  if (model.config().compute != GptConfig::Compute::kBfloat16) {
-    return "its recipe computes in FLOAT32; with gpt.compute BFLOAT16 a GPU does it";
+  if (model.config().compute == GptConfig::Compute::kFloat32) {
+    return "its recipe computes in FLOAT32; with gpt.compute BFLOAT16 or FLOAT8 a GPU does it";
   }
   const auto plan = plan_gpt_device(model.config(), shape, options);
   return plan.is_ok() ? std::string() : plan.status().message();
@@ -72,8 +73,9 @@ Result<std::unique_ptr<GpuAccelerator>> GpuAccelerator::create(int local_rank, i
   ASSIGN_OR_RETURN(int device,
                    use_local_device(local_rank, local_ranks, is_shared ? DeviceSharing::kAny : DeviceSharing::kNone));
   ASSIGN_OR_RETURN(const auto properties, cuda::device_properties());
-  return std::unique_ptr<GpuAccelerator>(new GpuAccelerator(device, properties.name, numerics_of(properties), is_shared,
-                                                            std::move(connect), std::move(products)));
+  return std::unique_ptr<GpuAccelerator>(new GpuAccelerator(device, properties.name, cuda::has_float8(properties),
+                                                            numerics_of(properties), is_shared, std::move(connect),
+                                                            std::move(products)));
 }
 
 v1::NumericsFingerprint GpuAccelerator::numerics() const {
@@ -133,9 +135,15 @@ Result<std::unique_ptr<StepEngine>> GpuAccelerator::gpt_engine(const GptModel& m
                                                                std::span<const float> parameters) {
   const GptDeviceShape shape{options.micro_batch_rows, model.config().context};
   GptDeviceOptions on_device;
+  on_device.float8 = model.config().compute == GptConfig::Compute::kFloat8;
   if (const std::string reason = reason_against(model, shape, on_device); !reason.empty()) {
     log_info("train", "the gpt is trained on the CPU: " + reason);
     return std::unique_ptr<StepEngine>();
+  }
+  if (on_device.float8 && !comm->agree(has_float8_ ? Status::ok() : unavailable(device_name_)).is_ok()) {
+    log_info("train",
+             "a GPU of the gang has no 8-bit products (compute capability 8.9): the gpt is trained in BFLOAT16");
+    on_device.float8 = false;
   }
   RETURN_IF_ERROR(cuda::use_device(device_));
   ASSIGN_OR_RETURN(const auto plan, plan_gpt_device(model.config(), shape, on_device));

@@ -42,10 +42,11 @@ class GpuAccelerator final : public Accelerator {
   Result<std::unique_ptr<TextScorer>> text_scorer(const GptModel& model, std::span<const float> parameters) override;
 
  private:
-  GpuAccelerator(int device, std::string device_name, v1::NumericsFingerprint numerics, bool is_shared, Connect connect,
-                 std::filesystem::path products)
+  GpuAccelerator(int device, std::string device_name, bool has_float8, v1::NumericsFingerprint numerics, bool is_shared,
+                 Connect connect, std::filesystem::path products)
       : device_(device),
         device_name_(std::move(device_name)),
+        has_float8_(has_float8),
         numerics_(std::move(numerics)),
         is_shared_(is_shared),
         connect_(std::move(connect)),
@@ -61,6 +62,7 @@ class GpuAccelerator final : public Accelerator {
 
   const int device_;
   const std::string device_name_;
+  const bool has_float8_;
   const v1::NumericsFingerprint numerics_;  // without a table
   const bool is_shared_;
   const Connect connect_;

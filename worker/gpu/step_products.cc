@@ -14,14 +14,18 @@ namespace {
 
 using Shapes = std::vector<cuda::ProductShape>;
 
-Result<Shapes> products_of_gpt(const v1::GptModel& wanted, size_t rows, size_t vocabulary) {
+Result<Shapes> products_of_gpt(const v1::GptModel& wanted, size_t rows, const StepData& data) {
   if (wanted.compute() == v1::GptModel::FLOAT32) {
-    return invalid_argument("the gpt computes in FLOAT32, on the CPU; with `compute: BFLOAT16` a GPU does it");
+    return invalid_argument(
+        "the gpt computes in FLOAT32, on the CPU; with `compute: BFLOAT16` or FLOAT8 a GPU does it");
   }
+  size_t vocabulary = data.vocabulary;
   if (vocabulary == 0) vocabulary = wanted.vocabulary();
   if (vocabulary == 0) vocabulary = GptTokenizer(std::nullopt).get().vocabulary_size();
   ASSIGN_OR_RETURN(const GptModel model, make_gpt(wanted, vocabulary));
-  ASSIGN_OR_RETURN(const auto training, plan_gpt_device(model.config(), {rows, model.config().context}, {}));
+  GptDeviceOptions options;
+  options.float8 = wanted.compute() == v1::GptModel::FLOAT8 && data.has_float8;
+  ASSIGN_OR_RETURN(const auto training, plan_gpt_device(model.config(), {rows, model.config().context}, options));
   ASSIGN_OR_RETURN(const auto scoring, plan_gpt_scoring(model.config()));
   Shapes shapes = gpt_device_products(model.config(), training);
   const Shapes more = gpt_device_products(model.config(), scoring);
@@ -49,7 +53,7 @@ Result<Shapes> products_of_tabular(const v1::TabularModel& wanted, size_t rows, 
 
 Result<Shapes> products_of_step(const v1::TrainStep& step, const StepData& data) {
   ASSIGN_OR_RETURN(const auto options, TrainOptions::of(step, 0));
-  if (step.has_gpt()) return products_of_gpt(step.gpt(), options.micro_batch_rows, data.vocabulary);
+  if (step.has_gpt()) return products_of_gpt(step.gpt(), options.micro_batch_rows, data);
   if (step.has_tabular()) return products_of_tabular(step.tabular(), options.micro_batch_rows, data.classes);
   return invalid_argument("the train step has no model");
 }

@@ -11,10 +11,11 @@
 
 namespace freshet::worker {
 
-// What only the data tell.
+// What only the data and the device tell.
 struct StepData {
-  size_t vocabulary = 0;  // of a gpt; 0: as many tokens as the recipe wants, which is what enough text gives
-  size_t classes = 0;     // of a tabular model with the task MULTICLASS
+  size_t vocabulary = 0;   // of a gpt; 0: as many tokens as the recipe wants, which is what enough text gives
+  size_t classes = 0;      // of a tabular model with the task MULTICLASS
+  bool has_float8 = true;  // of the device: else what computes in FLOAT8 computes in BFLOAT16
 };
 
 // Ascending, each once. invalid_argument: the step is the CPU's affair, or `data` lacks something.

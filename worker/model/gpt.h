@@ -42,7 +42,7 @@ uint64_t gpt_dropout_stream(const GptConfig& config, uint64_t step, size_t site)
 // The parameters in the forms that the products take them in.
 struct GptParameters {
   const float* values = nullptr;
-  const uint16_t* bfloat16 = nullptr;  // the same, rounded (round_parameters); needed for Compute::kBfloat16 only
+  const uint16_t* bfloat16 = nullptr;  // the same, rounded (round_parameters); needed where config().rounds_operands()
 };
 
 class GptModel {

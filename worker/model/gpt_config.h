@@ -13,7 +13,9 @@ struct GptConfig {
     kGpt2,   // learned positions, layer norm, GELU, biases, output tied to the embedding
     kLlama,  // rotary positions, RMS norm, SwiGLU, no biases, grouped queries
   };
-  enum class Compute { kFloat32, kBfloat16 };  // of the matrix products; weights and sums are float in both
+  // Of the matrix products; weights and sums are float in all. kFloat8: the products of layers take 8-bit floats on
+  // GPUs that have them, and bfloat16 elsewhere.
+  enum class Compute { kFloat32, kBfloat16, kFloat8 };
 
   Style style = Style::kGpt2;
   Compute compute = Compute::kFloat32;
@@ -30,6 +32,8 @@ struct GptConfig {
   double rope_base = 10000;
 
   size_t head_size() const { return width / heads; }
+  // Whether a CPU's products take their operands as bfloat16.
+  bool rounds_operands() const { return compute != Compute::kFloat32; }
   // Columns of a token's queries, keys and values.
   size_t qkv_width() const { return (size_t{heads} + 2 * size_t{kv_heads}) * head_size(); }
   // Columns of the feed-forward part before its activation.

@@ -23,7 +23,7 @@ GptPass::GptPass(const GptModel& model, const GptBatch& batch, const GptParamete
       pool_(pool),
       w_(*workspace),
       rows_(batch.rows()),
-      bfloat16_(model.config().compute == GptConfig::Compute::kBfloat16) {
+      bfloat16_(model.config().rounds_operands()) {
   CHECK(rows_ <= w_.rows_max && (!bfloat16_ || parameters.bfloat16 != nullptr));
   for (size_t r = 0; r < rows_; ++r) w_.positions[r] = static_cast<int32_t>(r % batch.length);
   const size_t scratch =

@@ -22,6 +22,10 @@ Status GptConfig::check() const {
     return refuse("rotary positions need heads of an even size, not " + std::to_string(head_size()));
   }
   if (!(dropout >= 0 && dropout < 1)) return refuse("dropout must be at least 0 and below 1");
+  if (compute == Compute::kFloat8 && (width % 16 != 0 || feed_forward % 16 != 0)) {
+    return refuse("8-bit floats want width " + std::to_string(width) + " and feed_forward " +
+                  std::to_string(feed_forward) + " to be multiples of 16");
+  }
   if (vocabulary > INT32_MAX) return refuse("vocabulary must be below 2^31");
   return Status::ok();
 }

@@ -9,7 +9,7 @@ namespace freshet::worker {
 
 GptWorkspace::GptWorkspace(const GptConfig& config, size_t rows, bool for_training)
     : rows_max(rows), training(for_training) {
-  const bool rounded = config.compute == GptConfig::Compute::kBfloat16;
+  const bool rounded = config.rounds_operands();
   auto floats = [rows](size_t width) { return GptRows{CacheArray<float>(rows * width), {}, width}; };
   auto operand = [&](size_t width) {
     GptRows made = floats(width);

@@ -53,7 +53,7 @@ Status continue_text(const GptArtifact& artifact, std::vector<Token> text, size_
   ThreadPool pool(std::max(threads, 1U));
   GptModel::Workspace workspace(model, rows_max, false);
   std::vector<uint16_t> rounded;
-  if (model.config().compute == GptConfig::Compute::kBfloat16) {
+  if (model.config().rounds_operands()) {
     rounded.resize(model.parameters());
     model.round_parameters(artifact.parameters.data(), rounded.data(), &pool);
   }

@@ -17,7 +17,7 @@ CpuTextScorer::CpuTextScorer(const GptModel& model, std::span<const float> param
       parameters_(parameters),
       pool_(std::max(threads, 1U)),
       workspace_(model, pass_sequences(model) * model.config().context, false) {
-  if (model.config().compute != GptConfig::Compute::kBfloat16) return;
+  if (!model.config().rounds_operands()) return;
   rounded_.resize(model.parameters());
   model.round_parameters(parameters.data(), rounded_.data(), &pool_);
 }

@@ -20,7 +20,7 @@ GptObjective::GptObjective(const GptModel& model, const std::vector<Token>& toke
     places_.back().tokens.resize(rows);
     places_.back().targets.resize(rows);
   }
-  if (model.config().compute == GptConfig::Compute::kBfloat16) rounded_.resize(model.parameters());
+  if (model.config().rounds_operands()) rounded_.resize(model.parameters());
 }
 
 Result<double> GptObjective::forward_backward(const MicroBatch& micro, float scale, const float* parameters,

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/float8.h"
 #include "kernels/cuda/products.h"
 #include "proto/yaml.h"
 #include "worker/checkpoint/gpt_config_json.h"
@@ -38,7 +39,9 @@ struct Options {
 Result<std::vector<cuda::ProductShape>> products_of_config(const Options& options) {
   ASSIGN_OR_RETURN(const std::string json, read_file(options.model));
   ASSIGN_OR_RETURN(const auto parsed, std::move(parse_gpt_config(json)).with_context(options.model));
-  ASSIGN_OR_RETURN(const auto plan, plan_gpt_device(parsed.config, options.shape, options.plan));
+  GptDeviceOptions wanted = options.plan;
+  if (parsed.config.compute == GptConfig::Compute::kFloat8 && options.data.has_float8) wanted.float8 = true;
+  ASSIGN_OR_RETURN(const auto plan, plan_gpt_device(parsed.config, options.shape, wanted));
   return gpt_device_products(parsed.config, plan);
 }
 
@@ -90,10 +93,15 @@ void print(const cuda::ProductTable& tuned, const std::string& library) {
 }
 
 Status tune(const Options& options) {
+  Options on_device = options;
+  if (cuda::device_count() > 0) {
+    RETURN_IF_ERROR(cuda::use_device(options.device));
+    ASSIGN_OR_RETURN(const auto properties, cuda::device_properties());
+    on_device.data.has_float8 = cuda::has_float8(properties);
+  }
   ASSIGN_OR_RETURN(const auto shapes,
-                   is_yaml(options.model) ? products_of_recipes(options) : products_of_config(options));
+                   is_yaml(options.model) ? products_of_recipes(on_device) : products_of_config(on_device));
   if (cuda::device_count() == 0) return unavailable("there is no CUDA device");
-  RETURN_IF_ERROR(cuda::use_device(options.device));
   ASSIGN_OR_RETURN(const auto tuned, tune_into(options.table, shapes, options.tuning));
   print(tuned.added, tuned.whole.library);
   std::printf("%s: %zu products on %s, %zu of them new, digest %s\n", options.table.c_str(), tuned.whole.entries.size(),
@@ -136,7 +144,8 @@ int main_of(int argc, char** argv) {
                                                                            {"activations", Recompute::kActivations},
                                                                            {"norms", Recompute::kNorms},
                                                                            {"layers", Recompute::kLayers}}));
-  config->add_flag("--float8", options.plan.float8, "with the products of layers in 8-bit floats");
+  config->add_flag("--float8", options.plan.float8,
+                   "with the products of layers in 8-bit floats, also of a model that does not compute so");
   config->add_option("--head-mib", options.head_mib, "of logits that exist at a time")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   options.plan.head_bytes = options.head_mib << 20;

@@ -132,6 +132,19 @@ TEST_F(GpuAcceleratorTest, TrainsAGptAndReplaysIt) {
   EXPECT_FALSE(on_cpu.is_same_numerics()) << "another device is other numerics";
 }
 
+TEST_F(GpuAcceleratorTest, TrainsAGptIn8BitsAndReplaysIt) {
+  const auto wanted = attempt("narrow", v1::GptModel::FLOAT8);
+  const auto made = train(wanted, gpu_.get());
+  EXPECT_EQ(made.numerics().device(), gpu_->numerics().device());
+  const auto again = replay("narrow-again", wanted, made, gpu_.get());
+  EXPECT_TRUE(again.is_same_numerics());
+  EXPECT_TRUE(again.is_equal());
+  EXPECT_NE(made.weights_digest(), train(attempt("wide", v1::GptModel::BFLOAT16), gpu_.get()).weights_digest());
+  // The same recipe where there is no GPU.
+  EXPECT_EQ(train(attempt("on-cpu", v1::GptModel::FLOAT8), nullptr).weights_digest(),
+            train(attempt("wide-on-cpu", v1::GptModel::BFLOAT16), nullptr).weights_digest());
+}
+
 TEST_F(GpuAcceleratorTest, TheTableOfProductsIsPartOfTheNumerics) {
   const auto wanted = attempt("tuned", v1::GptModel::BFLOAT16);
   const auto table = table_of("first");
