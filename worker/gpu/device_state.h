@@ -1,7 +1,7 @@
 // What a training keeps on a device from step to step: the working copy of all parameters, and of the segment that a
 // rank owns the parameters themselves with AdamW's moments; what the objective keeps lies in the objective's memory. A
-// snapshot of the segment and of that is copied to the host's memory beside the work of the next step, of which only the
-// update waits for it. One object per rank, used on the thread that trains.
+// snapshot of the segment and of that is copied to the host's memory beside the work of the next step, of which only
+// the update waits for it. One object per rank, used on the thread that trains.
 #pragma once
 
 #include <memory>
