@@ -35,14 +35,10 @@ constexpr const char* kUsage =
     "\n"
     "Several ranks: start it under mpirun with as many ranks as the attempt says.\n"
 #if defined(FRESHET_CUDA)
-    "A model that computes in BFLOAT16 or FLOAT8 is trained on the machine's GPUs, one a rank, and a gpt evaluated on
-"
-    "one of them; CUDA_VISIBLE_DEVICES= leaves it on the CPU. FRESHET_PRODUCTS=FILE: its matrix products go by the
-"
-    "table that freshet-tune wrote; a training that goes on from a checkpoint, and a replay, go by that training's
-"
-    "own.
-"
+    "A model that computes in BFLOAT16 or FLOAT8 is trained on the machine's GPUs, one a rank, and a gpt evaluated on\n"
+    "one of them; CUDA_VISIBLE_DEVICES= leaves it on the CPU. FRESHET_PRODUCTS=FILE: its matrix products go by the\n"
+    "table that freshet-tune wrote; a training that goes on from a checkpoint, and a replay, go by that training's\n"
+    "own.\n"
 #endif
     ;
 
