@@ -229,31 +229,17 @@ void sync_block() {
   });
 }
 
-namespace {
-
-Barrier& named_barrier(unsigned id, unsigned threads) {
+void sync_some(unsigned id, unsigned threads) {
   if (id == 0 || id > 15) fail_kernel("barrier 0 is that of __syncthreads, and there are 16");
   if (threads % kLanes != 0) fail_kernel("a barrier of some threads that are not whole warps");
   Barrier& barrier = machine.barriers[id];
   if (barrier.arrived == 0) barrier.expected = threads;
   if (barrier.expected != threads) fail_kernel("threads that meet at a barrier expect different numbers of them");
-  return barrier;
-}
-
-}  // namespace
-
-void sync_some(unsigned id, unsigned threads) {
-  Barrier& barrier = named_barrier(id, threads);
   const uint64_t generation = barrier.generation;
   machine.progress = true;
   if (!arrive_at(&barrier, threads)) {
     wait_until("a barrier of some threads", [&] { return barrier.generation != generation; });
   }
-}
-
-void arrive(unsigned id, unsigned threads) {
-  machine.progress = true;
-  arrive_at(&named_barrier(id, threads), threads);
 }
 
 void sync_warp(unsigned mask) { meet(mask, nullptr, 0); }

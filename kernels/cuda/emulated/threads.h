@@ -96,9 +96,8 @@ size_t shared_bytes();
 void wait_until(const char* what, const std::function<bool()>& ready);
 
 void sync_block();
-// The barrier `id` of a block, for `threads` of them, in whole warps; arriving does not wait.
+// The barrier `id` of a block, for `threads` of them, in whole warps.
 void sync_some(unsigned id, unsigned threads);
-void arrive(unsigned id, unsigned threads);
 void sync_warp(unsigned mask);
 // Every lane in `mask` gives a value and gets that of lane `from` (its own when that gives none).
 uint64_t exchange(unsigned mask, uint64_t value, unsigned from);
