@@ -40,10 +40,7 @@ __global__ void __launch_bounds__(kThreads) difference_kernel(size_t count, cons
     const float x = as_float(a[i]), y = as_float(b[i]);
     greatest = max(greatest, x == y ? 0U : __float_as_uint(x - y) & 0x7FFFFFFFU);
   }
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) {
-    greatest = max(greatest, __shfl_xor_sync(kFullMask, greatest, distance));
-  }
+  greatest = warp_max(greatest);
   if (threadIdx.x % kWarp == 0 && greatest > 0) atomicMax(bits, greatest);
 }
 

@@ -53,12 +53,6 @@ __device__ __forceinline__ Scaling scaling_of(unsigned bits) {
   return {__fdiv_rn(greatest, kernels::kFloat8Max), __fdiv_rn(kernels::kFloat8Max, greatest)};
 }
 
-__device__ __forceinline__ unsigned warp_max_bits(unsigned bits) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) bits = max(bits, __shfl_xor_sync(kFullMask, bits, distance));
-  return bits;
-}
-
 __global__ void __launch_bounds__(kThreads)
     begin_step_kernel(size_t count, const Float8History* histories, Float8Scale* scales) {
   const size_t i = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -85,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) measure_kernel(Float8Shape shape, co
 #pragma unroll
     for (float value : values) bits = max(bits, magnitude_bits(value));
   }
-  bits = warp_max_bits(bits);
+  bits = warp_max(bits);
   if (threadIdx.x % kWarp == 0 && bits > 0) atomicMax(&scale->moment, bits);
 }
 
@@ -131,7 +125,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
   }
-  magnitude = warp_max_bits(magnitude);
+  magnitude = warp_max(magnitude);
   if (threadIdx.x % kWarp == 0) magnitudes[threadIdx.x / kWarp] = magnitude;
   __syncthreads();
   if (threadIdx.x == 0) {

@@ -1,6 +1,8 @@
 // Sums and maxima over a warp and a block, in an order that never changes. All threads of the warp or block call.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/launch.cuh"
 
 namespace freshet::cuda {
@@ -32,10 +34,17 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
-__device__ __forceinline__ float warp_max(float value) {
+// Every lane gets the maximum, of floats or unsigned numbers; a float that is none is left out.
+template <class T>
+__device__ __forceinline__ T warp_max(T value) {
 #pragma unroll
   for (int distance = 16; distance > 0; distance /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(kFullMask, value, distance));
+    const T other = __shfl_xor_sync(kFullMask, value, distance);
+    if constexpr (std::is_same_v<T, float>) {
+      value = fmaxf(value, other);
+    } else {
+      value = max(value, other);
+    }
   }
   return value;
 }
