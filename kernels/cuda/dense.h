@@ -26,7 +26,7 @@ Status bias_relu_forward(const DenseShape& shape, const kernels::Bfloat16* bias,
 // Floats of `scratch` in both of these.
 size_t bias_backward_scratch(const DenseShape& shape);
 // In: dz is the gradient of y = max(z, 0). Out: dz is that of z, and dbias, which is overwritten, its sum over the
-// rows.
+// rows. Where y is 0, behind the columns, too, dz becomes 0, whatever it was.
 Status bias_relu_backward(const DenseShape& shape, const kernels::Bfloat16* y, kernels::Bfloat16* dz, float* dbias,
                           float* scratch, CudaStream stream);
 Status bias_backward(const DenseShape& shape, const kernels::Bfloat16* dz, float* dbias, float* scratch,

@@ -83,6 +83,18 @@ TEST_F(DenseCuda, SumsOfManyRows) {
   }
 }
 
+TEST_F(DenseCuda, TheGradientBehindTheColumnsIsZeroWhereTheOutputIs) {
+  const DenseShape shape{2, 3, 8};
+  std::vector<float> y(16), dz(16, NAN);
+  for (const size_t at : {0, 1, 2, 8, 9, 10}) y[at] = dz[at] = 1;
+  Array<Bfloat16> on_y(narrowed(y)), on_dz(narrowed(dz));
+  Array<float> dbias(shape.columns), scratch(bias_backward_scratch(shape));
+  EXPECT_OK(bias_relu_backward(shape, on_y.data(), on_dz.data(), dbias.data(), scratch.data(), stream()));
+  expect_done();
+  EXPECT_EQ(widened(on_dz.values()), y);
+  EXPECT_EQ(dbias.values(), (std::vector<float>{2, 2, 2}));
+}
+
 TEST_F(DenseCuda, ANumberThatIsNoneStaysOne) {
   const DenseShape shape{1, 2, 8};
   Array<Bfloat16> z(narrowed({NAN, 1, 0, 0, 0, 0, 0, 0})), bias(narrowed({1, 1}));
