@@ -20,6 +20,12 @@ size_t length_of(size_t sums, size_t floats) { return sums == 0 ? 0 : (sums - 1)
 Bytes bytes_at(const float* values, size_t count) { return std::as_bytes(std::span(values, count)); }
 MutableBytes room_at(float* values, size_t count) { return std::as_writable_bytes(std::span(values, count)); }
 
+// What lies in both.
+Range common(Range a, Range b) {
+  const size_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
+}
+
 }  // namespace
 
 Result<DeviceReducer> DeviceReducer::create(DeviceCommunicator* comm, size_t parameters, size_t leaves_max,
@@ -54,6 +60,9 @@ DeviceReducer::DeviceReducer(DeviceCommunicator* comm, size_t parameters, size_t
   // Rounded up, so that what a bucket has is written when the pass has come to its first element.
   for (size_t begin : buckets) borders_.push_back(round_up_to_block(begin, parameters));
   borders_.push_back(parameters);
+  for (size_t bucket = 0; bucket < this->buckets(); ++bucket) {
+    slices_.push_back(slices_.back() + slice_of(bucket, rank_).size());
+  }
 }
 
 Status DeviceReducer::allocate() {
@@ -75,13 +84,13 @@ Status DeviceReducer::allocate() {
     }
   }
   RETURN_IF_ERROR(add(&gradients_, gradients, parameters_));
-  RETURN_IF_ERROR(add(&partial_, partial, segment_.size()));
+  RETURN_IF_ERROR(add(&partial_, partial, slices_.back()));
   if (ranks_ == 1) return Status::ok();
 
-  size_t bucket_max = 0, part_max = 0, sums_max = 0, others_max = 0;
+  size_t bucket_max = 0, slice_max = 0, sums_max = 0, others_max = 0;
   for (size_t bucket = 0; bucket < buckets(); ++bucket) {
     bucket_max = std::max(bucket_max, borders_[bucket + 1] - borders_[bucket]);
-    part_max = std::max(part_max, part_of(bucket, rank_).size());
+    slice_max = std::max(slice_max, slice_of(bucket, rank_).size());
   }
   for (size_t leaves = 1; leaves <= leaves_max_; ++leaves) {
     size_t others = 0;
@@ -95,7 +104,7 @@ Status DeviceReducer::allocate() {
   if (sums_max > 1) {
     ASSIGN_OR_RETURN(sent_, cuda::DeviceMemory::allocate(sums_max * (bucket_max + 4 * ranks_) * sizeof(float)));
   }
-  ASSIGN_OR_RETURN(received_, cuda::DeviceMemory::allocate(others_max * stride_of(part_max) * sizeof(float)));
+  ASSIGN_OR_RETURN(received_, cuda::DeviceMemory::allocate(others_max * stride_of(slice_max) * sizeof(float)));
   return Status::ok();
 }
 
@@ -114,11 +123,11 @@ std::vector<TreeNode> DeviceReducer::nodes_of(size_t leaves, size_t round, size_
   return {TreeNode{0, leaf}};
 }
 
-// What of a bucket a rank owns.
-Range DeviceReducer::part_of(size_t bucket, size_t rank) const {
-  const Range segment = segment_of(parameters_, comm_->size(), static_cast<int>(rank));
-  const size_t begin = std::max(segment.begin, borders_[bucket]);
-  return {begin, std::max(begin, std::min(segment.end, borders_[bucket + 1]))};
+// What of a bucket a rank adds up, whoever owns it.
+Range DeviceReducer::slice_of(size_t bucket, size_t rank) const {
+  const size_t begin = borders_[bucket];
+  const Range slice = segment_of(borders_[bucket + 1] - begin, comm_->size(), static_cast<int>(rank));
+  return {begin + slice.begin, begin + slice.end};
 }
 
 std::vector<size_t> DeviceReducer::leaves() const {
@@ -211,7 +220,7 @@ Result<float*> DeviceReducer::finish() {
     RETURN_IF_ERROR(end_reducing());
   }
   if (ranks_ > 1) RETURN_IF_ERROR(compute_->wait(is_reduced_));
-  return stage_ == ZeroStage::kOne ? gradients_[0].data<float>() + segment_.begin : partial_[0].data<float>();
+  return gradients_[0].data<float>() + segment_.begin;
 }
 
 Status DeviceReducer::begin_reducing() {
@@ -225,20 +234,20 @@ Status DeviceReducer::end_reducing() {
   return ranks_ == 1 ? Status::ok() : is_reduced_.record(reducing_.get());
 }
 
-// Where a place of the round's plan is, of this rank's part of the bucket.
+// Where a place of the round's plan is, of this rank's slice of the bucket.
 float* DeviceReducer::place_of(size_t place, size_t bucket) {
-  const Range part = part_of(bucket, rank_);
+  const Range slice = slice_of(bucket, rank_);
   const size_t partial = stage_ == ZeroStage::kOne ? 1 : partial_.size();
   if (place < partial) {
-    return stage_ == ZeroStage::kOne ? gradients_[0].data<float>() + part.begin
-                                     : partial_[place].data<float>() + (part.begin - segment_.begin);
+    return stage_ == ZeroStage::kOne ? gradients_[0].data<float>() + slice.begin
+                                     : partial_[place].data<float>() + slices_[bucket];
   }
   size_t received = 0;
   place -= partial;
   for (size_t rank = 0;; ++rank) {
     if (place < nodes_[rank].size()) {
-      return rank == rank_ ? gradients_[place].data<float>() + part.begin
-                           : received_.data<float>() + (received + place) * stride_of(part.size());
+      return rank == rank_ ? gradients_[place].data<float>() + slice.begin
+                           : received_.data<float>() + (received + place) * stride_of(slice.size());
     }
     place -= nodes_[rank].size();
     if (rank != rank_) received += nodes_[rank].size();
@@ -247,26 +256,29 @@ float* DeviceReducer::place_of(size_t place, size_t bucket) {
 
 Status DeviceReducer::reduce_bucket(size_t bucket) {
   if (ranks_ > 1 && borders_[bucket] < borders_[bucket + 1]) {
-    RETURN_IF_ERROR(send_and_receive(bucket));
-    if (const size_t count = part_of(bucket, rank_).size(); count > 0) {
+    RETURN_IF_ERROR(exchange_sums(bucket));
+    if (const size_t count = slice_of(bucket, rank_).size(); count > 0) {
       for (const auto& addition : additions_) {
         RETURN_IF_ERROR(
             cuda::tree_add(count, place_of(addition.from, bucket), place_of(addition.to, bucket), reducing_.get()));
       }
       for (const auto& move : moves_) {
-        float* const to = place_of(move.to, bucket);
-        const float* const from = place_of(move.from, bucket);
-        if (to == from) continue;
-        RETURN_IF_ERROR(cuda::copy_on_device(to, from, count * sizeof(float), reducing_.get()));
+        RETURN_IF_ERROR(copy(count, place_of(move.from, bucket), place_of(move.to, bucket)));
       }
     }
+    if (round_ + 1 == rounds_of(leaves_)) RETURN_IF_ERROR(exchange_totals(bucket));
   }
   if (bucket == 0 && ++round_ < rounds_of(leaves_)) plan_round();
   return Status::ok();
 }
 
-Status DeviceReducer::send_and_receive(size_t bucket) {
-  const size_t sums = nodes_[rank_].size(), mine = part_of(bucket, rank_).size();
+Status DeviceReducer::copy(size_t count, const float* from, float* to) {
+  if (to == from) return Status::ok();
+  return cuda::copy_on_device(to, from, count * sizeof(float), reducing_.get());
+}
+
+Status DeviceReducer::exchange_sums(size_t bucket) {
+  const size_t sums = nodes_[rank_].size(), mine = slice_of(bucket, rank_).size();
   std::vector<Bytes> outgoing(ranks_);
   std::vector<MutableBytes> incoming(ranks_);
   float* packed = sent_.data<float>();
@@ -275,18 +287,34 @@ Status DeviceReducer::send_and_receive(size_t bucket) {
     if (peer == rank_) continue;
     incoming[peer] = room_at(received, length_of(nodes_[peer].size(), mine));
     received += nodes_[peer].size() * stride_of(mine);
-    const Range theirs = part_of(bucket, peer);
+    const Range theirs = slice_of(bucket, peer);
     if (sums == 1) {  // a whole subtree: sent from where it is
       outgoing[peer] = bytes_at(gradients_[0].data<float>() + theirs.begin, theirs.size());
       continue;
     }
     outgoing[peer] = bytes_at(packed, length_of(sums, theirs.size()));
     for (size_t i = 0; i < sums; ++i, packed += stride_of(theirs.size())) {
-      RETURN_IF_ERROR(cuda::copy_on_device(packed, gradients_[i].data<float>() + theirs.begin,
-                                           theirs.size() * sizeof(float), reducing_.get()));
+      RETURN_IF_ERROR(copy(theirs.size(), gradients_[i].data<float>() + theirs.begin, packed));
     }
   }
   return comm_->exchange("reduction of bucket " + std::to_string(bucket), outgoing, incoming, &reducing_);
+}
+
+// All of them are at their places in the first gradient, which this bucket's other sums have left.
+Status DeviceReducer::exchange_totals(size_t bucket) {
+  float* const totals = gradients_[0].data<float>();
+  const Range mine = slice_of(bucket, rank_);
+  RETURN_IF_ERROR(copy(mine.size(), place_of(0, bucket), totals + mine.begin));
+  std::vector<Bytes> outgoing(ranks_);
+  std::vector<MutableBytes> incoming(ranks_);
+  for (size_t peer = 0; peer < ranks_; ++peer) {
+    if (peer == rank_) continue;
+    const Range to = common(mine, segment_of(parameters_, comm_->size(), static_cast<int>(peer)));
+    const Range from = common(slice_of(bucket, peer), segment_);
+    outgoing[peer] = bytes_at(totals + to.begin, to.size());
+    incoming[peer] = room_at(totals + from.begin, from.size());
+  }
+  return comm_->exchange("totals of bucket " + std::to_string(bucket), outgoing, incoming, &reducing_);
 }
 
 Status DeviceReducer::all_gather(const std::string& operation, void* array, size_t item_bytes, cuda::Stream* stream) {

@@ -2,10 +2,16 @@
 // the bits are those of SubtreeSums and TreeReducer, whatever the number of ranks. A rank owns one segment of the
 // parameters (segment_of), so that optimizer states and checkpoints are cut as on a CPU.
 //
-// The parameters are cut into buckets, which a backward pass completes from the last to the first. A bucket is sent to
-// the owners of its parameters on a stream of this object's own while the backward pass of earlier layers goes on. One
-// or two ranks own most of a bucket, so they receive while the others only send; over a whole pass each receives as
-// much as any other.
+// The parameters are cut into buckets, which a backward pass completes from the last to the first. A bucket is reduced
+// on a stream of this object's own while the backward pass of earlier layers goes on, in two hops:
+//   sums: the bucket is cut into even slices, one for each rank (slice_of); every rank sends each other one its sums of
+//     that slice, and each adds up its own slice.
+//   totals: after the last sums, every rank sends what its slice came to, to the owners of these parameters.
+// One or two ranks own most of a bucket. Were the sums sent to them directly, their links would take (ranks - 1) *
+// bucket bytes for each sum of a rank, while those of all others are idle. In two hops no link takes more than
+// (ranks - 1) / ranks * bucket bytes for each sum, and as much again for the totals; what is received takes as much
+// less memory. Halving with neighbours first (Thakur et al. 2005, "Optimization of Collective Communication Operations
+// in MPICH") would move as many bytes as the first hop does, in log2(ranks) hops, and only for powers of two.
 //
 // One object per rank, on the thread that owns the DeviceCommunicator. All may be recorded into a graph where the
 // communicator is asynchronous.
@@ -28,7 +34,8 @@ enum class ZeroStage {
   // gradient once a step; it holds about log2(micro-batches of a rank) + 1 gradients of all parameters.
   kOne,
   // Gradients, too. Ranks compute neighbouring micro-batches at the same time, each of which is sent as soon as it is
-  // there; a rank holds one gradient of all parameters and about log2(micro-batches / ranks) + 1 of its segment.
+  // there; a rank holds one gradient of all parameters and about log2(micro-batches / ranks) + 1 of its slices, which
+  // are as much as a segment.
   kTwo,
 };
 
@@ -67,23 +74,27 @@ class DeviceReducer {
   Status allocate();
   size_t rounds_of(size_t leaves) const;
   std::vector<TreeNode> nodes_of(size_t leaves, size_t round, size_t rank) const;
-  Range part_of(size_t bucket, size_t rank) const;
+  Range slice_of(size_t bucket, size_t rank) const;
   cuda::Stream* stream() { return ranks_ == 1 ? compute_ : &reducing_; }
   void plan_round();
   Status begin_reducing();
   Status end_reducing();
   Status reduce_bucket(size_t bucket);
-  Status send_and_receive(size_t bucket);
+  Status copy(size_t count, const float* from, float* to);
+  Status exchange_sums(size_t bucket);
+  Status exchange_totals(size_t bucket);
   float* place_of(size_t place, size_t bucket);
 
   DeviceCommunicator* const comm_;
   const size_t parameters_, leaves_max_, ranks_, rank_;
   const ZeroStage stage_;
   const Range segment_;
-  std::vector<size_t> borders_;  // of buckets: multiples of kernels::kBlock, and the end
+  std::vector<size_t> borders_;       // of buckets: multiples of kernels::kBlock, and the end
+  std::vector<size_t> slices_ = {0};  // where this rank's slice of each bucket begins in partial_, and the end
 
-  // Gradients of all parameters; partial sums of the own segment (none with kOne, whose first gradient has room for
-  // its total); what is sent where a rank holds several sums; what is received.
+  // Gradients of all parameters, the first of which has room for the totals when it has been sent; partial sums of the
+  // own slices (none with kOne, which has all sums at once); what is sent where a rank holds several sums; what is
+  // received.
   std::vector<cuda::DeviceMemory> gradients_, partial_;
   cuda::DeviceMemory sent_, received_;
 
@@ -98,7 +109,7 @@ class DeviceReducer {
   size_t buckets_left_ = 0;  // of the micro-batch that has begun
   bool has_reduced_ = false;
 
-  // Of the round, in which each rank sends the owners some sums. Places: the first are this rank's partial sums, then
+  // Of the round, in which each rank sends all others some sums. Places: the first are this rank's partial sums, then
   // come what the ranks hold, rank by rank.
   TreeStack total_;
   std::vector<std::vector<TreeNode>> nodes_;  // of each rank
