@@ -82,7 +82,7 @@ Status write_gradient(const std::string& path, const Options& options, const Gpt
   RETURN_IF_ERROR(objective->fill_input({examples, 1, 0}, 1.0F / static_cast<float>(options.batch), host.data()));
   RETURN_IF_ERROR(cuda::copy_to_device(input.data(), host.data(), host.bytes(), stream.get()));
   RETURN_IF_ERROR(cuda::copy_to_device(rounded.data(), narrow.data(), rounded.bytes(), stream.get()));
-  RETURN_IF_ERROR(objective->begin_step(rounded.data<kernels::Bfloat16>(), &stream));
+  RETURN_IF_ERROR(objective->begin_step(rounded.data<kernels::Bfloat16>(), {}, &stream));
   RETURN_IF_ERROR(objective->forward_backward(input.data(), rounded.data<kernels::Bfloat16>(), gradient.data<float>(),
                                               loss.data<double>(), &stream, [](size_t) { return Status::ok(); }));
   std::vector<float> values(weights.size());

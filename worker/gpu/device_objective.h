@@ -43,16 +43,6 @@ class DeviceObjective {
     (void)batch, (void)lookups;
     return Status::ok();
   }
-  // Queued before the micro-batches of a step; `lookups`, in device memory: of each micro-batch of the global batch,
-  // null where lookup_bytes() is 0. And behind them. Both collective.
-  virtual Status begin_passes(std::span<const std::byte* const> lookups, cuda::Stream* stream) {
-    (void)lookups, (void)stream;
-    return Status::ok();
-  }
-  virtual Status end_passes(size_t micro_batches, cuda::Stream* stream) {
-    (void)micro_batches, (void)stream;
-    return Status::ok();
-  }
 
   // Where the parts of a gradient begin, ascending, the first of them 0: what a backward pass has written when it is
   // through with some of its work.
@@ -72,24 +62,28 @@ class DeviceObjective {
   virtual std::span<std::byte> state() const { return {}; }
   // What a rank's micro-batches of a step leave for end_step(): device memory. Empty: nothing.
   virtual std::span<std::byte> notes() const { return {}; }
-  // Queued in front of a step's micro-batches, also of a rank that has none.
-  virtual Status begin_step(const kernels::Bfloat16* weights, cuda::Stream* stream) {
-    (void)weights, (void)stream;
-    return Status::ok();
-  }
-  // Queued behind the step's update, where there are notes: those of all ranks, one after the other, go into the state,
-  // unless output->is_applied is 0. All lie in device memory.
-  virtual Status end_step(size_t ranks, const std::byte* notes, const cuda::StepOutput* output, cuda::Stream* stream) {
-    (void)ranks, (void)notes, (void)output, (void)stream;
-    return Status::ok();
-  }
 
   // Parameters that the objective trains by itself, beside the flat ones: tables of embeddings. Null: none.
   virtual DeviceTables* tables() { return nullptr; }
-  // Queued behind the micro-batches of a step: moves the tables, unless output->is_applied is 0. Both lie in device
-  // memory.
-  virtual Status update_tables(const cuda::StepInput* step, const cuda::StepOutput* output, cuda::Stream* stream) {
-    (void)step, (void)output, (void)stream;
+
+  // The following are called for each step, also of a rank that has no micro-batches; the first two are collective. All
+  // they are given lies in device memory.
+  // Queued in front of the micro-batches. `lookups`: of each one of the global batch, null where lookup_bytes() is 0.
+  virtual Status begin_step(const kernels::Bfloat16* weights, std::span<const std::byte* const> lookups,
+                            cuda::Stream* stream) {
+    (void)weights, (void)lookups, (void)stream;
+    return Status::ok();
+  }
+  // Queued behind the micro-batches, of which the global batch has so many.
+  virtual Status end_passes(size_t micro_batches, cuda::Stream* stream) {
+    (void)micro_batches, (void)stream;
+    return Status::ok();
+  }
+  // Queued behind the update of the weights: unless output->is_applied is 0, moves the tables, and `notes`, those of
+  // all ranks, one after the other, go into the state.
+  virtual Status end_step(const cuda::StepInput* step, const cuda::StepOutput* output, std::span<const std::byte> notes,
+                          cuda::Stream* stream) {
+    (void)step, (void)output, (void)notes, (void)stream;
     return Status::ok();
   }
 };

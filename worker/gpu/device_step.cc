@@ -147,10 +147,9 @@ Status DeviceStep::run(Phase* phase, const std::function<Status()>& queue) {
 Status DeviceStep::queue_sum(size_t leaves, Phases* phases) {
   gang_.devices->begin_step();
   reducer_->begin_step(leaves, &*stream_);
-  RETURN_IF_ERROR(objective_.begin_step(state_->weights(), &*stream_));
   std::vector<const std::byte*> lookups;
   for (size_t leaf = 0; leaf < leaves; ++leaf) lookups.push_back(inputs_->lookups(leaf));
-  RETURN_IF_ERROR(objective_.begin_passes(lookups, &*stream_));
+  RETURN_IF_ERROR(objective_.begin_step(state_->weights(), lookups, &*stream_));
   auto* losses = losses_.data<double>();
   const std::vector<size_t> mine = reducer_->leaves();
   for (size_t i = 0; i < mine.size(); ++i) {
@@ -206,9 +205,7 @@ Status DeviceStep::queue_update(const Phases& phases) {
   own.rounded = state_->weights() + segment.begin;
   own.decayed = decayed_.data<uint64_t>();
   own.decayed_borders = decayed_borders_;
-  const auto* output = output_.data<cuda::StepOutput>();
-  RETURN_IF_ERROR(cuda::adamw(own, inputs_->step(), output, stream_->get()));
-  RETURN_IF_ERROR(objective_.update_tables(inputs_->step(), output, &*stream_));
+  RETURN_IF_ERROR(cuda::adamw(own, inputs_->step(), output_.data<cuda::StepOutput>(), stream_->get()));
   RETURN_IF_ERROR(end_objective_step());
   if (gang_.devices->size() == 1) return Status::ok();
   return reducer_->all_gather("weights", state_->weights(), sizeof(kernels::Bfloat16), &*stream_);
@@ -216,18 +213,17 @@ Status DeviceStep::queue_update(const Phases& phases) {
 
 Status DeviceStep::end_objective_step() {
   const std::span<std::byte> notes = objective_.notes();
-  if (notes.empty()) return Status::ok();
   const auto ranks = static_cast<size_t>(gang_.devices->size());
-  const std::byte* all = notes.data();
-  if (ranks > 1) {
+  std::span<const std::byte> all = notes;
+  if (ranks > 1 && !notes.empty()) {
     std::vector<MutableBytes> of_ranks;
     for (size_t rank = 0; rank < ranks; ++rank) {
       of_ranks.emplace_back(notes_.data() + rank * notes.size(), notes.size());
     }
     RETURN_IF_ERROR(gang_.devices->all_gather("notes of the micro-batches", notes, of_ranks, &*stream_));
-    all = notes_.data();
+    all = {notes_.data(), notes_.bytes()};
   }
-  return objective_.end_step(ranks, all, output_.data<cuda::StepOutput>(), &*stream_);
+  return objective_.end_step(inputs_->step(), output_.data<cuda::StepOutput>(), all, &*stream_);
 }
 
 Result<StepNumbers> DeviceStep::end() {

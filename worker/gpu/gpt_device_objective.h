@@ -33,11 +33,15 @@ class GptDeviceObjective final : public DeviceObjective {
   // Histories of 8-bit scales, and the scales themselves.
   std::span<std::byte> state() const override { return std::as_writable_bytes(device_.float8_histories()); }
   std::span<std::byte> notes() const override { return std::as_writable_bytes(device_.float8_scales()); }
-  Status begin_step(const kernels::Bfloat16* weights, cuda::Stream* stream) override {
+  Status begin_step(const kernels::Bfloat16* weights, std::span<const std::byte* const>,
+                    cuda::Stream* stream) override {
     return device_.begin_step(weights, stream);
   }
-  Status end_step(size_t ranks, const std::byte* notes, const cuda::StepOutput* output, cuda::Stream* stream) override {
-    return device_.end_step(ranks, reinterpret_cast<const cuda::Float8Scale*>(notes), &output->is_applied, stream);
+  Status end_step(const cuda::StepInput*, const cuda::StepOutput* output, std::span<const std::byte> notes,
+                  cuda::Stream* stream) override {
+    if (notes.empty()) return Status::ok();
+    return device_.end_step(notes.size() / this->notes().size(),
+                            reinterpret_cast<const cuda::Float8Scale*>(notes.data()), &output->is_applied, stream);
   }
 
   const GptDevice& device() const { return device_; }

@@ -31,7 +31,7 @@ Result<std::unique_ptr<TabularDeviceObjective>> TabularDeviceObjective::create(
   device.rows = options.micro_batch_rows;
   device.slots = options.micro_batches;
   device.adagrad = adagrad;
-  // update_tables() is told the schedule's learning rate.
+  // end_step() is told the schedule's learning rate.
   device.adagrad.learning_rate /= static_cast<float>(options.learning_rate);
   for (size_t f = 0; f < model.shape().categorical.size(); ++f) {
     const bool is_bag = model.shape().categorical[f].multi_valued;

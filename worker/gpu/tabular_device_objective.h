@@ -43,13 +43,15 @@ class TabularDeviceObjective final : public DeviceObjective {
   }
   size_t lookup_bytes() const override { return device_->embeddings()->lookup_bytes(); }
   Status fill_lookups(const MicroBatch& batch, std::byte* lookups) const override;
-  Status begin_passes(std::span<const std::byte* const> lookups, cuda::Stream* stream) override {
+  Status begin_step(const kernels::Bfloat16*, std::span<const std::byte* const> lookups,
+                    cuda::Stream* stream) override {
     return device_->embeddings()->begin_passes(lookups, stream);
   }
   Status end_passes(size_t micro_batches, cuda::Stream* stream) override {
     return device_->embeddings()->end_passes(micro_batches, stream);
   }
-  Status update_tables(const cuda::StepInput* step, const cuda::StepOutput* output, cuda::Stream* stream) override {
+  Status end_step(const cuda::StepInput* step, const cuda::StepOutput* output, std::span<const std::byte>,
+                  cuda::Stream* stream) override {
     return device_->embeddings()->update({&step->adamw.learning_rate, &output->is_applied}, stream);
   }
 

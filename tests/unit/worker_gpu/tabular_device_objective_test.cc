@@ -81,7 +81,7 @@ TEST_F(TabularDeviceObjectiveTest, StepsAsTheCpuDoes) {
     const Array<cuda::StepInput> on_input(std::vector<cuda::StepInput>{in});
     const Array<cuda::StepOutput> on_output(std::vector<cuda::StepOutput>{out});
     if (step < 3) EXPECT_OK(on_cpu->update_tables(2, step == 2 ? 0.5F : 1, &pool));
-    EXPECT_OK(device.update_tables(on_input.data(), on_output.data(), &*stream_));
+    EXPECT_OK(device.end_step(on_input.data(), on_output.data(), {}, &*stream_));
     expect_done();
   }
   EXPECT_OK(device.tables()->gather_values(&comm, &*stream_, values.data()));
