@@ -30,13 +30,6 @@ std::string reason_against(const GptModel& model, const GptDeviceShape& shape, c
   return plan.is_ok() ? std::string() : plan.status().message();
 }
 
-std::string reason_against(const TabularModel& model, const TrainOptions& options) {
-  if (!options.embeddings && !model.shape().categorical.empty()) {
-    return "AdamW trains its tables; with optimizer.embeddings a GPU does it";
-  }
-  return TabularDevice::check(model, options.micro_batch_rows, options.micro_batches).message();
-}
-
 // Kernels are machine code for capabilities 8.x and 9.0. Elsewhere, or where it is told to, the driver compiles them,
 // and decides on bits.
 bool is_compiled_by_driver(const cuda::DeviceProperties& device) {
@@ -211,8 +204,8 @@ Result<std::unique_ptr<TextScorer>> GpuAccelerator::text_scorer(const GptModel& 
 Result<std::unique_ptr<StepEngine>> GpuAccelerator::tabular_engine(const TabularModel& model, const EncodedRows& rows,
                                                                    const TrainOptions& options, Communicator* comm,
                                                                    std::span<const float> parameters) {
-  if (const std::string reason = reason_against(model, options); !reason.empty()) {
-    log_info("train", "the tabular model is trained on the CPU: " + reason);
+  if (const Status takes = TabularDeviceObjective::check(model, options); !takes.is_ok()) {
+    log_info("train", "the tabular model is trained on the CPU: " + takes.message());
     return std::unique_ptr<StepEngine>();
   }
   RETURN_IF_ERROR(cuda::use_device(device_));

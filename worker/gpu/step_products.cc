@@ -6,7 +6,7 @@
 #include "worker/data/features.h"
 #include "worker/gpu/gpt_device_products.h"
 #include "worker/gpu/gpt_device_scorer.h"
-#include "worker/gpu/tabular_device.h"
+#include "worker/gpu/tabular_device_objective.h"
 #include "worker/train/options.h"
 
 namespace freshet::worker {
@@ -35,7 +35,7 @@ Result<Shapes> products_of_gpt(const v1::GptModel& wanted, size_t rows, const St
   return shapes;
 }
 
-Result<Shapes> products_of_tabular(const v1::TabularModel& wanted, size_t rows, size_t classes) {
+Result<Shapes> products_of_tabular(const v1::TabularModel& wanted, const TrainOptions& options, size_t classes) {
   if (wanted.compute() != v1::TabularModel::BFLOAT16) {
     return invalid_argument(
         "the tabular model computes in FLOAT32, on the CPU; with `compute: BFLOAT16` a GPU does it");
@@ -46,7 +46,8 @@ Result<Shapes> products_of_tabular(const v1::TabularModel& wanted, size_t rows, 
                                         : "the label has no classes");
   }
   ASSIGN_OR_RETURN(const auto model, TabularModel::create(TabularShape::of(normalised(wanted), classes)));
-  return TabularDevice::products_of(model, rows);
+  RETURN_IF_ERROR(TabularDeviceObjective::check(model, options).with_context("the tabular model is the CPU's"));
+  return TabularDevice::products_of(model, options.micro_batch_rows);
 }
 
 }  // namespace
@@ -54,7 +55,7 @@ Result<Shapes> products_of_tabular(const v1::TabularModel& wanted, size_t rows, 
 Result<Shapes> products_of_step(const v1::TrainStep& step, const StepData& data) {
   ASSIGN_OR_RETURN(const auto options, TrainOptions::of(step, 0));
   if (step.has_gpt()) return products_of_gpt(step.gpt(), options.micro_batch_rows, data);
-  if (step.has_tabular()) return products_of_tabular(step.tabular(), options.micro_batch_rows, data.classes);
+  if (step.has_tabular()) return products_of_tabular(step.tabular(), options, data.classes);
   return invalid_argument("the train step has no model");
 }
 

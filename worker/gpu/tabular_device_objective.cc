@@ -20,6 +20,13 @@ size_t codes_max(std::span<const uint32_t> ends, size_t rows) {
 
 }  // namespace
 
+Status TabularDeviceObjective::check(const TabularModel& model, const TrainOptions& options) {
+  if (!options.embeddings && !model.shape().categorical.empty()) {
+    return invalid_argument("AdamW trains its tables; with optimizer.embeddings a GPU does it");
+  }
+  return TabularDevice::check(model, options.micro_batch_rows, options.micro_batches);
+}
+
 Result<std::unique_ptr<TabularDeviceObjective>> TabularDeviceObjective::create(
     const TabularModel& model, const EncodedRows& rows, const TrainOptions& options,
     const kernels::RowwiseAdagradStep& adagrad, const cuda::ProductTable& products, DeviceCommunicator* devices) {

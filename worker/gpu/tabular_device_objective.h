@@ -17,6 +17,9 @@ namespace freshet::worker {
 
 class TabularDeviceObjective final : public DeviceObjective {
  public:
+  // invalid_argument, with the reason, for a training that the CPU has to do.
+  static Status check(const TabularModel& model, const TrainOptions& options);
+
   // For the micro-batches of `options`, whose learning rate is the one that the trainer's schedule varies: that of
   // `adagrad` varies with it. invalid_argument when the rows do not fit the model, resource_exhausted when its tables
   // do not fit the device. `devices`: the gang that the tables are shared out over; null: one rank. It and the model

@@ -67,6 +67,9 @@ TEST(StepProducts, OfATabularModelNeedNoVocabularies) {
   tabular->add_hidden_layers(24);
   step.mutable_batch()->set_micro_batch_rows(20);
 
+  EXPECT_EQ(products_of_step(step, {}).status().code(), Code::kInvalidArgument) << "AdamW trains its tables";
+  step.mutable_optimizer()->mutable_embeddings();
+
   TabularShape shape;
   shape.categorical = {{"word", 77, 16}};
   shape.numeric = 1;
