@@ -5,48 +5,25 @@
 
 #include <fstream>
 
-#include "base/file.h"
-#include "base/sha256.h"
-#include "proto/json.h"
-#include "proto/replay.pb.h"
-#include "tests/unit/worker/temp_dir.h"
+#include "tests/unit/worker_gpu/training_tasks.h"
 #include "worker/checkpoint/gpt_artifact.h"
-#include "worker/checkpoint/manifest.h"
 #include "worker/gpu/gpt_device_products.h"
-#include "worker/report/reporter.h"
-#include "worker/task/task.h"
 
 namespace freshet::worker {
 namespace {
 
-class GpuAcceleratorTest : public testing::Test {
- protected:
-  GpuAcceleratorTest() {
-    gpu_ = gpu_with_products({});
-    std::string text;
-    for (int i = 0; i < 140; ++i) text += "abcd"[i % 4];
-    std::filesystem::create_directories(directory_.path() / "data");
-    std::ofstream(directory_.path() / "data" / "a.txt") << text;
-    const auto digest = digest_file(directory_.path() / "data" / "a.txt");
-    CHECK(digest.is_ok());
-    auto* entry = data_.add_entries();
-    entry->set_uri("a.txt");
-    entry->set_size(digest->size);
-    entry->set_sha256(digest->sha256);
-    data_.set_source_uri("file://" + (directory_.path() / "data").string());
-  }
+std::string abcd() {
+  std::string text;
+  for (int i = 0; i < 140; ++i) text += "abcd"[i % 4];
+  return text;
+}
 
-  static std::unique_ptr<GpuAccelerator> gpu_with_products(const std::filesystem::path& table) {
-    auto made = GpuAccelerator::create(0, 1, nullptr, table);
-    CHECK(made.is_ok() && *made != nullptr);
-    return *std::move(made);
-  }
+class GpuAcceleratorTest : public TrainingTasksTest {
+ protected:
+  GpuAcceleratorTest() : TrainingTasksTest("a.txt", abcd()) {}
 
   v1::AttemptSpec attempt(const std::string& name, v1::GptModel::Compute compute) {
-    v1::AttemptSpec made;
-    made.set_seed(3);
-    made.set_output_dir((directory_.path() / name).string());
-    made.set_checkpoint_dir((directory_.path() / (name + ".checkpoints")).string());
+    v1::AttemptSpec made = attempt_on_data(name);
     v1::TrainStep* step = made.mutable_train()->mutable_step();
     step->set_checkpoint_every_steps(1);
     step->set_epochs(2);
@@ -59,7 +36,6 @@ class GpuAcceleratorTest : public testing::Test {
     step->mutable_batch()->set_micro_batch_rows(2);
     step->mutable_batch()->set_micro_batches(2);
     step->mutable_optimizer()->set_learning_rate(3e-3);
-    *made.mutable_train()->mutable_data() = data_;
     return made;
   }
 
@@ -80,40 +56,6 @@ class GpuAcceleratorTest : public testing::Test {
     std::ofstream(path) << table.to_text();
     return path;
   }
-
-  v1::CheckpointInfo train(const v1::AttemptSpec& wanted, Accelerator* accelerator) {
-    SingleCommunicator comm;
-    SilentReporter reporter;
-    const Status status = run_train({wanted, comm, reporter, 1, accelerator});
-    EXPECT_TRUE(status.is_ok()) << status.to_string();
-    auto manifest = verify_artifact(std::filesystem::path(wanted.output_dir()) / "model");
-    CHECK_MSG(manifest.is_ok(), manifest.status().to_string());
-    return manifest->checkpoint();
-  }
-
-  v1::ReplayReport replay(const std::string& name, const v1::AttemptSpec& trained, const v1::CheckpointInfo& expected,
-                          Accelerator* accelerator, const std::filesystem::path& model = {}) {
-    v1::AttemptSpec again = trained;
-    again.set_output_dir((directory_.path() / name).string());
-    again.set_checkpoint_dir((directory_.path() / (name + ".checkpoints")).string());
-    v1::ReplayTask task;
-    *task.mutable_train() = trained.train();
-    *task.mutable_expected() = expected;
-    task.mutable_model()->set_path(model.string());
-    *again.mutable_replay() = task;
-    SingleCommunicator comm;
-    SilentReporter reporter;
-    const Status status = run_replay({again, comm, reporter, 1, accelerator});
-    EXPECT_TRUE(status.is_ok()) << status.to_string();
-    auto text = read_file(std::filesystem::path(again.output_dir()) / "report" / "report.json");
-    v1::ReplayReport report;
-    CHECK(text.is_ok() && from_json(*text, &report).is_ok());
-    return report;
-  }
-
-  TempDir directory_;
-  v1::DatasetVersion data_;
-  std::unique_ptr<GpuAccelerator> gpu_;
 };
 
 TEST_F(GpuAcceleratorTest, TrainsAGptAndReplaysIt) {

@@ -9,6 +9,7 @@
 #include "base/sha256.h"
 #include "proto/json.h"
 #include "tests/unit/worker/temp_dir.h"
+#include "tests/unit/worker_gpu/training_tasks.h"
 #include "worker/checkpoint/fingerprint.h"
 #include "worker/gpu/gpt_device_products.h"
 #include "worker/gpu/gpt_device_scorer.h"
@@ -41,12 +42,6 @@ class GpuEvaluationTest : public testing::Test {
     auto* entry = data_.add_entries();
     entry->set_uri(name);
     entry->set_sha256(Sha256::hex_of(text));
-  }
-
-  static std::unique_ptr<GpuAccelerator> gpu_with_products(const std::filesystem::path& table) {
-    auto made = GpuAccelerator::create(0, 1, nullptr, table);
-    CHECK(made.is_ok() && *made != nullptr);
-    return *std::move(made);
   }
 
   static GptArtifact model(uint64_t seed, v1::GptModel::Compute compute = v1::GptModel::BFLOAT16, uint32_t width = 64) {

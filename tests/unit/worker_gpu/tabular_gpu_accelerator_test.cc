@@ -2,19 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <map>
 
-#include "base/file.h"
-#include "base/sha256.h"
-#include "proto/json.h"
-#include "proto/replay.pb.h"
-#include "tests/unit/worker/temp_dir.h"
 #include "tests/unit/worker_gpu/thread_gang.h"
-#include "worker/checkpoint/manifest.h"
-#include "worker/gpu/gpu_accelerator.h"
-#include "worker/report/reporter.h"
-#include "worker/task/task.h"
+#include "tests/unit/worker_gpu/training_tasks.h"
 
 namespace freshet::worker {
 namespace {
@@ -30,37 +21,24 @@ class LossReporter final : public Reporter {
   std::map<int64_t, double> losses;
 };
 
-class TabularAcceleratorTest : public testing::Test {
- protected:
-  TabularAcceleratorTest() {
-    auto made = GpuAccelerator::create(0, 1, nullptr, {});
-    CHECK(made.is_ok() && *made != nullptr);
-    gpu_ = *std::move(made);
-    std::string text = "user,tags,x,y\n";
-    for (int i = 0; i < 57; ++i) {
-      text += "u" + std::to_string(i * i % 7) + ",";
-      if (i % 4 > 0) text += "t" + std::to_string(i % 3);
-      if (i % 4 > 1) text += ";t" + std::to_string(i % 5);
-      text += "," + std::to_string(std::sin(i)) + "," + (i * i % 7 > 2 ? "1" : "0") + "\n";
-    }
-    const auto file = directory_.path() / "data" / "a.csv";
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file) << text;
-    const auto digest = digest_file(file);
-    CHECK(digest.is_ok());
-    auto* entry = data_.add_entries();
-    entry->set_uri("a.csv");
-    entry->set_size(digest->size);
-    entry->set_sha256(digest->sha256);
-    data_.set_source_uri("file://" + file.parent_path().string());
+std::string rows_of_text() {
+  std::string text = "user,tags,x,y\n";
+  for (int i = 0; i < 57; ++i) {
+    text += "u" + std::to_string(i * i % 7) + ",";
+    if (i % 4 > 0) text += "t" + std::to_string(i % 3);
+    if (i % 4 > 1) text += ";t" + std::to_string(i % 5);
+    text += "," + std::to_string(std::sin(i)) + "," + (i * i % 7 > 2 ? "1" : "0") + "\n";
   }
+  return text;
+}
+
+class TabularAcceleratorTest : public TrainingTasksTest {
+ protected:
+  TabularAcceleratorTest() : TrainingTasksTest("a.csv", rows_of_text()) {}
 
   // Two passes of four steps, the fourth of 9 rows.
   v1::AttemptSpec attempt(const std::string& name, v1::TabularModel::Compute compute) {
-    v1::AttemptSpec made;
-    made.set_seed(3);
-    made.set_output_dir((directory_.path() / name).string());
-    made.set_checkpoint_dir((directory_.path() / (name + ".checkpoints")).string());
+    v1::AttemptSpec made = attempt_on_data(name);
     v1::TrainStep* step = made.mutable_train()->mutable_step();
     step->set_checkpoint_every_steps(2);
     step->set_epochs(2);
@@ -84,61 +62,27 @@ class TabularAcceleratorTest : public testing::Test {
     step->mutable_batch()->set_micro_batches(2);
     step->mutable_optimizer()->set_learning_rate(0.01);
     step->mutable_optimizer()->mutable_embeddings()->set_learning_rate(0.05);
-    *made.mutable_train()->mutable_data() = data_;
     return made;
   }
-
-  v1::CheckpointInfo train(const v1::AttemptSpec& wanted, Accelerator* accelerator) {
-    SingleCommunicator comm;
-    const Status status = run_train({wanted, comm, reporter_, 1, accelerator});
-    EXPECT_TRUE(status.is_ok()) << status.to_string();
-    auto manifest = verify_artifact(std::filesystem::path(wanted.output_dir()) / "model");
-    CHECK_MSG(manifest.is_ok(), manifest.status().to_string());
-    return manifest->checkpoint();
-  }
-
-  v1::ReplayReport replay(const std::string& name, const v1::AttemptSpec& trained, const v1::CheckpointInfo& expected,
-                          Accelerator* accelerator) {
-    v1::AttemptSpec again = trained;
-    again.set_output_dir((directory_.path() / name).string());
-    again.set_checkpoint_dir((directory_.path() / (name + ".checkpoints")).string());
-    v1::ReplayTask task;
-    *task.mutable_train() = trained.train();
-    *task.mutable_expected() = expected;
-    *again.mutable_replay() = task;
-    SingleCommunicator comm;
-    const Status status = run_replay({again, comm, reporter_, 1, accelerator});
-    EXPECT_TRUE(status.is_ok()) << status.to_string();
-    auto text = read_file(std::filesystem::path(again.output_dir()) / "report" / "report.json");
-    v1::ReplayReport report;
-    CHECK(text.is_ok() && from_json(*text, &report).is_ok());
-    return report;
-  }
-
-  TempDir directory_;
-  v1::DatasetVersion data_;
-  std::unique_ptr<GpuAccelerator> gpu_;
-  LossReporter reporter_;
 };
 
 TEST_F(TabularAcceleratorTest, TrainsARecommenderAndReplaysIt) {
   const auto wanted = attempt("first", v1::TabularModel::BFLOAT16);
-  const auto made = train(wanted, gpu_.get());
+  LossReporter on_gpu, on_cpu;
+  const auto made = train(wanted, gpu_.get(), &on_gpu);
   EXPECT_EQ(made.numerics().device(), gpu_->numerics().device());
   EXPECT_EQ(made.step(), 8U);
-  const auto losses = reporter_.losses;
 
   const auto again = replay("again", wanted, made, gpu_.get());
   EXPECT_TRUE(again.is_same_numerics());
   EXPECT_TRUE(again.is_equal());
 
-  reporter_.losses.clear();
-  EXPECT_EQ(train(attempt("on-cpu", v1::TabularModel::BFLOAT16), nullptr).numerics().device(), "cpu");
+  EXPECT_EQ(train(attempt("on-cpu", v1::TabularModel::BFLOAT16), nullptr, &on_cpu).numerics().device(), "cpu");
   for (int64_t step : {1, 8}) {
     // Activations are good to 2^-8 each and mostly cancel: 1 % of a loss, and what eight steps make of that.
-    EXPECT_NEAR(losses.at(step), reporter_.losses.at(step), 0.02 * losses.at(step)) << "step " << step;
+    EXPECT_NEAR(on_gpu.losses.at(step), on_cpu.losses.at(step), 0.02 * on_gpu.losses.at(step)) << "step " << step;
   }
-  EXPECT_LT(losses.at(8), 0.95 * losses.at(1));
+  EXPECT_LT(on_gpu.losses.at(8), 0.95 * on_gpu.losses.at(1));
 }
 
 TEST_F(TabularAcceleratorTest, TwoRanksTrainTheModelOfOne) {
@@ -150,10 +94,9 @@ TEST_F(TabularAcceleratorTest, TwoRanksTrainTheModelOfOne) {
     return run_train({wanted, comm, reporter, 1, gpu.get()});
   });
   ASSERT_TRUE(status.is_ok()) << status.to_string();
-  const auto manifest = verify_artifact(std::filesystem::path(wanted.output_dir()) / "model");
-  ASSERT_TRUE(manifest.is_ok()) << manifest.status().to_string();
-  EXPECT_EQ(manifest->checkpoint().numerics().device(), gpu_->numerics().device());
-  EXPECT_EQ(manifest->checkpoint().weights_digest(), one.weights_digest());
+  const auto two = model_of(wanted);
+  EXPECT_EQ(two.numerics().device(), gpu_->numerics().device());
+  EXPECT_EQ(two.weights_digest(), one.weights_digest());
 }
 
 TEST_F(TabularAcceleratorTest, LeavesToTheCpuWhatItIsNotFor) {
