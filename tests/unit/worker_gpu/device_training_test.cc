@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 #include "tests/unit/kernels_cuda/support.h"
@@ -16,38 +15,10 @@ namespace {
 using testing::ElementsAre;
 
 // Eight steps of three micro-batches, a checkpoint after every second one.
-struct SavedTraining : DeviceTraining {
-  explicit SavedTraining(std::filesystem::path where) : DeviceTraining(3), directory(std::move(where)) {
-    surround = [this](Communicator* comm, TrainHooks* hooks) {
-      CheckpointOptions wanted;
-      wanted.directory = directory;
-      wanted.epoch = epoch;
-      wanted.every_steps = 2;
-      wanted.training.set_family("linear");
-      hooks->checkpoints = &checkpoints.emplace(wanted, linear_tensors(), comm, nullptr);
-      hooks->on_step = [this, next = hooks->on_step](const StepResult& step) -> Status {
-        RETURN_IF_ERROR(next(step));
-        // Each is sealed before the next is due, as if steps took long.
-        RETURN_IF_ERROR(checkpoints->finish());
-        return step.step == stop_after ? cancelled("stopped") : Status::ok();
-      };
-      hooks->on_resume = [this](uint64_t step) { resumed_from.push_back(step); };
-    };
-  }
-  const std::filesystem::path directory;
-  uint64_t epoch = 1;
-  uint64_t stop_after = 0;  // 0: at the end
-  std::vector<uint64_t> resumed_from;
-  std::optional<Checkpointer> checkpoints;
-};
-
-void expect_same(const DeviceTraining& expected, const DeviceTraining& found) {
-  for (const auto& [a, b] :
-       {std::pair{expected.weights, found.weights}, {expected.m, found.m}, {expected.v, found.v}}) {
-    ASSERT_EQ(a.size(), b.size());
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0);
-  }
-  EXPECT_EQ(expected.skipped, found.skipped);
+DeviceTraining saved(const std::filesystem::path& where) {
+  DeviceTraining training(3);
+  training.checkpoints = where;
+  return training;
 }
 
 class DeviceTrainingTest : public cuda::CudaTest {
@@ -61,7 +32,7 @@ TEST_F(DeviceTrainingTest, GoesOnFromACheckpointWithTheSameBits) {
   EXPECT_OK(whole.run_on_device(&alone_));
   for (uint64_t stop_after : {4, 5, 7}) {
     const auto where = directory_.path() / std::to_string(stop_after);
-    SavedTraining cut(where), resumed(where);
+    DeviceTraining cut = saved(where), resumed = saved(where);
     cut.stop_after = stop_after;
     EXPECT_EQ(cut.run_on_device(&alone_).message(), "stopped");
     resumed.epoch = 2;
@@ -76,23 +47,20 @@ TEST_F(DeviceTrainingTest, GoesOnFromACheckpointWithTheSameBits) {
 TEST_F(DeviceTrainingTest, GoesOnFromACheckpointOfTheCpu) {
   DeviceTraining whole(3);
   EXPECT_OK(whole.run_on_cpu(&alone_));
-  SavedTraining cut(directory_.path());
+  DeviceTraining cut = saved(directory_.path());
   cut.stop_after = 5;
   EXPECT_EQ(cut.run_on_cpu(&alone_).message(), "stopped");
-  std::vector<std::unique_ptr<SavedTraining>> resumed;
-  for (int rank = 0; rank < 2; ++rank) {
-    resumed.push_back(std::make_unique<SavedTraining>(directory_.path()));
-    resumed.back()->epoch = 2;
-  }
+  std::vector<DeviceTraining> resumed(2, saved(directory_.path()));
+  for (auto& rank : resumed) rank.epoch = 2;
   EXPECT_OK(run_thread_gang(
-      2, [&](Communicator& comm) { return resumed[static_cast<size_t>(comm.rank())]->run_on_device(&comm); }));
-  EXPECT_THAT(resumed[0]->resumed_from, ElementsAre(4));
-  expect_same(whole, *resumed[0]);
+      2, [&](Communicator& comm) { return resumed[static_cast<size_t>(comm.rank())].run_on_device(&comm); }));
+  EXPECT_THAT(resumed[0].resumed_from, ElementsAre(4));
+  expect_same(whole, resumed[0]);
 }
 
 // A batch that fails each time is tried again from the newest checkpoint, or from the start, and then left out.
 TEST_F(DeviceTrainingTest, LeavesOutABatchThatFailsTwiceAsTheCpuDoes) {
-  SavedTraining cpu(directory_.path() / "cpu"), device(directory_.path() / "device");
+  DeviceTraining cpu = saved(directory_.path() / "cpu"), device = saved(directory_.path() / "device");
   for (auto* training : {&cpu, &device}) {
     training->targets[7] = std::numeric_limits<float>::infinity();
     training->options.guards.rollbacks_max = 3;
@@ -111,20 +79,20 @@ TEST_F(DeviceTrainingTest, LeavesOutABatchThatFailsTwiceAsTheCpuDoes) {
 
 // The loss that a step is measured by is that of the step before the last: of any attempt.
 TEST_F(DeviceTrainingTest, ASpikeIsLeftOutAlsoByAnAttemptThatResumes) {
-  auto make_spiky = [](SavedTraining* training) {
+  auto make_spiky = [](DeviceTraining* training) {
     training->targets[7] = 300;
     training->options.guards.loss_spike_ratio = 4;
     training->options.guards.loss_window = 1;
     training->options.guards.rollbacks_max = 5;
   };
-  SavedTraining whole(directory_.path() / "whole");
+  DeviceTraining whole = saved(directory_.path() / "whole");
   make_spiky(&whole);
   EXPECT_OK(whole.run_on_device(&alone_));
   ASSERT_FALSE(whole.skipped.empty());
   for (uint64_t stop_after = 3; stop_after <= 7; ++stop_after) {
     if (std::ranges::count(whole.skipped, stop_after) > 0) continue;  // no step to stop after
     const auto where = directory_.path() / std::to_string(stop_after);
-    SavedTraining cut(where), resumed(where);
+    DeviceTraining cut = saved(where), resumed = saved(where);
     make_spiky(&cut);
     make_spiky(&resumed);
     cut.stop_after = stop_after;

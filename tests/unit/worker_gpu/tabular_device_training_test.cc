@@ -1,7 +1,6 @@
 // The trainer's loop over a recommender on a device: its tables are in checkpoints and come back from them.
 #include <gmock/gmock.h>
 
-#include <cstring>
 #include <limits>
 
 #include "tests/unit/kernels_cuda/support.h"
@@ -13,17 +12,6 @@ namespace freshet::worker {
 namespace {
 
 using testing::ElementsAre;
-
-void expect_same(const TabularDeviceTraining& expected, const TabularDeviceTraining& found) {
-  for (const auto& [a, b] : {std::pair{expected.weights, found.weights},
-                             {expected.m, found.m},
-                             {expected.v, found.v},
-                             {expected.row_sums, found.row_sums}}) {
-    ASSERT_EQ(a.size(), b.size());
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0);
-  }
-  EXPECT_EQ(expected.skipped, found.skipped);
-}
 
 class TabularDeviceTrainingTest : public cuda::CudaTest {
  protected:
