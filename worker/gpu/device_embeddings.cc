@@ -16,6 +16,17 @@ constexpr size_t kSlotBytes = 16;
 
 size_t eights(size_t width) { return (width + 7) / 8 * 8; }
 
+// Device memory with these values.
+template <class T>
+Result<cuda::DeviceMemory> on_device(const std::vector<T>& values) {
+  const size_t bytes = values.size() * sizeof(T);
+  ASSIGN_OR_RETURN(auto memory, cuda::DeviceMemory::allocate(bytes));
+  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
+  RETURN_IF_ERROR(cuda::copy_to_device(memory.data(), values.data(), bytes, stream.get()));
+  RETURN_IF_ERROR(stream.synchronize());
+  return memory;
+}
+
 std::vector<size_t> all_features(const TabularModel& model) {
   std::vector<size_t> features(model.shape().categorical.size());
   std::iota(features.begin(), features.end(), 0);
@@ -128,11 +139,8 @@ Status DeviceEmbeddings::describe(Layout* layout, cuda::DeviceMemory* described)
     layout->described[i].table = tables_.values(layout->features[i]);
     layout->described[i].sums = tables_.sums(layout->features[i]);
   }
-  const size_t bytes = layout->described.size() * sizeof(cuda::EmbeddingFeature);
-  ASSIGN_OR_RETURN(*described, cuda::DeviceMemory::allocate(bytes));
-  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
-  RETURN_IF_ERROR(cuda::copy_to_device(described->data(), layout->described.data(), bytes, stream.get()));
-  return stream.synchronize();
+  ASSIGN_OR_RETURN(*described, on_device(layout->described));
+  return Status::ok();
 }
 
 // Where the features of this rank's examples lie.
@@ -147,11 +155,8 @@ Status DeviceEmbeddings::describe_parts() {
     parts.push_back({first + columns[owner], strides_[owner]});
     columns[owner] += model_->shape().categorical[f].dim;
   }
-  const size_t bytes = parts.size() * sizeof(cuda::EmbeddingPart);
-  ASSIGN_OR_RETURN(parts_, cuda::DeviceMemory::allocate(bytes));
-  ASSIGN_OR_RETURN(auto stream, cuda::Stream::create());
-  RETURN_IF_ERROR(cuda::copy_to_device(parts_.data(), parts.data(), bytes, stream.get()));
-  return stream.synchronize();
+  ASSIGN_OR_RETURN(parts_, on_device(parts));
+  return Status::ok();
 }
 
 Range DeviceEmbeddings::slots_of(size_t micro_batches, size_t rank) const {
