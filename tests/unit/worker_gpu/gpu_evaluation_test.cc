@@ -114,6 +114,12 @@ TEST_F(GpuEvaluationTest, LossesAreThoseOfTheCpu) {
   EXPECT_EQ(on_cpu.champion().numerics().device(), "cpu");
 }
 
+TEST_F(GpuEvaluationTest, AModelIn8BitsIsScoredAsOneInBfloat16) {
+  const auto narrow = evaluated(model(1, v1::GptModel::FLOAT8), nullptr, gpu_.get());
+  EXPECT_EQ(narrow.candidate().numerics().device(), gpu_->numerics().device());
+  EXPECT_EQ(to_canonical_json(narrow), to_canonical_json(evaluated(model(1), nullptr, gpu_.get())));
+}
+
 TEST_F(GpuEvaluationTest, GivesTheSameBitsForAnyThreadsAndWithoutAChampion) {
   const GptArtifact candidate = model(1), champion = model(2);
   const auto one = evaluated(candidate, &champion, gpu_.get());
