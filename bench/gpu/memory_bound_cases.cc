@@ -7,6 +7,7 @@
 #include "kernels/cuda/cross_entropy.h"
 #include "kernels/cuda/dense.h"
 #include "kernels/cuda/embedding.h"
+#include "kernels/cuda/float8.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/rope.h"
@@ -37,6 +38,8 @@ class Cases {
   void add_copy();
   void add_norms();
   void add_activations();
+  void add_dropout();
+  void add_float8();
   void add_embedding();
   void add_loss();
   void add_optimizer();
@@ -90,6 +93,12 @@ void Cases::add_norms() {
       return layer_norm_backward(shape, h, weight, mean, scale, dy, false, dh, dweight, dbias, dh_sum, scratch, stream);
     };
   });
+  add("norm_again", text, 4 * elements + 8 * rows, [=](Arrays* a) {
+    const Bfloat16 *h = a->random16(count), *weight = a->random16(shape.width), *bias = a->random16(shape.width);
+    const float *mean = a->random(shape.rows, 0.01F), *scale = a->random(shape.rows);
+    Bfloat16* const y = a->output16(count);
+    return [=](CudaStream stream) { return norm_again(shape, h, weight, bias, mean, scale, y, stream); };
+  });
   add("rms_norm_forward with a residual", text, 8 * elements + 4 * rows, [=](Arrays* a) {
     const Bfloat16 *x = a->random16(count), *add = a->random16(count), *weight = a->random16(shape.width);
     Bfloat16 *const sum = a->output16(count), *const y = a->output16(count);
@@ -105,11 +114,6 @@ void Cases::add_activations() {
     const Bfloat16* const z = a->random16(count, 3);
     Bfloat16* const y = a->output16(count);
     return [=](CudaStream stream) { return gelu_forward(count, z, y, stream); };
-  });
-  add("gelu_backward", matrix(rows, inner), 6 * elements, [=](Arrays* a) {
-    const Bfloat16 *z = a->random16(count, 3), *dy = a->random16(count);
-    Bfloat16* const dz = a->output16(count);
-    return [=](CudaStream stream) { return gelu_backward(count, z, dy, dz, stream); };
   });
   add("swiglu_forward", matrix(rows, inner), 6 * elements, [=](Arrays* a) {
     const Bfloat16* const gate_up = a->random16(2 * count, 3);
@@ -135,6 +139,43 @@ void Cases::add_activations() {
         Bfloat16* const x = a->random16(rope.rows * rope.stride);
         return [=](CudaStream stream) { return rope_forward(rope, length, on_device, x, stream); };
       });
+}
+
+void Cases::add_dropout() {
+  const size_t rows = sizes_.rows(), width = sizes_.width(), count = rows * width;
+  const kernels::Dropout dropout{0.1F, 1, 0};
+  add("dropout", matrix(rows, width), 4 * static_cast<double>(count), [=](Arrays* a) {
+    const DropoutPlace* const place = a->copy_of(std::vector<DropoutPlace>{{}});
+    const Bfloat16* const x = a->random16(count);
+    Bfloat16* const y = a->output16(count);
+    return [=](CudaStream stream) { return cuda::dropout(dropout, place, count, x, y, stream); };
+  });
+  add("dropout_backward", matrix(rows, width), 4 * static_cast<double>(count), [=](Arrays* a) {
+    const DropoutPlace* const place = a->copy_of(std::vector<DropoutPlace>{{}});
+    const Bfloat16* const dy = a->random16(count);
+    Bfloat16* const dx = a->output16(count);
+    float* const sums = a->output(width);
+    auto* const scratch = static_cast<float*>(a->scratch(dropout_backward_scratch(rows, width) * sizeof(float)));
+    return
+        [=](CudaStream stream) { return dropout_backward(dropout, place, rows, width, dy, dx, sums, scratch, stream); };
+  });
+}
+
+// As in a step with a history: values are read once.
+void Cases::add_float8() {
+  const size_t rows = sizes_.rows(), inner = 4 * sizes_.width(), count = rows * inner;
+  for (const bool both_orders : {false, true}) {
+    add(both_orders ? "quantize_float8, both orders" : "quantize_float8", matrix(rows, inner),
+        (both_orders ? 4 : 3) * static_cast<double>(count), [=](Arrays* a) {
+          const Bfloat16* const x = a->random16(count);
+          Float8Scale* const scale = a->copy_of(std::vector<Float8Scale>{{1, 1, 0, 0}});
+          auto* const y = static_cast<kernels::Float8*>(a->scratch(count));
+          auto* const transposed = both_orders ? static_cast<kernels::Float8*>(a->scratch(count)) : nullptr;
+          return [=](CudaStream stream) {
+            return quantize_float8({rows, inner, inner, inner, rows}, x, scale, y, transposed, stream);
+          };
+        });
+  }
 }
 
 void Cases::add_embedding() {
@@ -232,6 +273,8 @@ std::vector<KernelCase> memory_bound_cases(const Sizes& sizes) {
   cases.add_copy();
   cases.add_norms();
   cases.add_activations();
+  cases.add_dropout();
+  cases.add_float8();
   cases.add_embedding();
   cases.add_loss();
   cases.add_optimizer();

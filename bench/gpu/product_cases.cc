@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "bench/gpu/kernel_cases.h"
+#include "kernels/cuda/product_epilogue.h"
 #include "kernels/cuda/products.h"
 
 namespace freshet::cuda {
@@ -35,6 +36,14 @@ std::string text_of(const ProductShape& shape) {
          text_of(shape.epilogue);
 }
 
+// What the epilogue takes.
+void add_epilogue_operands(const ProductShape& shape, Arrays* arrays, ProductOperands* operands) {
+  if (takes_bias(shape.epilogue)) operands->bias = arrays->random16(shape.n);
+  if (shape.epilogue == Epilogue::kBiasGelu) operands->z = arrays->output16(shape.m * shape.n);
+  if (is_gradient(shape.epilogue)) operands->z = arrays->random16(shape.m * shape.n);
+  if (has_bias_gradient(shape.epilogue)) operands->bias_gradient = arrays->output(shape.n);
+}
+
 KernelCase product(const std::string& name, const ProductShape& shape, const Sizes& sizes) {
   KernelCase made{
       "product", name, text_of(shape), 0, 2.0 * static_cast<double>(shape.m * shape.n) * static_cast<double>(shape.k),
@@ -48,15 +57,34 @@ KernelCase product(const std::string& name, const ProductShape& shape, const Siz
     operands.c = shape.result == Type::kFloat32 ? static_cast<void*>(arrays->output(shape.m * shape.n))
                                                 : arrays->output16(shape.m * shape.n);
     operands.c_stride = shape.n;
-    if (takes_bias(shape.epilogue)) operands.bias = arrays->random16(shape.n);
-    if (shape.epilogue == Epilogue::kBiasGelu) operands.z = arrays->output16(shape.m * shape.n);
-    if (is_gradient(shape.epilogue)) operands.z = arrays->random16(shape.m * shape.n);
-    if (has_bias_gradient(shape.epilogue)) operands.bias_gradient = arrays->output(shape.n);
+    add_epilogue_operands(shape, arrays, &operands);
     RETURN_IF_ERROR(arrays->status());
     ASSIGN_OR_RETURN(auto table, tune_products({shape}, !safe));
     ASSIGN_OR_RETURN(auto made_products, Products::create(table));
     auto products = std::make_shared<Products>(std::move(made_products));
     return Launch([=](CudaStream stream) { return products->run(shape, operands, stream); });
+  };
+  return made;
+}
+
+// The pass behind a product that ends with what the library can't do, or not as fast: reads and writes C, and z once.
+KernelCase epilogue_pass(Epilogue epilogue, const Sizes& sizes) {
+  ProductShape shape{sizes.rows(), 4 * sizes.width(), 1};
+  shape.epilogue = epilogue;
+  KernelCase made{"memory",
+                  "product_epilogue" + text_of(epilogue),
+                  std::to_string(shape.m) + " x " + std::to_string(shape.n),
+                  6.0 * static_cast<double>(shape.m * shape.n),
+                  0,
+                  {}};
+  made.prepare = [shape](Arrays* arrays) -> Result<Launch> {
+    ProductOperands operands;
+    operands.c = arrays->random16(shape.m * shape.n);
+    operands.c_stride = shape.n;
+    add_epilogue_operands(shape, arrays, &operands);
+    auto* const scratch = static_cast<float*>(arrays->scratch(kProductScratchBytes));
+    RETURN_IF_ERROR(arrays->status());
+    return Launch([=](CudaStream stream) { return product_epilogue(shape, operands, scratch, stream); });
   };
   return made;
 }
@@ -106,6 +134,9 @@ std::vector<KernelCase> product_cases(const Sizes& sizes) {
   weights.a_transposed = true;
   weights.result = Type::kFloat32;
   cases.push_back(product("head weight gradient", weights, sizes));
+  for (Epilogue epilogue : {Epilogue::kBiasGelu, Epilogue::kGeluGradient}) {
+    cases.push_back(epilogue_pass(epilogue, sizes));
+  }
   return cases;
 }
 
