@@ -1,4 +1,4 @@
-// Memory-bound. Bytes for each element: gelu 4, its gradient 6; swiglu 6 for each of y, its gradient 10; dropout 4,
+// Memory-bound. Bytes for each element: gelu 4; swiglu 6 for each of y, its gradient 10; dropout 4,
 // forward and back. Elementwise kernels have one version: two 16-byte accesses of an array in flight in each of up to
 // 2048 threads a multiprocessor. Where columns are summed, too, see column_pass.cuh.
 #include "kernels/cuda/activation.h"
@@ -44,27 +44,6 @@ __global__ void __launch_bounds__(kThreads) gelu_kernel(size_t vectors, const Bf
 #pragma unroll
     for (unsigned i = 0; i < kVector; ++i) to[i] = gelu(from[i]);
     reinterpret_cast<uint4*>(y)[vector(u)] = narrow8(to);
-  }
-}
-
-__global__ void __launch_bounds__(kThreads)
-    gelu_gradient_kernel(size_t vectors, const Bfloat16* z, const Bfloat16* dy, Bfloat16* dz) {
-  uint4 in[kInFlight], d_in[kInFlight];
-#pragma unroll
-  for (unsigned u = 0; u < kInFlight; ++u) {
-    if (vector(u) >= vectors) continue;
-    in[u] = reinterpret_cast<const uint4*>(z)[vector(u)];
-    d_in[u] = reinterpret_cast<const uint4*>(dy)[vector(u)];
-  }
-#pragma unroll
-  for (unsigned u = 0; u < kInFlight; ++u) {
-    if (vector(u) >= vectors) continue;
-    Vector from, d;
-    widen8(in[u], from);
-    widen8(d_in[u], d);
-#pragma unroll
-    for (unsigned i = 0; i < kVector; ++i) d[i] *= gelu_slope(from[i]);
-    reinterpret_cast<uint4*>(dz)[vector(u)] = narrow8(d);
   }
 }
 
@@ -198,13 +177,6 @@ Status gelu_forward(size_t count, const Bfloat16* z, Bfloat16* y, CudaStream str
   RETURN_IF_ERROR(check(count, "the elements of a gelu"));
   const size_t vectors = count / kVector;
   return launch("gelu_forward", gelu_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, z, y);
-}
-
-Status gelu_backward(size_t count, const Bfloat16* z, const Bfloat16* dy, Bfloat16* dz, CudaStream stream) {
-  RETURN_IF_ERROR(check(count, "the elements of a gelu"));
-  const size_t vectors = count / kVector;
-  return launch("gelu_backward", gelu_gradient_kernel, {elementwise_blocks(vectors), kThreads}, stream, vectors, z, dy,
-                dz);
 }
 
 Status swiglu_forward(size_t rows, size_t columns, const Bfloat16* gate_up, Bfloat16* y, CudaStream stream) {

@@ -13,11 +13,8 @@
 
 namespace freshet::cuda {
 
-// y = gelu(z), in the form with tanh; y may be z.
+// y = gelu(z), in the form with tanh; y may be z. Its gradient is an epilogue of the product that makes dy.
 Status gelu_forward(size_t count, const kernels::Bfloat16* z, kernels::Bfloat16* y, CudaStream stream);
-// dz = dy * gelu'(z); dz may be dy.
-Status gelu_backward(size_t count, const kernels::Bfloat16* z, const kernels::Bfloat16* dy, kernels::Bfloat16* dz,
-                     CudaStream stream);
 
 // gate_up[rows][2 * columns]: gate, then up; y[rows][columns] = gate * sigmoid(gate) * up.
 Status swiglu_forward(size_t rows, size_t columns, const kernels::Bfloat16* gate_up, kernels::Bfloat16* y,
