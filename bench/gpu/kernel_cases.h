@@ -53,7 +53,7 @@ class Arrays {
 using Launch = std::function<Status(CudaStream)>;
 
 struct KernelCase {
-  std::string group;      // "copy", "product", "attention", "memory"
+  std::string group;      // "copy", "ceiling", "product", "attention", "memory"
   std::string name;       // of the function, and its version where there are several
   std::string shape;      // for people
   double bytes = 0;       // the fewest that can pass through device memory: inputs read once, outputs written once
@@ -61,7 +61,7 @@ struct KernelCase {
   std::function<Result<Launch>(Arrays*)> prepare;
 };
 
-// Of GPT-2 124M, unless they are made smaller for a rehearsal. What is timed of it.
+// Those of GPT-2 124M, unless they are made smaller for a rehearsal.
 struct Sizes {
   size_t sequences = 64, length = 1024, heads = 12, head = 64, vocabulary = 50257;
   size_t chunk_rows = 8192;  // of the output matrix, at a time
