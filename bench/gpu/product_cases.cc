@@ -44,19 +44,27 @@ void add_epilogue_operands(const ProductShape& shape, Arrays* arrays, ProductOpe
   if (has_bias_gradient(shape.epilogue)) operands->bias_gradient = arrays->output(shape.n);
 }
 
+// Elements from one row to the next: rows of the logits, too, begin on borders of 128 bytes.
+size_t stride_of(size_t columns) { return (columns + 63) / 64 * 64; }
+
 KernelCase product(const std::string& name, const ProductShape& shape, const Sizes& sizes) {
   KernelCase made{
       "product", name, text_of(shape), 0, 2.0 * static_cast<double>(shape.m * shape.n) * static_cast<double>(shape.k),
       {}};
   made.prepare = [shape, safe = sizes.safe](Arrays* arrays) -> Result<Launch> {
     ProductOperands operands;
-    operands.a = arrays->random16(shape.m * shape.k);
-    operands.a_stride = shape.a_transposed ? shape.m : shape.k;
-    operands.b = arrays->random16(shape.k * shape.n);
-    operands.b_stride = shape.b_transposed ? shape.k : shape.n;
-    operands.c = shape.result == Type::kFloat32 ? static_cast<void*>(arrays->output(shape.m * shape.n))
-                                                : arrays->output16(shape.m * shape.n);
-    operands.c_stride = shape.n;
+    operands.a_stride = stride_of(shape.a_transposed ? shape.m : shape.k);
+    operands.a = arrays->random16((shape.a_transposed ? shape.k : shape.m) * operands.a_stride);
+    operands.b_stride = stride_of(shape.b_transposed ? shape.k : shape.n);
+    operands.b = arrays->random16((shape.b_transposed ? shape.n : shape.k) * operands.b_stride);
+    operands.c_stride = stride_of(shape.n);
+    const size_t count = shape.m * operands.c_stride;
+    if (shape.result == Type::kFloat32) {
+      operands.c = arrays->output(count);
+    } else {
+      // Behind a row's end nothing is written.
+      operands.c = operands.c_stride == shape.n ? arrays->output16(count) : arrays->random16(count);
+    }
     add_epilogue_operands(shape, arrays, &operands);
     RETURN_IF_ERROR(arrays->status());
     ASSIGN_OR_RETURN(auto table, tune_products({shape}, !safe));
@@ -118,7 +126,7 @@ void add_layer(const std::string& name, const Sizes& sizes, size_t inputs, size_
 
 std::vector<KernelCase> product_cases(const Sizes& sizes) {
   std::vector<KernelCase> cases;
-  const size_t width = sizes.width(), padded = (sizes.vocabulary + 127) / 128 * 128;
+  const size_t width = sizes.width();
   cases.push_back(product("ceiling", {sizes.square, sizes.square, sizes.square}, sizes));
   cases.back().group = "ceiling";
   add_layer("queries, keys, values", sizes, width, 3 * width, {.weight_gradient = Epilogue::kBiasGradient}, &cases);
@@ -126,11 +134,11 @@ std::vector<KernelCase> product_cases(const Sizes& sizes) {
   add_layer("perceptron in", sizes, width, 4 * width, {.forward = Epilogue::kBiasGelu}, &cases);
   add_layer("perceptron out", sizes, 4 * width, width, {.input_gradient = Epilogue::kGeluGradient}, &cases);
   // The output matrix is the embedding's, [vocabulary][width], a chunk of rows at a time.
-  ProductShape logits{sizes.chunk_rows, padded, width};
+  ProductShape logits{sizes.chunk_rows, sizes.vocabulary, width};
   logits.b_transposed = true;
   cases.push_back(product("head forward", logits, sizes));
-  cases.push_back(product("head input gradient", {sizes.chunk_rows, width, padded}, sizes));
-  ProductShape weights{padded, width, sizes.chunk_rows};
+  cases.push_back(product("head input gradient", {sizes.chunk_rows, width, sizes.vocabulary}, sizes));
+  ProductShape weights{sizes.vocabulary, width, sizes.chunk_rows};
   weights.a_transposed = true;
   weights.result = Type::kFloat32;
   cases.push_back(product("head weight gradient", weights, sizes));
