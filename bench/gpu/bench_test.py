@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LISTS = r"""#!/usr/bin/env python3
 import os, signal, sys, time
 if "--gtest_list_tests" in sys.argv:
-    print("Good.\n  One\nHangs/Attention.\n  Two/0  # GetParam() = 0\nCrashes.\n  Three\n  Four\nRanks/DeviceStepGang.\n  Five/0")
+    print("Good.\n  One\nHangs/Attention.\n  Two/0  # GetParam() = 0\nCrashes.\n  Three\n  Four\nRanks/DeviceStepGang.\n  Five/0\nRanks/TabularDeviceGang.\n  Six/0")
     sys.exit()
 for name in next(a for a in sys.argv if a.startswith("--gtest_filter=")).partition("=")[2].split(":"):
     print(f"[ RUN      ] {name}", flush=True)
@@ -88,10 +88,10 @@ class BenchTest(unittest.TestCase):
         checks.tests(self.section)
         found = {row["goal"]: row for row in self.rows() if "goal" in row}
         self.assertEqual(found["tests"]["value"], "**FAILED**")
-        for text in ("2 passed", "Hangs/Attention.Two/0 did not end in 2 s", "Crashes.Three ended with status -11",
+        for text in ("3 passed", "Hangs/Attention.Two/0 did not end in 2 s", "Crashes.Three ended with status -11",
                      "Crashes.Four was not run"):
             self.assertIn(text, found["tests"]["note"])
-        self.assertEqual(found["ranks"]["value"], "passed")
+        self.assertEqual((found["ranks"]["value"], found["ranks"]["note"]), ("passed", "2 passed"))
         self.assertTrue(self.section.is_safe())
 
     def test_what_fails_is_tried_again_safely(self):

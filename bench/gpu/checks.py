@@ -9,6 +9,8 @@ SUITE_SECONDS = 40
 REHEARSED = {"kernels_cuda_test": "Device.*:ReduceCuda.*", "worker_gpu_test": "MemoryPlan.*:*DeviceStepGang*"}
 # Tests of what --safe does without.
 FAST_KERNELS = re.compile(r"Attention|Wgmma|Products|Gpt")
+# Several ranks on this GPU.
+GANGS = re.compile(r"(DeviceStep|TabularDevice)Gang\.")
 SANITIZED = "*Attention.*:*NormCuda.*:*CrossEntropyCuda.*:*AdamWVersionsCuda.*:EmbeddingCuda.*:ReduceCuda.*"
 
 
@@ -64,7 +66,7 @@ def tests(section):
             ends |= done.result()
             value, note = verdict_on(ends)
             section.row("tests", value if count == len(todo) else f"{count} of {len(todo)} suites", note=note)
-    value, note = verdict_on({name: end for name, end in ends.items() if "DeviceStepGang" in name})
+    value, note = verdict_on({name: end for name, end in ends.items() if GANGS.search(name)})
     section.row("ranks", value, note=note)
     bad = [name for name, end in ends.items() if end not in ("passed", "skipped") and FAST_KERNELS.search(name)]
     if bad:
