@@ -229,7 +229,7 @@ def large(section, size):
     good as those of bfloat16."""
     config = shapes.gpt(section.options, size)
     wide = trained(section, config)
-    mfu_row(section, size, config, wide, "; random tokens")
+    mfu_row(section, size, config, wide, "; weights drawn anew")
     if size != "1558M":
         return
     narrow = trained(section, config, "--float8")
