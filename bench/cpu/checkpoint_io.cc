@@ -49,7 +49,7 @@ class State {
     progress_.step += 1;
     ASSIGN_OR_RETURN(const bool is_due, checkpoints_->is_due(progress_.step));
     if (!is_due) return internal("no checkpoint was due");
-    checkpoints_->begin(progress_, {{0, weights_.size()}, weights_.data(), m_.data(), v_.data(), {}, {}});
+    checkpoints_->begin(progress_, {{0, weights_.size()}, weights_.data(), m_.data(), v_.data(), {}, {}, {}});
     return checkpoints_->finish();
   }
   Status read() {
