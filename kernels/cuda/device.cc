@@ -53,8 +53,9 @@ Result<DeviceMemory> DeviceMemory::allocate(size_t bytes) {
     if (error != cudaErrorMemoryAllocation) return checked(error, "cudaMalloc");
     cudaGetLastError();
     ASSIGN_OR_RETURN(size_t free, free_device_bytes());
-    return resource_exhausted("the GPU has " + std::to_string(free >> 20) + " MiB free and " +
-                              std::to_string(bytes >> 20) + " MiB are needed: lower the micro-batch's rows");
+    return resource_exhausted(
+        "the GPU has " + std::to_string(free >> 20) + " MiB free and " + std::to_string(bytes >> 20) +
+        " MiB are needed: lower the micro-batch's rows or, where parameters or tables are too large, use more GPUs");
   }
   memory.bytes_ = bytes;
   return memory;
